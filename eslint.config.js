@@ -1,0 +1,40 @@
+import eslint from '@eslint/js';
+import tseslint from 'typescript-eslint';
+
+/** The arrows of the design: what a folder of the library may import (see docs/adr). */
+const arrow = (folder, forbidden, message) => ({
+  files: [`libs/batching/src/${folder}/**/*.ts`],
+  ignores: ['**/*.spec.ts'],
+  rules: { 'no-restricted-imports': ['error', { patterns: [{ regex: forbidden, message }] }] },
+});
+
+export default tseslint.config(
+  { ignores: ['dist/', 'coverage/', 'node_modules/'] },
+  eslint.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
+    languageOptions: { parserOptions: { projectService: true } },
+    rules: {
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/no-extraneous-class': ['error', { allowWithDecorator: true }],
+      '@typescript-eslint/unified-signatures': 'off',
+    },
+  },
+  {
+    files: ['**/*.js', '**/*.mjs'],
+    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+  },
+  arrow('core', '^(?!node:|\\./)', 'core/ imports node: and its own files only'),
+  arrow('nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
+  arrow('tfjs', '^\\.\\./(?!core/)', 'tfjs/ imports core/ and Nest only'),
+  {
+    files: ['apps/**/*.ts', 'test/**/*.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        { patterns: [{ regex: 'libs/batching', message: 'import the library by its name' }] },
+      ],
+    },
+  },
+);

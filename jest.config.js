@@ -1,0 +1,14 @@
+/** Specs stand beside the source; end-to-end tests in `test/`. Those import the library by its name and get the built one. */
+export default {
+  rootDir: '.',
+  testMatch: ['<rootDir>/libs/**/*.spec.ts', '<rootDir>/apps/**/*.spec.ts', '<rootDir>/test/**/*.spec.ts'],
+  testEnvironment: 'node',
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: { '^.+\\.ts$': ['@swc/jest', { jsc: { parser: { syntax: 'typescript', decorators: true }, transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: false }, target: 'es2022' }, module: { type: 'es6' }, sourceMaps: 'inline' }] },
+  moduleNameMapper: {
+    '^nest-batching$': '<rootDir>/dist/libs/batching/index.js',
+    '^nest-batching/(.*)$': '<rootDir>/dist/libs/batching/$1/index.js',
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+  },
+  modulePathIgnorePatterns: [],
+};

@@ -1,0 +1,102 @@
+/** Values in short: how many, mean, and the values that 50 %, 90 % and 99 % of them do not exceed (within 3 %). */
+export interface Summary {
+  count: number;
+  mean: number;
+  p50: number;
+  p90: number;
+  p99: number;
+  max: number;
+}
+
+/** Steps within each power of two: bounds the error of a quantile to 1/32. */
+const STEPS = 32;
+const STEP_BITS = 5;
+/** Values up to 2^31 − 1: half an hour in microseconds. */
+const BUCKETS = (31 - STEP_BITS + 1) * STEPS;
+/** A window's length in milliseconds. */
+const WINDOW = 60_000;
+
+/**
+ * The distribution of what was recorded in the last one to two minutes, in constant memory: counts in buckets whose
+ * width grows with the value (as in HdrHistogram), for this window and the one before it.
+ */
+export class RecentDistribution {
+  #current = new Histogram();
+  #previous = new Histogram();
+  #windowEnd = -Infinity;
+
+  /** `scale`: what one unit of a recorded value is worth in whole steps; 1000 keeps milliseconds to the microsecond. */
+  constructor(private readonly scale: number) {}
+
+  /** `now` in milliseconds; `count` equal values at once. */
+  record(value: number, count: number, now: number): void {
+    if (now >= this.#windowEnd) this.#turnOver(now);
+    this.#current.record(value * this.scale, count);
+  }
+
+  summarize(now: number): Summary {
+    if (now >= this.#windowEnd) this.#turnOver(now);
+    const count = this.#current.count + this.#previous.count;
+    return {
+      count,
+      mean: count === 0 ? 0 : (this.#current.sum + this.#previous.sum) / count / this.scale,
+      p50: this.#quantile(0.5 * count),
+      p90: this.#quantile(0.9 * count),
+      p99: this.#quantile(0.99 * count),
+      max: this.#max / this.scale,
+    };
+  }
+
+  #turnOver(now: number): void {
+    [this.#previous, this.#current] = [this.#current, this.#previous];
+    this.#current.clear();
+    // After a pause of more than a window, what is in `previous` is too old as well.
+    if (now >= this.#windowEnd + WINDOW) this.#previous.clear();
+    this.#windowEnd = now + WINDOW;
+  }
+
+  get #max(): number {
+    return Math.max(this.#current.max, this.#previous.max);
+  }
+
+  #quantile(rank: number): number {
+    let seen = 0;
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      seen += (this.#current.counts[bucket] ?? 0) + (this.#previous.counts[bucket] ?? 0);
+      if (seen > 0 && seen >= rank) return Math.min(upperBound(bucket), this.#max) / this.scale;
+    }
+    return 0;
+  }
+}
+
+class Histogram {
+  readonly counts = new Float64Array(BUCKETS);
+  count = 0;
+  sum = 0;
+  max = 0;
+
+  record(value: number, count: number): void {
+    const whole = Math.min(Math.round(value), 2 ** 31 - 1);
+    const bucket = bucketOf(whole);
+    this.counts[bucket] = (this.counts[bucket] ?? 0) + count;
+    this.count += count;
+    this.sum += value * count;
+    if (value > this.max) this.max = value;
+  }
+
+  clear(): void {
+    this.counts.fill(0);
+    this.count = this.sum = this.max = 0;
+  }
+}
+
+/** Below 2 · STEPS a bucket is one value; above, the bits after the leading STEP_BITS + 1 are dropped. */
+function bucketOf(value: number): number {
+  const shift = Math.max(0, 31 - Math.clz32(value) - STEP_BITS);
+  return shift * STEPS + (value >>> shift);
+}
+
+function upperBound(bucket: number): number {
+  const shift = Math.max(0, Math.floor(bucket / STEPS) - 1);
+  return (bucket - shift * STEPS + 1) * 2 ** shift - 1;
+}

@@ -84,7 +84,7 @@ export class BatchQueue<Input, Result> {
   }
   set batchSize(value: number) {
     this.#options.batchSize = checkBatchSize(value);
-    this.#beginTurn();
+    this.#decideAgain();
   }
 
   /** Longest wait with a free slot, in milliseconds. May be set at any time; the next decision uses it. */
@@ -93,7 +93,7 @@ export class BatchQueue<Input, Result> {
   }
   set maxDelay(value: number) {
     this.#options.maxDelay = checkMilliseconds('maxDelay', value);
-    this.#beginTurn();
+    this.#decideAgain();
   }
 
   /** Batches that may run at the same time. May be set at any time; running ones are not stopped. */
@@ -102,7 +102,7 @@ export class BatchQueue<Input, Result> {
   }
   set concurrency(value: number) {
     this.#options.concurrency = checkConcurrency(value);
-    this.#beginTurn();
+    this.#decideAgain();
   }
 
   /** Inputs that may wait. May be set at any time; a lower bound drops nobody, it only refuses the next. */
@@ -112,7 +112,7 @@ export class BatchQueue<Input, Result> {
   set maxQueued(value: number) {
     this.#options.maxQueued = checkMaxQueued(value);
     this.#letIn();
-    this.#beginTurn();
+    this.#decideAgain();
   }
 
   /**
@@ -145,13 +145,14 @@ export class BatchQueue<Input, Result> {
   start(): void {
     if (this.#state === 'stopping' || this.#state === 'stopped') throw new ServiceStoppedError(this.name);
     this.#state = 'started';
-    this.#beginTurn();
+    this.#decideAgain();
   }
 
   /**
    * Sends off what waits without further delay, and goes on taking inputs.
    *
-   * @returns a promise that resolves when every input submitted before this call has ended
+   * @returns a promise that resolves when every input submitted before this call has ended; on a queue that was not
+   *   started, not before it is
    */
   drain(): Promise<void> {
     const { promise, resolve } = withResolvers();
@@ -167,7 +168,7 @@ export class BatchQueue<Input, Result> {
     ended();
     // Inputs that come from here on belong to another turn, which is not drained.
     this.#turn = undefined;
-    this.#beginTurn();
+    this.#decideAgain();
     return promise;
   }
 
@@ -265,6 +266,10 @@ export class BatchQueue<Input, Result> {
     return (this.#turn ??= new Turn(performance.now()));
   }
 
+  #decideAgain(): void {
+    if (this.#line.length > 0) this.#beginTurn();
+  }
+
   readonly #endTurn = (): void => {
     this.#turn = this.#immediate = undefined;
     this.#polledAt = performance.now();
@@ -340,8 +345,8 @@ export class BatchQueue<Input, Result> {
     this.#batchSizes.record(batch.inputs.length, 1, now);
     this.#letIn();
     if (this.#line.length === 0) this.#clearAlarm();
-    // One batch per turn: the batch function may have blocked the loop, then the sockets are read before the next.
-    else this.#beginTurn();
+    // One batch per turn: the batch function may block the loop, then the sockets are read before the next.
+    this.#decideAgain();
     void this.#run(batch);
   }
 
@@ -426,7 +431,7 @@ export class BatchQueue<Input, Result> {
     if (this.#listeners.size > 0) this.#report(batch, size, ran);
     // A full batch gains nothing from another look at the sockets, but they shall not wait for a long backlog.
     if (this.#line.length >= this.#options.batchSize && now - this.#polledAt < 1) this.#pump();
-    else if (this.#line.length > 0) this.#beginTurn();
+    else this.#decideAgain();
   }
 
   #report({ reason, leftAt, oldest, results }: Batch<Input>, size: number, ran: number): void {
@@ -572,7 +577,11 @@ function takeSettlers(resolve: (result: unknown) => void, reject: (error: unknow
 
 function checkSubmitOptions({ signal, timeout }: SubmitOptions): void {
   if (timeout !== undefined) checkMilliseconds('timeout', timeout);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+  // By shape, as an `instanceof` would refuse the signals of another realm.
+  if (
+    signal !== undefined &&
+    typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function'
+  ) {
     throw new TypeError(`signal: expected an AbortSignal, got ${show(signal)}`);
   }
 }

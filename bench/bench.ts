@@ -1,0 +1,22 @@
+import { availableParallelism, cpus } from 'node:os';
+import { benchHttp } from './http.js';
+import { benchQueue } from './queue.js';
+
+/**
+ * `npm run bench [queue] [http]`: what a queue costs per input, and what it does for HTTP traffic. Every table compares
+ * in one run, checks the results it got, and ends with ratios: the median of the rounds and, in brackets, their range.
+ */
+const benches = { queue: benchQueue, http: benchHttp };
+
+const names = process.argv.slice(2);
+const unknown = names.filter((name) => !(name in benches));
+if (unknown.length > 0) {
+  console.error(`no such bench: ${unknown.join(', ')}; expected some of: ${Object.keys(benches).join(', ')}`);
+  process.exit(1);
+}
+console.log(
+  `Node ${process.version}, ${availableParallelism()} cores, ${cpus()[0]?.model ?? 'unknown processor'}`,
+);
+for (const [name, bench] of Object.entries(benches)) {
+  if (names.length === 0 || names.includes(name)) await bench();
+}

@@ -1,0 +1,24 @@
+/** The middle value; of an even number of values, the upper of the two in the middle. */
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
+}
+
+/** Ratios round by round as `median (least–most)`: rounds stand beside each other in time, totals do not. */
+export function ratio(ours: readonly number[], theirs: readonly number[]): string {
+  const ratios = ours.map((value, round) => value / (theirs[round] ?? NaN));
+  return `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`;
+}
+
+/** Rows as aligned text, the first row being the head. */
+export function printTable(rows: readonly (readonly string[])[]): void {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  for (const row of rows) {
+    console.log(
+      row
+        .map((cell, column) =>
+          column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0),
+        )
+        .join('   '),
+    );
+  }
+}

@@ -191,8 +191,9 @@ describe('giving up', () => {
     const results = queue.submitMany([1, 2, 3], { signal, timeout: 5000 });
     await advance(0);
     await Promise.all(results);
-    expect(add).toHaveBeenCalledTimes(3);
-    expect(remove).toHaveBeenCalledTimes(3);
+    // One listener, however many inputs share the signal: Node warns of more than ten.
+    expect(add).toHaveBeenCalledTimes(1);
+    expect(remove).toHaveBeenCalledTimes(1);
     expect(jest.getTimerCount()).toBe(0);
   });
 

@@ -1,5 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import { types } from 'node:util';
+import { onAbort } from './abort-listener.js';
 import { type DispatchReason, policies } from './dispatch-policy.js';
 import { RecentDistribution } from './distribution.js';
 import { BatchResultError, BatchTimeoutError, QueueFullError, ServiceStoppedError } from './errors.js';
@@ -282,14 +283,15 @@ export class BatchQueue<Input, Result> {
       const phase = entry.place === Place.Batch ? 'running' : 'waiting';
       this.#giveUp(entry, 'timeout', new BatchTimeoutError(this.name, timeout, phase));
     };
-    const onAbort = () => {
-      this.#giveUp(entry, 'aborted', signal?.reason);
-    };
     const timer = timeout <= LONGEST_TIMER ? setTimeout(onTimeout, timeout) : undefined;
-    signal?.addEventListener('abort', onAbort, { once: true });
+    const unlisten =
+      signal &&
+      onAbort(signal, () => {
+        this.#giveUp(entry, 'aborted', signal.reason);
+      });
     entry.onLeave = () => {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
+      unlisten?.();
     };
   }
 

@@ -1,0 +1,54 @@
+import { BatchingError } from '../core/errors.js';
+
+/** The backend that was asked for cannot start, or under `auto` none can. The message says why and what to install. */
+export class TfjsBackendError extends BatchingError {
+  readonly code = 'ERR_BATCHING_BACKEND';
+}
+
+/** `TfjsModule` is imported in a way that cannot work. The message says what to do. */
+export class TfjsModuleError extends BatchingError {
+  readonly code = 'ERR_BATCHING_TFJS_MODULE';
+}
+
+/** A file of a model is missing, has the wrong size, or is no part of a TensorFlow.js model. The message names it. */
+export class ModelFileError extends BatchingError {
+  readonly code = 'ERR_BATCHING_MODEL_FILE';
+}
+
+/** The model's files are whole, but it cannot be loaded, cannot be batched, or does not run on this backend. */
+export class UnsupportedModelError extends BatchingError {
+  readonly code = 'ERR_BATCHING_MODEL';
+}
+
+/** One of the inputs given to `predict` has not the length that the model takes. Nothing was sent to the device. */
+export class ModelInputError extends BatchingError {
+  readonly code = 'ERR_BATCHING_INPUT';
+
+  constructor(
+    /** Name of the model. */
+    readonly model: string,
+    /** Which of the inputs it is, from 0. */
+    readonly index: number,
+    /** Shape of one input, without the batch dimension. */
+    readonly shape: readonly number[],
+    /** Numbers in one input: the product of `shape`. */
+    readonly expected: number,
+    /** Numbers that came; `undefined` where no array came. */
+    readonly received: number | undefined,
+  ) {
+    super(
+      `input ${index} of model '${model}' must have ${expected} numbers (${shape.join(' × ')}, row-major); ` +
+        `it has ${received ?? 'none, as it is no array'}`,
+    );
+  }
+}
+
+/** The model failed while it ran. `cause` has the name, message and stack of the error in the inference worker. */
+export class InferenceError extends BatchingError {
+  readonly code = 'ERR_BATCHING_INFERENCE';
+}
+
+/** The inference worker died under this prediction, or is down at the moment. It is started again by itself. */
+export class InferenceWorkerError extends BatchingError {
+  readonly code = 'ERR_BATCHING_WORKER';
+}

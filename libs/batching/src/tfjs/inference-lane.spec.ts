@@ -1,0 +1,173 @@
+import { spawnSync } from 'node:child_process';
+import { renameSync } from 'node:fs';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import type { LoggerService } from '@nestjs/common';
+import { Test, type TestingModule } from '@nestjs/testing';
+import { getModelToken, InferenceWorkerError, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
+import { randomNumbers, writeDenseModel } from './models.fixture.js';
+
+/** Every message to a worker, which is how the specs get hold of the worker. */
+const messages = jest.spyOn(Worker.prototype, 'postMessage');
+
+const small = writeDenseModel();
+/** On `cpu` a batch of 100 takes some tenths of a second. */
+const large = writeDenseModel({ inputs: 1000, units: 1000 });
+const largeBatch = Array.from({ length: 100 }, (_, i) => randomNumbers(1000, i));
+
+describe('the inference worker', () => {
+  let app: TestingModule | undefined;
+  const logged: string[] = [];
+  const logger: LoggerService = {
+    log: (message: string) => logged.push(message),
+    warn: (message: string) => logged.push(message),
+    error: (message: string) => logged.push(message),
+  };
+  async function start(
+    models: Record<string, string>,
+    backend: 'auto' | 'cpu' = 'cpu',
+  ): Promise<(name: string) => TfjsModel> {
+    app = await Test.createTestingModule({
+      imports: [
+        TfjsModule.forRoot({ backend }),
+        TfjsModule.forFeature(Object.entries(models).map(([name, path]) => ({ name, path }))),
+      ],
+    })
+      .setLogger(logger)
+      .compile();
+    const container = app;
+    return (name) => container.get<TfjsModel>(getModelToken(name), { strict: false });
+  }
+  afterEach(async () => {
+    await app?.close();
+    logged.length = 0;
+  });
+
+  function worker(): Worker {
+    return messages.mock.contexts.at(-1) as Worker;
+  }
+
+  it('says which backend it took, on which device, and why it passed over others', async () => {
+    const model = await start({ small: small.path }, 'auto');
+    const { backend, device } = model('small');
+    const [line = ''] = logged.filter((line) => line.startsWith('backend'));
+    expect(line).toContain(`backend ${backend} on ${device}`);
+    if (backend === 'wasm')
+      expect(line).toContain('; passed over tensorflow: @tensorflow/tfjs-node-gpu is not');
+    expect(logged).toContain("model 'small' loaded: [3] to [2]");
+  });
+
+  it('rejects what it had when it is killed in mid-batch, and goes on with its models', async () => {
+    const model = await start({ small: small.path, large: large.path });
+    const running = model('large').predict(largeBatch);
+    const waiting = model('small').predict([[1, 2, 3]]);
+    await sleep(50);
+    const killed = worker().terminate();
+    for (const predicted of [running, waiting]) {
+      await expect(predicted).rejects.toBeInstanceOf(InferenceWorkerError);
+      await expect(predicted).rejects.toMatchObject({ code: 'ERR_BATCHING_WORKER' });
+    }
+    const [result = []] = await model('small').predict([[1, 2, 3]]);
+    await killed;
+    expect([...result]).toEqual(
+      small.reference([1, 2, 3]).map((score) => expect.closeTo(score, 5) as unknown),
+    );
+    await expect(model('large').predict(largeBatch)).resolves.toHaveLength(100);
+  });
+
+  it('goes on for the caller who tries again at once', async () => {
+    const model = await start({ small: small.path, large: large.path });
+    const again = model('large')
+      .predict(largeBatch)
+      .catch(() => model('small').predict([[1, 2, 3]]));
+    await sleep(20);
+    await worker().terminate();
+    await expect(again).resolves.toHaveLength(1);
+  });
+
+  it('says what it died of', async () => {
+    const model = await start({ small: small.path });
+    await model('small').predict([[1, 2, 3]]);
+    worker().postMessage(null);
+    await expect(model('small').predict([[1, 2, 3]])).rejects.toThrow(
+      /^the inference worker died \(TypeError: .*null/,
+    );
+    expect(logged).toContainEqual(expect.stringMatching(/^the inference worker died .*; started again now$/));
+  });
+
+  it('rejects with the cause while it cannot be started again, and comes back by itself', async () => {
+    const { path } = writeDenseModel();
+    const model = await start({ small: path });
+    renameSync(path, `${path}-away`);
+    await worker().terminate();
+    const rejected = model('small').predict([[1, 2, 3]]);
+    await expect(rejected).rejects.toBeInstanceOf(InferenceWorkerError);
+    await expect(rejected).rejects.toMatchObject({
+      message: `the inference worker could not be started again: ${path} is missing`,
+      cause: { code: 'ERR_BATCHING_MODEL_FILE' },
+    });
+    renameSync(`${path}-away`, path);
+    const deadline = Date.now() + 10_000;
+    for (;;) {
+      const back = await model('small')
+        .predict([[1, 2, 3]])
+        .catch(() => undefined);
+      if (back) break;
+      expect(Date.now()).toBeLessThan(deadline);
+      await sleep(50);
+    }
+  });
+
+  it('pauses between deaths in a row, in which predictions reject at once', async () => {
+    const model = await start({ small: small.path });
+    await worker().terminate();
+    // Started again at once; killed before it could predict.
+    await model('small').memory();
+    await worker().terminate();
+    await sleep(10);
+    expect(logged.at(-1)).toMatch(/started again in 200 ms$/);
+    const asked = performance.now();
+    await expect(model('small').predict([[1, 2, 3]])).rejects.toBeInstanceOf(InferenceWorkerError);
+    expect(performance.now() - asked).toBeLessThan(50);
+    await sleep(1500);
+    await expect(model('small').predict([[1, 2, 3]])).resolves.toHaveLength(1);
+    // That prediction ended the row.
+    await worker().terminate();
+    await expect(model('small').predict([[1, 2, 3]])).resolves.toHaveLength(1);
+  });
+
+  it('leaves the event loop free', async () => {
+    const model = await start({ large: large.path });
+    const delay = monitorEventLoopDelay({ resolution: 5 });
+    const started = performance.now();
+    delay.enable();
+    await Promise.all([1, 2, 3].map(() => model('large').predict(largeBatch)));
+    delay.disable();
+    const perBatch = (performance.now() - started) / 3;
+    expect(perBatch).toBeGreaterThan(50);
+    expect(delay.max / 1e6).toBeLessThan(perBatch / 3);
+  });
+
+  it('keeps the process alive for a prediction, but no longer; and TensorFlow.js prints nothing', () => {
+    const script = `
+      const { NestFactory } = require('@nestjs/core');
+      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getModelToken }) => {
+        class AppModule {}
+        const imports = [
+          TfjsModule.forRoot({ backend: 'cpu' }),
+          TfjsModule.forFeature([{ name: 'small', path: '${small.path}' }]),
+        ];
+        const app = await NestFactory.createApplicationContext({ module: AppModule, imports }, { logger: false });
+        const model = app.get(getModelToken('small'), { strict: false });
+        void model.predict([[1, 2, 3]]).then(() => process.stdout.write('predicted'));
+      });
+    `;
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['-r', 'reflect-metadata', '-e', script], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: 'predicted', stderr: '' });
+  });
+});

@@ -1,0 +1,118 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import { ModelFileError } from './errors.js';
+import { readModelFiles } from './model-files.js';
+import { writeDenseModel } from './models.fixture.js';
+
+interface ModelJson {
+  weightsManifest: {
+    paths: string[];
+    weights: { shape: number[]; dtype: string; quantization?: object }[];
+  }[];
+}
+
+describe('readModelFiles', () => {
+  const whole = writeDenseModel({ inputs: 3, units: 2 }).path;
+  /** A copy of the model, to break. */
+  function copy(): {
+    path: string;
+    json: string;
+    weights: string;
+    edit: (change: (model: ModelJson) => void) => void;
+  } {
+    const path = mkdtempSync(join(tmpdir(), 'nest-batching-'));
+    cpSync(whole, path, { recursive: true });
+    const json = join(path, 'model.json');
+    const edit = (change: (model: ModelJson) => void) => {
+      const model = JSON.parse(readFileSync(json, 'utf8')) as ModelJson;
+      change(model);
+      writeFileSync(json, JSON.stringify(model));
+    };
+    return { path, json, weights: join(path, 'weights.bin'), edit };
+  }
+
+  async function expectError(path: string, message: string): Promise<void> {
+    const read = readModelFiles(path);
+    await expect(read).rejects.toBeInstanceOf(ModelFileError);
+    await expect(read).rejects.toMatchObject({ code: 'ERR_BATCHING_MODEL_FILE', message });
+  }
+
+  it('takes the folder or the model.json', async () => {
+    const fromFolder = await readModelFiles(whole);
+    expect(fromFolder.weightData.map(({ byteLength }) => byteLength)).toEqual([24]);
+    expect(await readModelFiles(join(whole, 'model.json'))).toEqual(fromFolder);
+  });
+
+  it('joins the shards of a group', async () => {
+    const { path, weights, edit } = copy();
+    const bytes = readFileSync(weights);
+    writeFileSync(join(path, 'a.bin'), bytes.subarray(0, 16));
+    writeFileSync(join(path, 'b.bin'), bytes.subarray(16));
+    edit(({ weightsManifest: [group] }) => {
+      if (group) group.paths = ['a.bin', 'b.bin'];
+    });
+    const { weightData } = await readModelFiles(path);
+    expect(Buffer.concat(weightData.map((shard) => new Uint8Array(shard)))).toEqual(bytes);
+
+    truncateSync(join(path, 'a.bin'), 10);
+    await expectError(
+      path,
+      `${path}/a.bin (10 bytes), ${path}/b.bin (8 bytes): expected 24 bytes of weights, found 18; ` +
+        "truncated, or another model's",
+    );
+  });
+
+  it('names a missing folder, model.json or weight file', async () => {
+    await expectError('/no/such/model', '/no/such/model is missing');
+    const { path, json, weights } = copy();
+    rmSync(weights);
+    await expectError(path, `${weights} is missing`);
+    rmSync(json);
+    await expectError(path, `${json} is missing`);
+  });
+
+  it('names a weight file of the wrong size, with the size expected and found', async () => {
+    const { path, weights } = copy();
+    truncateSync(weights, 23);
+    const message = (found: number) =>
+      `${weights} (${found} bytes): expected 24 bytes of weights, found ${found}; truncated, or another model's`;
+    await expectError(path, message(23));
+    truncateSync(weights, 28);
+    await expectError(path, message(28));
+  });
+
+  it('knows the size of quantised weights, and that strings have none', async () => {
+    const { path, weights, edit } = copy();
+    edit(({ weightsManifest }) => {
+      for (const weight of weightsManifest.flatMap(({ weights }) => weights))
+        weight.quantization = { dtype: 'uint8' };
+    });
+    truncateSync(weights, 6);
+    await expect(readModelFiles(path)).resolves.toBeDefined();
+    edit(({ weightsManifest }) => {
+      weightsManifest[0]?.weights.push({ shape: [1], dtype: 'string' });
+    });
+    await expect(readModelFiles(path)).resolves.toBeDefined();
+  });
+
+  it('tells a cut off model.json from one that is something else', async () => {
+    const { path, json } = copy();
+    truncateSync(json, 100);
+    await expectError(path, `${json} (100 bytes) is not JSON, or is cut off`);
+    for (const other of [
+      '{}',
+      'null',
+      '[1]',
+      '{"modelTopology":null,"weightsManifest":[]}',
+      '{"weightsManifest":[]}',
+    ]) {
+      writeFileSync(json, other);
+      await expectError(
+        path,
+        `${json} is no TensorFlow.js model: it needs modelTopology and weightsManifest`,
+      );
+    }
+  });
+});

@@ -1,0 +1,132 @@
+import {
+  type DynamicModule,
+  Global,
+  Inject,
+  type InjectionToken,
+  Module,
+  type ModuleMetadata,
+  type OnApplicationShutdown,
+  Optional,
+  type OptionalFactoryDependency,
+} from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
+import type { TfjsBackend } from './backend.js';
+import { TfjsModuleError } from './errors.js';
+import { InferenceLane } from './inference-lane.js';
+import { TfjsModel } from './tfjs-model.js';
+
+export interface TfjsModuleOptions {
+  /**
+   * `auto` (the default) takes the first that works of `tensorflow`, `wasm` and `cpu`, and logs which, on which device, and
+   * why the others were passed over. A backend that is named and cannot start fails the start-up with `TfjsBackendError`.
+   */
+  backend?: TfjsBackend | 'auto';
+}
+
+export interface TfjsModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
+  inject?: (InjectionToken | OptionalFactoryDependency)[];
+  useFactory: (...args: never[]) => TfjsModuleOptions | Promise<TfjsModuleOptions>;
+}
+
+export interface TfjsModelOptions {
+  /** The name for `@InjectModel(name)`, one per application. */
+  name: string;
+  /** A layers or graph model of TensorFlow.js: its `model.json`, or the folder that holds it. */
+  path: string;
+}
+
+// Keys of the global symbol registry, since the library may be in the process twice, as ESM and as CommonJS.
+const optionsToken = Symbol.for('nest-batching:tfjs-options');
+const laneToken = Symbol.for('nest-batching:TfjsModule.forRoot()');
+const registryToken = Symbol.for('nest-batching:registry');
+
+/** The token that a model is provided under. */
+export function getModelToken(name: string): symbol {
+  return Symbol.for(`nest-batching:model:${name}`);
+}
+
+/** Injects the `TfjsModel` that `TfjsModule.forFeature` registered under this name. It is loaded. */
+export function InjectModel(name: string): ParameterDecorator & PropertyDecorator {
+  return Inject(getModelToken(name));
+}
+
+/**
+ * TensorFlow.js models, run in batches in a worker thread: `forRoot` once for the backend, `forFeature` where models are
+ * used. Start-up waits until the models are loaded, and fails with a typed error when one cannot be.
+ */
+@Global()
+@Module({})
+export class TfjsModule implements OnApplicationShutdown {
+  constructor(
+    @Inject(laneToken) private readonly lane: InferenceLane,
+    @Optional() @Inject(registryToken) private readonly registry?: { stop: () => Promise<unknown> },
+  ) {}
+
+  static forRoot(options: TfjsModuleOptions = {}): DynamicModule {
+    return TfjsModule.forRootAsync({ useFactory: () => options });
+  }
+
+  static forRootAsync({ imports, inject, useFactory }: TfjsModuleAsyncOptions): DynamicModule {
+    return {
+      module: TfjsModule,
+      imports,
+      providers: [
+        { provide: optionsToken, inject, useFactory },
+        { provide: laneToken, inject: [optionsToken, ModulesContainer], useFactory: openLane },
+      ],
+      exports: [laneToken],
+    };
+  }
+
+  static forFeature(models: readonly TfjsModelOptions[]): DynamicModule {
+    for (const { name, path } of models) {
+      if (models.some((other) => other.name === name && other.path !== path)) {
+        throw new TfjsModuleError(
+          `TfjsModule.forFeature: model '${name}' is listed twice, with different paths`,
+        );
+      }
+    }
+    return {
+      module: TfjsFeatureModule,
+      providers: models.map(({ name, path }) => ({
+        provide: getModelToken(name),
+        // Optional only in order to say more than Nest could.
+        inject: [{ token: laneToken, optional: true }],
+        useFactory: (lane?: InferenceLane) => loadModel(lane, name, path),
+      })),
+      exports: models.map(({ name }) => getModelToken(name)),
+    };
+  }
+
+  /** Batches that wait in queues still need the worker, so the queues are drained first. */
+  async onApplicationShutdown(): Promise<void> {
+    try {
+      await this.registry?.stop();
+    } finally {
+      await this.lane.close();
+    }
+  }
+}
+
+/** What `forFeature` makes: a module of its own class, so that the hooks of `TfjsModule` run once. */
+@Module({})
+class TfjsFeatureModule {}
+
+function openLane(
+  { backend = 'auto' }: TfjsModuleOptions,
+  modules: ModulesContainer,
+): Promise<InferenceLane> {
+  if ([...modules.values()].filter(({ metatype }) => metatype === TfjsModule).length > 1) {
+    throw new TfjsModuleError('TfjsModule.forRoot() is imported twice: import it once, in the root module');
+  }
+  return InferenceLane.open(backend);
+}
+
+function loadModel(lane: InferenceLane | undefined, name: string, path: string): Promise<TfjsModel> {
+  if (!lane) {
+    throw new TfjsModuleError(
+      `model '${name}' needs TfjsModule.forRoot() among the imports of the root module`,
+    );
+  }
+  return TfjsModel.load(lane, name, path);
+}

@@ -16,7 +16,10 @@ export default tseslint.config(
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
     languageOptions: { parserOptions: { projectService: true } },
     rules: {
-      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/restrict-template-expressions': [
+        'error',
+        { allowNumber: true, allowBoolean: true },
+      ],
       '@typescript-eslint/no-extraneous-class': ['error', { allowWithDecorator: true }],
       '@typescript-eslint/unified-signatures': 'off',
     },
@@ -25,6 +28,8 @@ export default tseslint.config(
     files: ['**/*.js', '**/*.mjs'],
     languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
   },
+  // The page's modules: the compiler checks them, with the browser's names (apps/demo-api/tsconfig.page.json).
+  { files: ['apps/demo-api/public/**/*.js'], rules: { 'no-undef': 'off' } },
   arrow('core', '^(?!node:|\\./)', 'core/ imports node: and its own files only'),
   arrow('nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
   arrow('tfjs', '^\\.\\./(?!core/)', 'tfjs/ imports core/ and Nest only'),

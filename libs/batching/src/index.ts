@@ -8,6 +8,18 @@ export {
   QueueFullError,
   ServiceStoppedError,
 } from './core/errors.js';
-export type { BatchFunction, BatchOptions, QueueOptions, StopOptions, SubmitOptions } from './core/options.js';
+export type {
+  BatchFunction,
+  BatchOptions,
+  QueueOptions,
+  StopOptions,
+  SubmitOptions,
+} from './core/options.js';
 export { asBatchedService, asService, type SerialOptions } from './core/service.js';
 export type { BatchReport, DropReason, QueueState, QueueStats } from './core/stats.js';
+export { BatchedService, SerialService } from './nest/batched-service.js';
+export type { Batched } from './nest/batched-view.js';
+export { BatchingExceptionFilter } from './nest/batching-exception-filter.js';
+export { BatchingModule, type BatchingOptionsFactory } from './nest/batching-module.js';
+export { type BatchingModuleOptions, BatchingRegistry } from './nest/batching-registry.js';
+export { getBatchedToken, InjectBatched } from './nest/inject-batched.js';

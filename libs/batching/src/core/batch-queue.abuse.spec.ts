@@ -20,7 +20,7 @@ async function outcomes(promises: Promise<unknown>[]): Promise<unknown[]> {
   return settled.map((one): unknown => (one.status === 'fulfilled' ? one.value : one.reason));
 }
 
-function expectBalance(queue: BatchQueue<never, unknown>): void {
+function expectBalance(queue: Pick<BatchQueue<never, unknown>, 'stats'>): void {
   const { submitted, settled, dropped, waiting, running } = queue.stats();
   expect(settled + dropped + waiting + running).toBe(submitted);
 }

@@ -1,0 +1,290 @@
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, it } from '@jest/globals';
+import ts from 'typescript';
+
+/** Compiles pieces of TypeScript as files of this folder, and reads what the compiler says. */
+const folder = dirname(fileURLToPath(import.meta.url));
+
+const header = `
+import { Injectable } from '@nestjs/common';
+import {
+  BatchedService, SerialService, InjectBatched, getBatchedToken, BatchingRegistry, asBatchedService, type Batched,
+} from '../index.js';
+
+export const secret = Symbol('secret');
+export class Digit { value = 1 }
+export class Note { name = ''; message = ''; text = '' }
+export class Classifier {
+  field = 1;
+  async classify(images: readonly Uint8Array[]): Promise<(Digit | Error)[]> { return images.map(() => new Digit()); }
+  parse(texts: string[]): number[] { return texts.map(Number); }
+  async [secret](texts: string[], limit?: number): Promise<number[]> { return texts.map(() => limit ?? 0); }
+  async notes(texts: string[]): Promise<Note[]> { return texts.map(() => new Note()); }
+  async load(path: string): Promise<number> { return path.length; }
+  async swap(pair: [string, number]): Promise<[number, string]> { return [pair[1], pair[0]]; }
+  async none(): Promise<number> { return 1; }
+  async two(one: string, other: string): Promise<string> { return one + other; }
+  private hidden(texts: string[]): string[] { return texts; }
+  onApplicationShutdown(signal?: string): void { this.hidden([signal ?? '']); }
+}
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+export function same<A, B>(_: Equal<A, B>): void {}
+`;
+
+/** In a class body. */
+const methods = (body: string) => `${header}\nexport class Service { ${body} }\n`;
+
+const pieces = {
+  // What may be marked.
+  mutable: methods(
+    '@BatchedService(8, 5) async run(inputs: number[]): Promise<string[]> { return inputs.map(String); }',
+  ),
+  readonly: methods(
+    '@BatchedService(8, 5) async run(inputs: readonly number[]): Promise<readonly string[]> { return inputs.map(String); }',
+  ),
+  synchronous: methods(
+    '@BatchedService(8, 5) run(inputs: number[]): string[] { return inputs.map(String); }',
+  ),
+  errors: methods(
+    '@BatchedService(8, 5, { onFull: "wait" }) async run(inputs: number[]): Promise<(string | Error)[]> { return inputs.map(String); }',
+  ),
+  optional: methods(
+    '@BatchedService(8, 5) async run(inputs: number[], limit?: number): Promise<number[]> { return inputs.map(() => limit ?? 1); }',
+  ),
+  generic: methods('@BatchedService(8, 5) async run<T>(inputs: T[]): Promise<T[]> { return inputs; }'),
+  symbol: methods(
+    '@BatchedService(8, 5) async [secret](inputs: number[]): Promise<number[]> { return inputs; }',
+  ),
+  any: methods('@BatchedService(8, 5) async run(inputs: any): Promise<any> { return inputs; }'),
+  throwing: methods(
+    '@BatchedService(8, 5) async run(inputs: number[]): Promise<never> { throw new Error(String(inputs)); }',
+  ),
+  serial: methods('@SerialService() async run(input: string): Promise<number> { return input.length; }'),
+  serialArray: methods(
+    '@SerialService({ maxQueued: 5 }) sum(numbers: number[]): number { return numbers.length; }',
+  ),
+  serialTuple: methods(
+    '@SerialService() async run(pair: [number, number]): Promise<[number, number]> { return pair; }',
+  ),
+
+  // What may not.
+  noParameter: methods('@BatchedService(8, 5) async run(): Promise<number[]> { return []; }'),
+  twoParameters: methods(
+    '@BatchedService(8, 5) async run(inputs: number[], user: string): Promise<string[]> { return inputs.map(() => user); }',
+  ),
+  noArray: methods('@BatchedService(8, 5) async run(input: number): Promise<number[]> { return [input]; }'),
+  rest: methods('@BatchedService(8, 5) async run(...inputs: number[]): Promise<number[]> { return inputs; }'),
+  tuple: methods(
+    '@BatchedService(8, 5) async run(inputs: [number, number]): Promise<number[]> { return inputs; }',
+  ),
+  noResults: methods(
+    '@BatchedService(8, 5) async run(inputs: number[]): Promise<number> { return inputs.length; }',
+  ),
+  nothing: methods('@BatchedService(8, 5) run(inputs: number[]): void { inputs.pop(); }'),
+  map: methods(
+    '@BatchedService(8, 5) async run(inputs: number[]): Promise<Map<number, number>> { return new Map(inputs.entries()); }',
+  ),
+  tupleResult: methods(
+    '@BatchedService(8, 5) async run(inputs: number[]): Promise<[number]> { return [inputs.length]; }',
+  ),
+  property: methods('@BatchedService(8, 5) run = async (inputs: number[]): Promise<number[]> => inputs;'),
+  accessor: methods('@BatchedService(8, 5) get run(): number { return 1; }'),
+  isStatic: methods(
+    '@BatchedService(8, 5) static async run(inputs: number[]): Promise<number[]> { return inputs; }',
+  ),
+  isPrivate: methods(
+    '@BatchedService(8, 5) private async run(inputs: number[]): Promise<number[]> { return inputs; } use() { return this.run([]); }',
+  ),
+  name: methods(
+    '@BatchedService(8, 5, { name: "mine" }) async run(inputs: number[]): Promise<number[]> { return inputs; }',
+  ),
+  noDelay: methods('@BatchedService(8) async run(inputs: number[]): Promise<number[]> { return inputs; }'),
+  serialNoParameter: methods('@SerialService() async run(): Promise<number> { return 1; }'),
+  serialTwoParameters: methods(
+    '@SerialService() async run(one: number, other: number): Promise<number> { return one + other; }',
+  ),
+  serialBatch: methods('@SerialService() async run(inputs: number[]): Promise<number[]> { return inputs; }'),
+  serialProperty: methods('@SerialService() run = (input: number): number => input;'),
+  serialConcurrency: methods(
+    '@SerialService({ concurrency: 2 }) async run(input: string): Promise<number> { return input.length; }',
+  ),
+
+  // Views.
+  view: `${header}
+    export async function use(view: Batched<Classifier>): Promise<void> {
+      same<keyof Batched<Classifier>, 'classify' | 'parse' | 'notes' | 'load' | 'swap' | typeof secret>(true);
+      same<Batched<Classifier>['classify'], BatchedService<Uint8Array, Digit>>(true);
+      same<Batched<Classifier>['parse'], BatchedService<string, number>>(true);
+      same<Batched<Classifier>[typeof secret], BatchedService<string, number>>(true);
+      same<Batched<Classifier>['notes'], BatchedService<string, Note>>(true);
+      same<Batched<Classifier>['load'], BatchedService<string, number>>(true);
+      same<Batched<Classifier>['swap'], BatchedService<[string, number], [number, string]>>(true);
+      const digit: Digit = await view.classify(new Uint8Array(), { timeout: 5, signal: AbortSignal.timeout(5) });
+      const digits: Promise<Digit>[] = view.classify.submitMany([new Uint8Array()]);
+      view.classify.queue.batchSize = digit.value + digits.length;
+      const service: BatchedService<number, string> = asBatchedService(8, 5)(async (xs: number[]) => xs.map(String));
+      await service(view.parse.queue.maxDelay);
+    }
+    export const ofRegistry = (registry: BatchingRegistry): Batched<Classifier> => registry.view(Classifier);
+    export const token: symbol = getBatchedToken(Classifier);`,
+  arrayThroughView: `${header}
+    export const wrong = (view: Batched<Classifier>) => view.parse(['1']);`,
+  unmarkable: `${header}
+    export const wrong = (view: Batched<Classifier>) => view.none();`,
+
+  // Injections.
+  injected: `${header}
+    export abstract class Base { abstract run(inputs: number[]): Promise<number[]> }
+    export class Generic<T> { run(inputs: T[]): T[] { return inputs; } }
+    @Injectable()
+    export class Controller {
+      @InjectBatched(Classifier) readonly property!: Batched<Classifier>;
+      @InjectBatched(Classifier) private readonly own!: Batched<Classifier>;
+      constructor(
+        @InjectBatched(Classifier) private readonly digits: Batched<Classifier>,
+        readonly other: string,
+        @InjectBatched(Base) base: Batched<Base>,
+        @InjectBatched(Classifier) some: Pick<Batched<Classifier>, 'classify'>,
+        @InjectBatched(Classifier) anything: any,
+        @InjectBatched(Generic<number>) generic: Batched<Generic<number>>,
+      ) { void [this.digits, this.own, base, some, anything, generic]; }
+    }`,
+  injectedClass: `${header}
+    export class Controller { constructor(@InjectBatched(Classifier) readonly digits: Classifier) {} }`,
+  injectedOther: `${header}
+    export class Other { run(inputs: number[]): number[] { return inputs; } }
+    export class Controller { constructor(readonly first: string, @InjectBatched(Classifier) readonly digits: Batched<Other>) {} }`,
+  injectedProperty: `${header}
+    export class Controller { @InjectBatched(Classifier) readonly digits!: Classifier; }`,
+  injectedName: `${header}
+    export class Controller { constructor(@InjectBatched('Classifier') readonly digits: Batched<Classifier>) {} }`,
+} satisfies Record<string, string>;
+
+type Piece = keyof typeof pieces;
+const said = new Map<string, string>();
+
+beforeAll(() => {
+  const configFile = join(folder, '../../../../tsconfig.json');
+  const config = ts.getParsedCommandLineOfConfigFile(
+    configFile,
+    {},
+    {
+      ...ts.sys,
+      onUnRecoverableConfigFileDiagnostic: (diagnostic) => {
+        throw new Error(ts.flattenDiagnosticMessageText(diagnostic.messageText, '\n'));
+      },
+    },
+  );
+  const options: ts.CompilerOptions = { ...config?.options, noEmit: true, noUnusedLocals: false };
+  const sources = new Map(
+    Object.entries(pieces).map(([name, text]) => [join(folder, `piece-${name}.ts`), text]),
+  );
+  const host = ts.createCompilerHost(options);
+  const readFile = host.readFile.bind(host);
+  host.readFile = (path) => sources.get(path) ?? readFile(path);
+  const program = ts.createProgram([...sources.keys()], options, host);
+  for (const name of Object.keys(pieces)) {
+    const file = program.getSourceFile(join(folder, `piece-${name}.ts`));
+    const diagnostics = [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)];
+    said.set(
+      name,
+      diagnostics.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')).join('\n'),
+    );
+  }
+}, 60_000);
+
+describe('the compiler accepts', () => {
+  it.each<Piece>([
+    'mutable',
+    'readonly',
+    'synchronous',
+    'errors',
+    'optional',
+    'generic',
+    'symbol',
+    'any',
+    'throwing',
+    'serial',
+    'serialArray',
+    'serialTuple',
+    'view',
+    'injected',
+  ])('%s', (piece) => {
+    expect(said.get(piece)).toBe('');
+  });
+});
+
+describe('the compiler says what is wrong with', () => {
+  it.each<[Piece, string]>([
+    ['noParameter', 'the method has no parameter: it must take the array of inputs'],
+    [
+      'twoParameters',
+      'the method has more than one required parameter: a batch has only its inputs, so put the rest into each input',
+    ],
+    [
+      'noArray',
+      'the parameter must be an array, the inputs of a batch; for one input at a time there is @SerialService()',
+    ],
+    [
+      'rest',
+      'the parameter must be an array, the inputs of a batch; for one input at a time there is @SerialService()',
+    ],
+    ['tuple', 'the parameter is a tuple: it must be an array, because batches differ in size'],
+    [
+      'noResults',
+      'the method must return an array of results, or a Promise of one: one result per input, in their order',
+    ],
+    [
+      'nothing',
+      'the method must return an array of results, or a Promise of one: one result per input, in their order',
+    ],
+    [
+      'map',
+      'the method must return an array of results, or a Promise of one: one result per input, in their order',
+    ],
+    ['tupleResult', 'the method returns a tuple: it must return an array, one result per input'],
+    ['property', 'a property cannot be marked: make it a method'],
+    ['accessor', 'an accessor cannot be marked: make it a method'],
+    ['isStatic', 'a static method cannot be marked: only methods of an injected instance can be batched'],
+    ['isPrivate', 'a private or protected method cannot be marked: Batched<C> could not offer it'],
+  ])('%s under @BatchedService()', (piece, sentence) => {
+    expect(said.get(piece)).toContain(`Record<"@BatchedService()", "${sentence}">`);
+  });
+
+  it.each<[Piece, string]>([
+    ['serialNoParameter', 'the method has no parameter: it must take the input'],
+    [
+      'serialTwoParameters',
+      'the method has more than one required parameter: put them into one object, the input',
+    ],
+    [
+      'serialBatch',
+      'array in, array out is the shape of @BatchedService(), as which Batched<C> would type it: wrap the input in an object',
+    ],
+    ['serialProperty', 'a property cannot be marked: make it a method'],
+  ])('%s under @SerialService()', (piece, sentence) => {
+    expect(said.get(piece)).toContain(`Record<"@SerialService()", "${sentence}">`);
+  });
+
+  it.each<[Piece, string]>([
+    ['name', "'name' does not exist in type 'Omit<QueueOptions, \"name\">'"],
+    ['noDelay', 'Expected 2-3 arguments, but got 1'],
+    ['serialConcurrency', "'concurrency' does not exist in type"],
+    ['arrayThroughView', "Argument of type 'string[]' is not assignable to parameter of type 'string'"],
+    ['unmarkable', "Property 'none' does not exist on type 'Batched<Classifier>'"],
+    ['injectedName', "Argument of type 'string' is not assignable to parameter of type 'Class<"],
+  ])('%s', (piece, sentence) => {
+    expect(said.get(piece)).toContain(sentence);
+  });
+
+  it.each<[Piece, string]>([
+    ['injectedClass', 'Classifier'],
+    ['injectedOther', 'Batched<Other>'],
+    ['injectedProperty', 'Classifier'],
+  ])('%s', (piece, declared) => {
+    expect(said.get(piece)).toContain(
+      `{ '@InjectBatched()': "declare it as the view, Batched<C>"; declared: ${declared}; expected: Batched<Classifier>; }`,
+    );
+  });
+});

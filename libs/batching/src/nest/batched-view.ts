@@ -1,0 +1,94 @@
+import type { BatchedService } from '../core/service.js';
+import type { BatchProblem, SerialProblem } from './batched-service.js';
+
+/**
+ * A provider as its callers see it: each marked method takes one input and returns a promise of that input's result.
+ *
+ * A mark cannot be seen in a type. So every public method that could be marked is here, by the rules of the decorators
+ * themselves: array in, array out is a batch method; any other method of one parameter is a serial one. The rest of
+ * the class is left out. A method that could be marked but is not throws a `TypeError` when it is read.
+ */
+export type Batched<C> = {
+  readonly [
+    K in keyof C as K extends Hidden ? never : [ServiceOf<C[K]>] extends [never] ? never : K
+  ]: ServiceOf<C[K]>;
+};
+
+type ServiceOf<F> = F extends (input: infer Input) => infer Result
+  ? BatchProblem<F> extends true
+    ? [Input, Awaited<Result>] extends [readonly (infer I)[], readonly (infer R)[]]
+      ? BatchedService<I, ResultOf<R>>
+      : never
+    : SerialProblem<F> extends true
+      ? BatchedService<Input, Awaited<Result>>
+      : never
+  : never;
+
+/**
+ * Without the errors that may stand in a result's place. A result that merely looks like an `Error` (a `name` and a
+ * `message`) stays a result.
+ */
+type ResultOf<R> = [Exclude<R, Error>] extends [never] ? R : Exclude<R, Error>;
+
+/** A view with `then` would be taken for a promise; hooks of the provider, Nest would call on the view as well. */
+const HIDDEN = [
+  'then',
+  'onModuleInit',
+  'onApplicationBootstrap',
+  'onModuleDestroy',
+  'beforeApplicationShutdown',
+  'onApplicationShutdown',
+] as const;
+type Hidden = (typeof HIDDEN)[number];
+const hidden = new Set<PropertyKey>(HIDDEN);
+
+/**
+ * Makes the view of a class. It is made before the instance that it shows, so `services` is called when the view is
+ * first used. Otherwise it is a plain object, on which spies, matchers and loggers find what they look for.
+ */
+export function createView(
+  type: { readonly name: string; readonly prototype: object },
+  services: () => ReadonlyMap<PropertyKey, unknown>,
+): object {
+  const target = Object.defineProperty({}, Symbol.toStringTag, { value: `Batched<${type.name}>` });
+  let isFilled = false;
+  const fill = (): void => {
+    if (isFilled) return;
+    for (const [key, value] of services()) {
+      Object.defineProperty(target, key, { value, configurable: true, enumerable: true, writable: true });
+    }
+    isFilled = true;
+  };
+
+  return new Proxy(target, {
+    get(_, key): unknown {
+      if (hidden.has(key)) return undefined;
+      if (!(key in target)) fill();
+      // Only what the class has by name: matchers and loggers look for many a property that no class has.
+      if (!(key in target) && typeof key === 'string' && key in type.prototype) {
+        throw new TypeError(
+          `${type.name}.${key} is not marked with @BatchedService() or @SerialService(), so its view does not have it; ` +
+            `inject ${type.name} itself to use it`,
+        );
+      }
+      return Reflect.get(target, key);
+    },
+    has(_, key) {
+      if (hidden.has(key)) return false;
+      if (!(key in target)) fill();
+      return key in target;
+    },
+    set(_, key, value) {
+      fill();
+      return Reflect.set(target, key, value);
+    },
+    ownKeys() {
+      fill();
+      return Reflect.ownKeys(target);
+    },
+    getOwnPropertyDescriptor(_, key) {
+      if (!(key in target)) fill();
+      return Reflect.getOwnPropertyDescriptor(target, key);
+    },
+  });
+}

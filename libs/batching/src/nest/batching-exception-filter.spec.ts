@@ -1,0 +1,171 @@
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import {
+  type ArgumentsHost,
+  Controller,
+  Get,
+  type INestApplication,
+  Logger,
+  type ModuleMetadata,
+  Param,
+  Res,
+  UseFilters,
+} from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import { firstValueFrom, type Observable } from 'rxjs';
+import {
+  BatchingError,
+  BatchingExceptionFilter,
+  BatchResultError,
+  BatchTimeoutError,
+  QueueFullError,
+  ServiceStoppedError,
+} from '../index.js';
+
+class OtherError extends BatchingError {
+  readonly code = 'ERR_BATCHING_OTHER';
+}
+
+const errors: Record<string, Error> = {
+  full: new QueueFullError('Digits.classify', 100, 1200),
+  nearlyFull: new QueueFullError('Digits.classify', 100, 0),
+  stopped: new ServiceStoppedError('Digits.classify'),
+  timeout: new BatchTimeoutError('Digits.classify', 50, 'waiting'),
+  result: new BatchResultError('Digits.classify', 3, 'a Map'),
+  other: new OtherError('secret'),
+  unknown: new Error('secret'),
+};
+
+const unavailable = { statusCode: 503, error: 'Service Unavailable' };
+const internal = { statusCode: 500, error: 'Internal Server Error', message: 'Internal server error' };
+
+const answers: [string, string | null, Record<string, unknown> & { statusCode: number }][] = [
+  ['full', '2', { ...unavailable, message: 'Digits.classify is full', code: 'ERR_BATCHING_FULL' }],
+  ['nearlyFull', '1', { ...unavailable, message: 'Digits.classify is full', code: 'ERR_BATCHING_FULL' }],
+  ['stopped', '1', { ...unavailable, message: 'Digits.classify was stopped', code: 'ERR_BATCHING_STOPPED' }],
+  [
+    'timeout',
+    null,
+    {
+      statusCode: 504,
+      error: 'Gateway Timeout',
+      message: 'Digits.classify gave no result in time',
+      code: 'ERR_BATCHING_TIMEOUT',
+    },
+  ],
+  ['result', null, { ...internal, code: 'ERR_BATCHING_RESULT' }],
+  ['other', null, { ...internal, code: 'ERR_BATCHING_OTHER' }],
+  ['unknown', null, { statusCode: 500, message: 'Internal server error' }],
+];
+
+@Controller()
+class ErrorsController {
+  @Get('errors/:name')
+  fail(@Param('name') name: string): never {
+    throw errors[name] ?? new Error(name);
+  }
+
+  @Get('late')
+  failLate(@Res() response: { end: (text: string) => void; raw?: { end: (text: string) => void } }): never {
+    (response.raw ?? response).end('an answer');
+    throw new QueueFullError('Digits.classify', 100, 0);
+  }
+}
+
+@Controller()
+@UseFilters(BatchingExceptionFilter)
+class FilteredController extends ErrorsController {}
+
+const logged = jest.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+let app: INestApplication;
+
+async function start(
+  adapter: ExpressAdapter | FastifyAdapter,
+  metadata: ModuleMetadata,
+  configure?: () => void,
+): Promise<string> {
+  const module = await Test.createTestingModule(metadata).compile();
+  app = module.createNestApplication(adapter as ExpressAdapter);
+  configure?.();
+  await app.listen(0, '127.0.0.1');
+  return app.getUrl();
+}
+
+async function get(url: string) {
+  const response = await fetch(url, { headers: { connection: 'close' } });
+  const body: unknown = response.headers.get('content-type')?.includes('json')
+    ? await response.json()
+    : await response.text();
+  return { status: response.status, retryAfter: response.headers.get('retry-after'), body };
+}
+
+afterEach(async () => {
+  await app.close();
+  logged.mockClear();
+});
+
+describe.each([
+  ['Express', () => new ExpressAdapter()],
+  ['Fastify', () => new FastifyAdapter()],
+])('on %s, the filter', (_name, adapter) => {
+  it('answers each error with its status, and only those of queues', async () => {
+    const provider = { provide: APP_FILTER, useClass: BatchingExceptionFilter };
+    const url = await start(adapter(), { providers: [provider], controllers: [ErrorsController] });
+    for (const [name, retryAfter, body] of answers) {
+      const { statusCode: status } = body;
+      expect(await get(`${url}/errors/${name}`)).toEqual({ status, retryAfter, body });
+    }
+  });
+
+  it('logs what is the fault of the application, and nothing else', async () => {
+    const provider = { provide: APP_FILTER, useClass: BatchingExceptionFilter };
+    const url = await start(adapter(), { providers: [provider], controllers: [ErrorsController] });
+    for (const name of ['full', 'stopped', 'timeout']) await get(`${url}/errors/${name}`);
+    expect(logged).not.toHaveBeenCalled();
+    await get(`${url}/errors/result`);
+    expect(logged).toHaveBeenCalledWith(errors.result);
+  });
+
+  it('works on one controller', async () => {
+    const url = await start(adapter(), { controllers: [FilteredController] });
+    expect(await get(`${url}/errors/full`)).toMatchObject({ status: 503, retryAfter: '2' });
+  });
+
+  it('works when it is made by hand', async () => {
+    const url = await start(adapter(), { controllers: [ErrorsController] }, () => {
+      app.useGlobalFilters(new BatchingExceptionFilter(app.getHttpAdapter()));
+    });
+    expect(await get(`${url}/errors/full`)).toMatchObject({ status: 503, retryAfter: '2' });
+  });
+
+  it('leaves an answer alone that is already there', async () => {
+    const url = await start(adapter(), { controllers: [FilteredController] });
+    expect(await get(`${url}/late`)).toEqual({ status: 200, retryAfter: null, body: 'an answer' });
+    expect(logged).not.toHaveBeenCalled();
+  });
+});
+
+describe('elsewhere the filter', () => {
+  const filter = new BatchingExceptionFilter();
+  const full = new QueueFullError('Digits.classify', 100, 1200);
+  const payload = { status: 'error', message: 'Digits.classify is full', code: 'ERR_BATCHING_FULL' };
+  const host = (type: string, client?: object) =>
+    ({ getType: () => type, switchToWs: () => ({ getClient: () => client }) }) as unknown as ArgumentsHost;
+
+  it('gives a microservice an observable that fails', async () => {
+    const answer = filter.catch(full, host('rpc')) as Observable<unknown>;
+    await expect(firstValueFrom(answer)).rejects.toEqual(payload);
+  });
+
+  it('tells the client of a gateway', () => {
+    const client = { emit: jest.fn() };
+    filter.catch(full, host('ws', client));
+    expect(client.emit.mock.calls).toEqual([['exception', payload]]);
+  });
+
+  it('leaves the error to GraphQL and others', () => {
+    expect(() => filter.catch(full, host('graphql'))).toThrow(full);
+  });
+});

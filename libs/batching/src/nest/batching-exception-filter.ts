@@ -1,0 +1,70 @@
+import { STATUS_CODES } from 'node:http';
+import { type ArgumentsHost, Catch, HttpException, Logger } from '@nestjs/common';
+import { BaseExceptionFilter } from '@nestjs/core';
+import { throwError } from 'rxjs';
+import { BatchingError, BatchTimeoutError, QueueFullError, ServiceStoppedError } from '../core/errors.js';
+
+/**
+ * Answers the errors of queues. Over HTTP: 503 with `Retry-After` when the queue is full or stopped, 504 when an input
+ * timed out, 500 when the batch function broke its promise; the body is `{ statusCode, error, message, code }`.
+ * Microservices and gateways send `{ status: 'error', message, code }`. Nobody outside learns more than the name of
+ * the queue; a 500 is logged.
+ *
+ * ```ts
+ * providers: [{ provide: APP_FILTER, useClass: BatchingExceptionFilter }]
+ * ```
+ */
+@Catch(BatchingError)
+export class BatchingExceptionFilter extends BaseExceptionFilter {
+  override catch(error: BatchingError, host: ArgumentsHost): unknown {
+    const { statusCode, message, retryAfter } = answerTo(error);
+    const { code } = error;
+    if (statusCode === 500) new Logger(BatchingExceptionFilter.name).error(error);
+    switch (host.getType<string>()) {
+      case 'http': {
+        if (retryAfter !== undefined) this.#setHeader(host, 'Retry-After', String(retryAfter));
+        const body = { statusCode, error: STATUS_CODES[statusCode], message, code };
+        super.catch(new HttpException(body, statusCode), host);
+        return undefined;
+      }
+      case 'rpc':
+        return throwError(() => ({ status: 'error', message, code }));
+      case 'ws':
+        return host.switchToWs().getClient<Emitter>().emit('exception', { status: 'error', message, code });
+      default:
+        // GraphQL and others have their own way with errors.
+        throw error;
+    }
+  }
+
+  #setHeader(host: ArgumentsHost, name: string, value: string): void {
+    const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter;
+    const response: unknown = host.getArgByIndex(1);
+    if (adapter && !adapter.isHeadersSent(response)) adapter.setHeader(response, name, value);
+  }
+}
+
+interface Emitter {
+  emit(event: string, payload: unknown): unknown;
+}
+
+interface Answer {
+  statusCode: number;
+  message: string;
+  /** In seconds. */
+  retryAfter?: number;
+}
+
+function answerTo(error: BatchingError): Answer {
+  if (error instanceof QueueFullError) {
+    const retryAfter = Math.max(1, Math.ceil(error.retryAfter / 1000));
+    return { statusCode: 503, message: `${error.queue} is full`, retryAfter };
+  }
+  if (error instanceof ServiceStoppedError) {
+    return { statusCode: 503, message: `${error.queue} was stopped`, retryAfter: 1 };
+  }
+  if (error instanceof BatchTimeoutError) {
+    return { statusCode: 504, message: `${error.queue} gave no result in time` };
+  }
+  return { statusCode: 500, message: 'Internal server error' };
+}

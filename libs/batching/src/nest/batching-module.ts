@@ -1,0 +1,41 @@
+import { ConfigurableModuleBuilder, type DynamicModule, Module } from '@nestjs/common';
+import { type BatchingModuleOptions, BatchingRegistry, OPTIONS } from './batching-registry.js';
+import { REGISTRY, views } from './inject-batched.js';
+
+/** Makes the options of `BatchingModule.forRootAsync({ useClass })` and `({ useExisting })`. */
+export interface BatchingOptionsFactory {
+  createBatchingOptions(): BatchingModuleOptions | Promise<BatchingModuleOptions>;
+}
+
+const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<BatchingModuleOptions>({
+  optionsInjectionToken: OPTIONS,
+})
+  .setClassMethodName('forRoot')
+  .setFactoryMethodName('createBatchingOptions')
+  .setExtras({}, (definition) => ({
+    ...definition,
+    global: true,
+    providers: [
+      ...(definition.providers ?? []),
+      BatchingRegistry,
+      { provide: REGISTRY, useExisting: BatchingRegistry },
+    ],
+    exports: [BatchingRegistry, REGISTRY],
+  }))
+  .build();
+
+/**
+ * Batches the marked methods of an application's providers. Import it once, in the root module, with `forRoot()` or
+ * `forRootAsync()`; it is global, and nothing else needs to be registered.
+ *
+ * When the application closes, inputs that wait are sent off at once, requests in flight still get their results, and
+ * then the queues stop.
+ */
+// The views by reference: Nest reads the list when it scans, and by then every class has told which views it wants.
+@Module({ providers: views.providers, exports: views.providers })
+export class BatchingModule extends ConfigurableModuleClass {
+  /** @throws TypeError or RangeError, while the application starts, for options that make no sense */
+  static override forRoot(options: BatchingModuleOptions = {}): DynamicModule {
+    return super.forRoot(options);
+  }
+}

@@ -1,0 +1,261 @@
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { Injectable, Logger, Module } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import {
+  BatchedService,
+  BatchingModule,
+  type BatchingModuleOptions,
+  type BatchingOptionsFactory,
+  BatchingRegistry,
+  type BatchReport,
+  SerialService,
+} from '../index.js';
+
+class Classifier {
+  readonly sizes: number[] = [];
+
+  @BatchedService(8, 60_000, { concurrency: 2, onFull: 'wait' })
+  classify(inputs: number[]): Promise<number[]> {
+    this.sizes.push(inputs.length);
+    return Promise.resolve(inputs);
+  }
+
+  @BatchedService(4, 60_000)
+  tell(inputs: string[]): Promise<string[]> {
+    return Promise.resolve(inputs);
+  }
+}
+
+class Device {
+  @SerialService()
+  load(path: string): string {
+    return path;
+  }
+}
+
+async function start(options?: BatchingModuleOptions) {
+  const app = await Test.createTestingModule({
+    imports: [BatchingModule.forRoot(options)],
+    providers: [Classifier, Device],
+  }).compile();
+  await app.init();
+  const registry = app.get(BatchingRegistry);
+  return { app, registry, classifier: registry.view(Classifier), device: registry.view(Device) };
+}
+
+describe('the options of a queue', () => {
+  it('come from the override, else the decorator, else the defaults, else the library', async () => {
+    const { registry } = await start({
+      defaults: { concurrency: 5, maxQueued: 50, dispatch: 'eager' },
+      queues: { 'Classifier.classify': { batchSize: 16, maxDelay: 2 }, 'Classifier.tell': { maxQueued: 7 } },
+    });
+    expect(registry.get('Classifier.classify').stats().options).toEqual({
+      batchSize: 16,
+      maxDelay: 2,
+      dispatch: 'eager',
+      concurrency: 2,
+      maxQueued: 50,
+      onFull: 'wait',
+    });
+    expect(registry.get('Classifier.tell').stats().options).toEqual({
+      batchSize: 4,
+      maxDelay: 60_000,
+      dispatch: 'eager',
+      concurrency: 5,
+      maxQueued: 7,
+      onFull: 'reject',
+    });
+  });
+
+  it('stay as they were where an environment variable is not set', async () => {
+    const { registry } = await start({
+      defaults: { concurrency: undefined },
+      queues: { 'Classifier.classify': { batchSize: undefined, concurrency: undefined } },
+    });
+    expect(registry.get('Classifier.classify').stats().options).toMatchObject({
+      batchSize: 8,
+      concurrency: 2,
+    });
+  });
+
+  it('leave a serial method serial', async () => {
+    const { registry } = await start({
+      defaults: { concurrency: 5, dispatch: 'fixed', maxQueued: 50 },
+      queues: { 'Device.load': { onFull: 'wait' } },
+    });
+    expect(registry.get('Device.load').stats().options).toEqual({
+      batchSize: 1,
+      maxDelay: 0,
+      dispatch: 'eager',
+      concurrency: 1,
+      maxQueued: 50,
+      onFull: 'wait',
+    });
+  });
+
+  it.each<[BatchingModuleOptions, string]>([
+    [
+      { queues: { 'Classifier.tell': { batchSize: 0 } } },
+      "BatchingModule.forRoot(): queues['Classifier.tell']: batchSize: expected an integer ≥ 1 or Infinity, got 0",
+    ],
+    [
+      { queues: { 'Classifier.tell': { maxDelay: NaN } } },
+      "BatchingModule.forRoot(): queues['Classifier.tell']: maxDelay: expected milliseconds ≥ 0, got NaN",
+    ],
+    [
+      { queues: { 'Classifier.tell': { batchsize: 3 } as object } },
+      "BatchingModule.forRoot(): queues['Classifier.tell']: batchsize: expected one of batchSize, maxDelay, dispatch, " +
+        'concurrency, maxQueued, onFull for a method marked with @BatchedService()',
+    ],
+    [
+      { queues: { 'Device.load': { concurrency: 2 } } },
+      "BatchingModule.forRoot(): queues['Device.load']: concurrency: expected one of maxQueued, onFull for a method " +
+        'marked with @SerialService()',
+    ],
+    [
+      { defaults: { concurrency: 0 } },
+      'BatchingModule.forRoot(): defaults: concurrency: expected an integer ≥ 1, got 0',
+    ],
+    [{ shutdownTimeout: -1 }, 'BatchingModule.forRoot(): shutdownTimeout: expected milliseconds ≥ 0, got -1'],
+  ])('%j is refused', async (options, message) => {
+    await expect(start(options)).rejects.toThrow(message);
+  });
+
+  it('that no queue takes are warned of, with the names there are', async () => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+    await start({ queues: { 'Clasifier.classify': { batchSize: 1 } } });
+    expect(warn.mock.calls).toEqual([
+      [
+        'BatchingModule.forRoot(): queues: no queue is called Clasifier.classify; ' +
+          'there are: Classifier.classify, Classifier.tell, Device.load',
+      ],
+    ]);
+  });
+
+  afterEach(() => {
+    jest.restoreAllMocks();
+  });
+});
+
+describe('forRootAsync', () => {
+  const options: BatchingModuleOptions = { queues: { 'Classifier.tell': { batchSize: 99 } } };
+
+  @Injectable()
+  class Factory implements BatchingOptionsFactory {
+    createBatchingOptions(): BatchingModuleOptions {
+      return options;
+    }
+  }
+
+  @Module({ providers: [Factory, { provide: 'options', useValue: options }], exports: [Factory, 'options'] })
+  class ConfigModule {}
+
+  const imports = [ConfigModule];
+  const useFactory = (given: BatchingModuleOptions) => Promise.resolve(given);
+
+  it.each([
+    ['useFactory', BatchingModule.forRootAsync({ imports, inject: ['options'], useFactory })],
+    ['useClass', BatchingModule.forRootAsync({ useClass: Factory })],
+    ['useExisting', BatchingModule.forRootAsync({ imports, useExisting: Factory })],
+  ])('takes its options from %s', async (_form, module) => {
+    const app = await Test.createTestingModule({ imports: [module], providers: [Classifier] }).compile();
+    await app.init();
+    expect(app.get(BatchingRegistry).get('Classifier.tell').batchSize).toBe(99);
+  });
+});
+
+describe('the registry', () => {
+  it('lists and gets queues, by names of which it tells those it knows', async () => {
+    const { registry, classifier } = await start();
+    expect(registry.list()).toEqual(['Classifier.classify', 'Classifier.tell', 'Device.load']);
+    expect(registry.get('Classifier.tell')).toBe(classifier.tell.queue);
+    expect(() => registry.get('tell')).toThrow(
+      "no queue is called 'tell'; there are: Classifier.classify, Classifier.tell, Device.load",
+    );
+  });
+
+  it('is there by a name that needs no import', async () => {
+    const { app, registry } = await start();
+    expect(app.get(Symbol.for('nest-batching:registry'))).toBe(registry);
+  });
+
+  it('tells the stats of all', async () => {
+    const { registry, device } = await start();
+    await device.load('a');
+    expect(registry.stats().map(({ name, settled }) => [name, settled])).toEqual([
+      ['Classifier.classify', 0],
+      ['Classifier.tell', 0],
+      ['Device.load', 1],
+    ]);
+  });
+
+  it('drains all, and goes on', async () => {
+    const { registry, classifier } = await start();
+    const results = [classifier.classify(1), classifier.tell('a')];
+    await registry.drain();
+    expect(await Promise.all(results)).toEqual([1, 'a']);
+    const next = classifier.classify(2);
+    await registry.drain();
+    expect(await next).toBe(2);
+  });
+
+  it('stops all: what was accepted ends, what comes later is refused', async () => {
+    const { registry, classifier } = await start();
+    const result = classifier.classify(1);
+    await Promise.all([registry.stop(), registry.stop()]);
+    expect(await result).toBe(1);
+    await expect(classifier.classify(2)).rejects.toMatchObject({ code: 'ERR_BATCHING_STOPPED' });
+    await registry.stop();
+    expect(registry.stats().map(({ state }) => state)).toEqual(['stopped', 'stopped', 'stopped']);
+  });
+
+  it('stops hard: what waits is dropped', async () => {
+    const { app, registry, classifier } = await start();
+    const result = classifier.classify(1);
+    await Promise.all([
+      expect(result).rejects.toMatchObject({ code: 'ERR_BATCHING_STOPPED' }),
+      registry.stop({ hard: true }),
+    ]);
+    expect(app.get(Classifier).sizes).toEqual([]);
+  });
+
+  it('refuses for queues that are built after it has stopped', async () => {
+    const app = await Test.createTestingModule({
+      imports: [BatchingModule.forRoot()],
+      providers: [Classifier],
+    }).compile();
+    await app.get(BatchingRegistry).stop();
+    const { classify } = app.get(BatchingRegistry).view(Classifier);
+    await expect(classify(1)).rejects.toMatchObject({ code: 'ERR_BATCHING_STOPPED' });
+  });
+
+  it('reports the batches of all queues, those to come included', async () => {
+    const app = await Test.createTestingModule({
+      imports: [BatchingModule.forRoot()],
+      providers: [Classifier, Device],
+    }).compile();
+    const registry = app.get(BatchingRegistry);
+    const load = registry.view(Device).load;
+    const reports: string[] = [];
+    const listener = ({ queue, size }: BatchReport) => reports.push(`${queue} ${size}`);
+    const unsubscribe = registry.onBatch(listener);
+    const unsubscribeAgain = registry.onBatch(listener);
+    registry.onBatch(() => reports.push('gone'))();
+
+    const results = registry.view(Classifier).classify.submitMany([1, 2]);
+    await Promise.all([load('a'), registry.drain(), ...results]);
+    expect(reports.sort()).toEqual([
+      'Classifier.classify 2',
+      'Classifier.classify 2',
+      'Device.load 1',
+      'Device.load 1',
+    ]);
+
+    unsubscribe();
+    await load('b');
+    expect(reports).toHaveLength(5);
+    unsubscribeAgain();
+    await load('c');
+    expect(reports).toHaveLength(5);
+  });
+});

@@ -1,0 +1,263 @@
+import { AsyncResource } from 'node:async_hooks';
+import {
+  type BeforeApplicationShutdown,
+  Inject,
+  Injectable,
+  Logger,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+} from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
+import { BatchQueue } from '../core/batch-queue.js';
+import {
+  type BatchOptions,
+  checkMilliseconds,
+  type QueueOptions,
+  resolveOptions,
+  show,
+  type StopOptions,
+} from '../core/options.js';
+import { oneByOne, toService } from '../core/service.js';
+import type { BatchReport, QueueStats } from '../core/stats.js';
+import { ApplicationProviders, marksOn } from './application-providers.js';
+import { type Mark, methodName, naming } from './batched-service.js';
+import { type Batched, createView } from './batched-view.js';
+import { type Class, views, type ViewSource } from './inject-batched.js';
+
+/** Settings for all queues of an application. */
+export interface BatchingModuleOptions {
+  /** What holds for every queue whose decorator does not say otherwise. */
+  defaults?: Omit<QueueOptions, 'name' | 'autoStart'>;
+  /**
+   * What holds for one queue whatever its decorator says, by its name, `DigitClassifier.classify`: to retune it in
+   * production. The queue of a `@SerialService()` takes `maxQueued` and `onFull` only.
+   */
+  queues?: Record<string, QueueOverride>;
+  /**
+   * How long a closing application waits for the inputs it has accepted, in milliseconds; those left are rejected with
+   * a `ServiceStoppedError`. Default 10,000; ≥ 0, or `Infinity`.
+   */
+  shutdownTimeout?: number;
+}
+
+type QueueOverride = Partial<Omit<BatchOptions, 'name' | 'autoStart'>>;
+
+/** The token of the options. */
+export const OPTIONS = Symbol.for('nest-batching:options');
+
+type Queue = BatchQueue<unknown, unknown>;
+type Services = ReadonlyMap<PropertyKey, unknown>;
+type Listener = (report: BatchReport) => void;
+
+/**
+ * The queues of one application: one per marked method of a provider, named after both, `DigitClassifier.classify`.
+ *
+ * They are built when the application initialises, or when a view is first used if that is earlier. What is wrong with
+ * a marked or injected class is told at the same moment, by name.
+ */
+@Injectable()
+export class BatchingRegistry
+  implements ViewSource, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
+{
+  readonly #options: BatchingModuleOptions;
+  readonly #shutdownTimeout: number;
+  readonly #providers: ApplicationProviders;
+  readonly #queues = new Map<string, Queue>();
+  readonly #services = new Map<object, Services>();
+  readonly #views = new Map<Class, object>();
+  readonly #subscriptions = new Map<Listener, (() => void)[]>();
+  /** A queue built at its first use shall not run its batches in the context of its first caller. */
+  readonly #context = new AsyncResource('BatchingRegistry', { requireManualDestroy: true });
+  #isStopped = false;
+
+  constructor(
+    @Inject(OPTIONS) options: BatchingModuleOptions,
+    @Inject(ModulesContainer) modules: ModulesContainer,
+  ) {
+    this.#options = options;
+    this.#providers = new ApplicationProviders(modules);
+    const { defaults, shutdownTimeout = 10_000 } = options;
+    this.#shutdownTimeout = naming(FOR_ROOT, () => checkMilliseconds('shutdownTimeout', shutdownTimeout));
+    naming(`${FOR_ROOT}: defaults`, () => resolveOptions({ ...defaults, batchSize: 1, maxDelay: 0 }, ''));
+    views.sources.add(new WeakRef(this));
+    for (const [type, token] of views.byClass) this.provideView(type, token);
+  }
+
+  /** The names of the queues. */
+  list(): string[] {
+    return [...this.#queues.keys()];
+  }
+
+  /** @throws Error for a name that no queue has, with those that there are */
+  get(name: string): BatchQueue<unknown, unknown> {
+    const queue = this.#queues.get(name);
+    if (!queue) throw new Error(`no queue is called ${show(name)}; there are: ${this.#names()}`);
+    return queue;
+  }
+
+  /** What every queue is doing, and what it did in the last one to two minutes. */
+  stats(): QueueStats[] {
+    return Array.from(this.#queues.values(), (queue) => queue.stats());
+  }
+
+  /** Sends off what waits in any queue; resolves when every input submitted before this call has ended. */
+  async drain(): Promise<void> {
+    await Promise.all(Array.from(this.#queues.values(), (queue) => queue.drain()));
+  }
+
+  /**
+   * Stops all queues, as the application does when it shuts down. May be called again.
+   *
+   * For a provider that batches depend on and that closes something in a shutdown hook: await this first.
+   *
+   * @param options `timeout` is the application's `shutdownTimeout` by default
+   * @returns a promise that resolves when every input has ended
+   */
+  async stop({ timeout = this.#shutdownTimeout, hard }: StopOptions = {}): Promise<void> {
+    this.#isStopped = true;
+    await Promise.all(Array.from(this.#queues.values(), (queue) => queue.stop({ timeout, hard })));
+  }
+
+  /**
+   * Calls `listener` after every batch of every queue, also of queues that are yet to be built.
+   *
+   * @returns a function that ends this
+   */
+  onBatch(listener: Listener): () => void {
+    // One of its own, so that a function given twice is called twice.
+    const subscriber: Listener = (report) => {
+      listener(report);
+    };
+    const queues = [...this.#queues.values()];
+    this.#subscriptions.set(
+      subscriber,
+      queues.map((queue) => queue.onBatch(subscriber)),
+    );
+    return () => {
+      for (const unsubscribe of this.#subscriptions.get(subscriber) ?? []) unsubscribe();
+      this.#subscriptions.delete(subscriber);
+    };
+  }
+
+  /** The view of a class, the same that `@InjectBatched()` injects. */
+  view<C extends object>(type: Class<C>): Batched<C> {
+    let view = this.#views.get(type);
+    if (!view) {
+      view = createView(type, () => this.#servicesOf(type));
+      this.#views.set(type, view);
+    }
+    return view as Batched<C>;
+  }
+
+  /** @internal For a class first asked for after Nest has scanned the modules, as by one that is loaded lazily. */
+  provideView(type: Class, token: symbol): void {
+    this.#providers.addView(token, this.view(type));
+  }
+
+  onModuleInit(): void {
+    const problems = [...this.#providers.misplacements()];
+    for (const type of this.#providers.batchedClasses()) {
+      try {
+        this.#servicesOf(type);
+      } catch (error) {
+        problems.push((error as Error).message);
+      }
+    }
+    if (problems.length > 0) throw new Error(['nest-batching cannot start', ...problems].join('\n- '));
+
+    const unknown = Object.keys(this.#options.queues ?? {}).filter((name) => !this.#queues.has(name));
+    if (unknown.length > 0) {
+      const message = `${FOR_ROOT}: queues: no queue is called ${unknown.join(', ')}; there are: ${this.#names()}`;
+      new Logger(BatchingRegistry.name).warn(message);
+    }
+  }
+
+  /**
+   * The server still takes requests, and waits for those in flight before the next hook. So nothing is refused, but
+   * nothing waits for company any more either.
+   */
+  beforeApplicationShutdown(): void {
+    for (const queue of this.#queues.values()) {
+      if (queue.stats().state === 'created') queue.start();
+      queue.maxDelay = 0;
+    }
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.stop();
+  }
+
+  #servicesOf(type: Class): Services {
+    const instance = this.#providers.instanceOf(type);
+    let services = this.#services.get(instance);
+    if (!services) {
+      services = this.#buildServices(type, instance);
+      this.#services.set(instance, services);
+    }
+    return services;
+  }
+
+  #buildServices(type: Class, instance: object): Services {
+    const marks = marksOn(instance, type);
+    if (marks.size === 0) {
+      throw new Error(
+        `${this.#providers.describe(type)} has no method marked with @BatchedService() or @SerialService(); ` +
+          'mark one, or inject the class itself',
+      );
+    }
+    const className = this.#providers.nameOf(type, instance);
+    const queues = Array.from(marks, ([key, mark]) => {
+      const queue = this.#buildQueue(methodName(className, key), mark, instance, key);
+      return [key, queue] as const;
+    });
+    for (const [, queue] of queues) this.#addQueue(queue);
+    return new Map(queues.map(([key, queue]) => [key, toService(queue)]));
+  }
+
+  #buildQueue(name: string, mark: Mark, instance: object, key: PropertyKey): Queue {
+    if (this.#queues.has(name)) {
+      throw new Error(`two classes have a queue that is called ${name}; rename one of the classes`);
+    }
+    const call = (argument: unknown): unknown => {
+      const method: unknown = Reflect.get(instance, key);
+      if (typeof method !== 'function') throw new TypeError(`${name}: what is provided has no such method`);
+      return Reflect.apply(method, instance, [argument]);
+    };
+    const batchFunction = mark.serial ? oneByOne(call) : (call as (inputs: unknown[]) => unknown[]);
+    const options = this.#optionsOf(name, mark);
+    return this.#context.runInAsyncScope(() => new BatchQueue<unknown, unknown>(batchFunction, options));
+  }
+
+  #optionsOf(name: string, mark: Mark): BatchOptions {
+    const override = this.#options.queues?.[name] ?? {};
+    const options = { ...given(this.#options.defaults), ...given(mark.options), ...given(override), name };
+    naming(`${FOR_ROOT}: queues['${name}']`, () => {
+      const allowed = mark.serial ? ['maxQueued', 'onFull'] : SETTINGS;
+      for (const setting of Object.keys(override)) {
+        if (allowed.includes(setting)) continue;
+        throw new TypeError(
+          `${setting}: expected one of ${allowed.join(', ')} for a method marked with ${mark.decorator}`,
+        );
+      }
+      resolveOptions(options, name);
+    });
+    return options;
+  }
+
+  #addQueue(queue: Queue): void {
+    this.#queues.set(queue.name, queue);
+    this.#subscriptions.forEach((unsubscribes, subscriber) => unsubscribes.push(queue.onBatch(subscriber)));
+    if (this.#isStopped) void queue.stop();
+  }
+
+  #names(): string {
+    return this.list().join(', ') || 'none';
+  }
+}
+
+const FOR_ROOT = 'BatchingModule.forRoot()';
+const SETTINGS = ['batchSize', 'maxDelay', 'dispatch', 'concurrency', 'maxQueued', 'onFull'];
+
+function given<T extends object>(options: T | undefined): T {
+  return Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined)) as T;
+}

@@ -23,5 +23,6 @@ export default {
     '^nest-batching/(.*)$': '<rootDir>/dist/libs/batching/$1/index.js',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
-  modulePathIgnorePatterns: [],
+  // Browsers, worker threads and child processes share two cores with the rest of the suite.
+  testTimeout: 30_000,
 };

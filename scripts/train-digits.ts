@@ -99,7 +99,7 @@ function registerConv2DBackpropFilter(): void {
 /** Raw pixels [n, 28, 28, 1], 0–255, to the probabilities of the ten digits [n, 10]; 37,610 weights. */
 function createModel(): tf.LayersModel {
   const start = (layer: number) => tf.initializers.heNormal({ seed: seed + layer });
-  const model = tf.sequential({
+  return tf.sequential({
     name: 'digits',
     layers: [
       tf.layers.rescaling({ name: 'scale', scale: 1 / 255, inputShape: [28, 28, 1] }),
@@ -124,7 +124,6 @@ function createModel(): tf.LayersModel {
       tf.layers.dense({ name: 'dense2', units: 10, activation: 'softmax', kernelInitializer: start(4) }),
     ],
   });
-  return model;
 }
 
 /** Shows every digit `epochs` times in an order drawn from the seed, at a rate that falls to 0 along a cosine. */

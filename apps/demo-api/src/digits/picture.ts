@@ -34,8 +34,10 @@ const MAX_PIXELS = 16_000_000;
 const WORKING_SIDE = 256;
 /** Least difference between ink and paper, of 255. */
 const LEAST_CONTRAST = 32;
-/** Spots with less ink than this share of the largest one are dust (a 5's separate bar has more); so is all, if the
- * largest has less than this share of the ink. */
+/**
+ * Spots with less ink than this share of the largest one are dust; a 5's separate bar has more. When the largest one
+ * has less than this share of all ink, everything is dust.
+ */
 const DUST = 0.05;
 /** MNIST: a digit fits into 20×20 and its centre of mass lies on pixel 14 of 28 in both directions. */
 const [SIDE, DIGIT_SIDE, CENTRE] = [28, 20, 14];
@@ -90,6 +92,8 @@ async function readInk(picture: Buffer): Promise<Ink> {
     if (difference > strongest) strongest = difference;
   }
   const edgeDifferences = edge.map((pixel) => differences[pixel] ?? 0);
+  // Two measures of how much paper varies, since each is wrong at times: strokes that run off the picture raise the
+  // first, light that falls off towards one side the second.
   const noise = Math.min(1.5 * quantile(edgeDifferences, 0.9), 3 * quantile(edgeDifferences, 0.5));
   if (strongest < Math.max(LEAST_CONTRAST, 1.5 * noise)) {
     throw new PictureError(
@@ -98,7 +102,7 @@ async function readInk(picture: Buffer): Promise<Ink> {
         `${strongest} of 255 on a background that varies by ${noise}`,
     );
   }
-  // What JPEG leaves around strokes is fainter than a tenth of the ink.
+  // A quarter of the ink is more than JPEG leaves around strokes, and than a picture's middle is brighter than its edge.
   const floor = Math.max(noise, strongest / 4);
   return {
     values: differences.map((difference) =>

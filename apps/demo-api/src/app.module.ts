@@ -1,0 +1,50 @@
+import { join } from 'node:path';
+import { type DynamicModule, Global, Module } from '@nestjs/common';
+import { BatchingModule } from 'nest-batching';
+import { TfjsModule } from 'nest-batching/tfjs';
+import { appFolder } from './app-folder.js';
+import { Configuration } from './configuration.js';
+import { DigitClassifier } from './digits/digit-classifier.js';
+import { DigitsController } from './digits/digits.controller.js';
+import { HealthController } from './health.controller.js';
+import { Connections } from './http/connections.js';
+import { PageController } from './page.controller.js';
+import { BatchHistory } from './queues/batch-history.js';
+import { QueuesController } from './queues/queues.controller.js';
+
+@Global()
+@Module({})
+class ConfigurationModule {}
+
+@Module({
+  imports: [
+    BatchingModule.forRootAsync({
+      inject: [Configuration],
+      useFactory: ({ batchSize, maxDelay, maxQueued, shutdownTimeout }: Configuration) => ({
+        queues: { 'DigitClassifier.classify': { batchSize, maxDelay, maxQueued } },
+        shutdownTimeout,
+      }),
+    }),
+    TfjsModule.forRootAsync({
+      inject: [Configuration],
+      useFactory: ({ backend }: Configuration) => ({ backend }),
+    }),
+    TfjsModule.forFeature([{ name: 'digits', path: join(appFolder, 'models', 'digits') }]),
+  ],
+  providers: [DigitClassifier, BatchHistory, Connections],
+  controllers: [DigitsController, HealthController, QueuesController, PageController],
+})
+export class AppModule {
+  static with(configuration: Configuration): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        {
+          module: ConfigurationModule,
+          providers: [{ provide: Configuration, useValue: configuration }],
+          exports: [Configuration],
+        },
+      ],
+    };
+  }
+}

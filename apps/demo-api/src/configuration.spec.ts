@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from '@jest/globals';
+import { Configuration, variables } from './configuration.js';
+
+describe('Configuration', () => {
+  it('has a default for everything, also where a variable is empty', () => {
+    const defaults = new Configuration({});
+    expect(defaults).toMatchObject({
+      port: 3000,
+      httpAdapter: 'express',
+      batchSize: 64,
+      maxDelay: 5,
+      backend: 'auto',
+    });
+    expect(new Configuration({ PORT: '', BACKEND: '', MAX_DELAY: '' })).toEqual(defaults);
+  });
+
+  it('takes what is given', () => {
+    const given = {
+      PORT: '0',
+      MAX_DELAY: '0.5',
+      BATCH_SIZE: '7',
+      LOG_LEVEL: 'warn',
+      HTTP_ADAPTER: 'fastify',
+    };
+    expect(new Configuration(given)).toMatchObject({
+      port: 0,
+      maxDelay: 0.5,
+      batchSize: 7,
+      logLevels: ['warn', 'error', 'fatal'],
+      httpAdapter: 'fastify',
+    });
+  });
+
+  it.each([
+    ['PORT', '65536', 'an integer from 0 to 65535, got 65536'],
+    ['PORT', '80.5', 'an integer from 0 to 65535'],
+    ['HTTP_ADAPTER', 'koa', "one of express, fastify, got 'koa'"],
+    ['BATCH_SIZE', 'many', "an integer from 1 to 4096, got 'many'"],
+    ['MAX_DELAY', 'NaN', "a number from 0 to 60000, got 'NaN'"],
+    ['MAX_QUEUED', '-1', 'an integer from 0 to 1000000, got -1'],
+    ['LOG_LEVEL', 'info', "one of verbose, debug, log, warn, error, fatal, got 'info'"],
+    ['SHUTDOWN_TIMEOUT', 'Infinity', 'an integer from 0 to 3600000'],
+  ])('refuses %s=%s', (name, value, expected) => {
+    expect(() => new Configuration({ [name]: value })).toThrow(`${name}: expected ${expected}`);
+  });
+
+  it('is documented, with its defaults', () => {
+    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+    const rows = [...readme.matchAll(/^\| `([A-Z_]+)` +\| `(.*?)` +\|/gm)].map(([, name, value]) => [
+      name,
+      value,
+    ]);
+    expect(rows).toEqual(Object.entries(variables).map(([name, schema]) => [name, String(schema.default)]));
+  });
+});

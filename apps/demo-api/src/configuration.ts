@@ -1,0 +1,66 @@
+import { LOG_LEVELS, type LogLevel } from '@nestjs/common';
+import type { TfjsBackend } from 'nest-batching/tfjs';
+import { CheckedSchema } from './json-schema.js';
+
+/** Every variable that is read, what it may be, and what it is when it is not set or empty. See README.md. */
+export const variables = {
+  PORT: { type: 'integer', minimum: 0, maximum: 65_535, default: 3000 },
+  HOST: { type: 'string', default: '127.0.0.1' },
+  HTTP_ADAPTER: { type: 'string', enum: ['express', 'fastify'], default: 'express' },
+  BACKEND: { type: 'string', enum: ['auto', 'tensorflow', 'wasm', 'cpu'], default: 'auto' },
+  BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 4096, default: 64 },
+  MAX_DELAY: { type: 'number', minimum: 0, maximum: 60_000, default: 5 },
+  MAX_QUEUED: { type: 'integer', minimum: 0, maximum: 1_000_000, default: 10_000 },
+  LOG_LEVEL: { type: 'string', enum: [...LOG_LEVELS], default: 'log' },
+  LOG_FORMAT: { type: 'string', enum: ['auto', 'text', 'json'], default: 'auto' },
+  SHUTDOWN_TIMEOUT: { type: 'integer', minimum: 0, maximum: 3_600_000, default: 10_000 },
+};
+
+/** The settings of the application. Times are milliseconds. */
+export class Configuration {
+  readonly port: number;
+  readonly host: string;
+  readonly httpAdapter: 'express' | 'fastify';
+  readonly backend: TfjsBackend | 'auto';
+  readonly batchSize: number;
+  readonly maxDelay: number;
+  /** 0: no limit. */
+  readonly maxQueued: number;
+  readonly logLevels: LogLevel[];
+  readonly logFormat: 'auto' | 'text' | 'json';
+  /** How long requests in progress may take after a SIGTERM. */
+  readonly shutdownTimeout: number;
+
+  /** @throws {SchemaError} that names every variable that is not what it may be */
+  constructor(environment: NodeJS.ProcessEnv) {
+    const given = environmentSchema.checkTexts(
+      Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== '')),
+    );
+    this.port = given.PORT;
+    this.host = given.HOST;
+    this.httpAdapter = given.HTTP_ADAPTER;
+    this.backend = given.BACKEND;
+    this.batchSize = given.BATCH_SIZE;
+    this.maxDelay = given.MAX_DELAY;
+    this.maxQueued = given.MAX_QUEUED;
+    this.logLevels = LOG_LEVELS.slice(LOG_LEVELS.indexOf(given.LOG_LEVEL));
+    this.logFormat = given.LOG_FORMAT;
+    this.shutdownTimeout = given.SHUTDOWN_TIMEOUT;
+  }
+}
+
+const environmentSchema = new CheckedSchema<{
+  PORT: number;
+  HOST: string;
+  HTTP_ADAPTER: 'express' | 'fastify';
+  BACKEND: TfjsBackend | 'auto';
+  BATCH_SIZE: number;
+  MAX_DELAY: number;
+  MAX_QUEUED: number;
+  LOG_LEVEL: LogLevel;
+  LOG_FORMAT: 'auto' | 'text' | 'json';
+  SHUTDOWN_TIMEOUT: number;
+}>({ type: 'object', properties: variables }, 'environment', {
+  allErrors: true,
+  useDefaults: true,
+});

@@ -1,0 +1,29 @@
+import { Injectable } from '@nestjs/common';
+import { BatchedService } from 'nest-batching';
+import { InjectModel, TfjsModel } from 'nest-batching/tfjs';
+
+/** What the network reads in a picture. */
+export interface Digit {
+  digit: number;
+  /** The score of that digit, 0–1. */
+  confidence: number;
+  /** One per digit 0–9; together 1. */
+  scores: number[];
+}
+
+@Injectable()
+export class DigitClassifier {
+  constructor(@InjectModel('digits') private readonly model: TfjsModel) {}
+
+  /** Takes pictures of 28×28 bytes. The numbers are for a start; the environment retunes them: see AppModule. */
+  @BatchedService(64, 5)
+  async classify(pictures: readonly Uint8Array[]): Promise<Digit[]> {
+    const scores = await this.model.predict(pictures);
+    return scores.map(toDigit);
+  }
+}
+
+function toDigit(scores: Float32Array): Digit {
+  const confidence = Math.max(...scores);
+  return { digit: scores.indexOf(confidence), confidence, scores: [...scores] };
+}

@@ -1,0 +1,20 @@
+/** Draws `count` of the items, none twice; the same seed draws the same ones. */
+export function draw<T>(items: readonly T[], count: number, seed: number): T[] {
+  const rest = [...items];
+  const random = mulberry32(seed);
+  return Array.from({ length: Math.min(count, items.length) }, () => {
+    const [drawn] = rest.splice(Math.floor(random() * rest.length), 1);
+    return drawn as T;
+  });
+}
+
+/** Tommy Ettinger's generator of numbers from 0 to 1: small, and good enough to pick samples. */
+function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

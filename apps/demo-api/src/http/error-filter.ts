@@ -1,0 +1,81 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import {
+  type ArgumentsHost,
+  Catch,
+  type ExceptionFilter,
+  HttpException,
+  type HttpServer,
+  Logger,
+  NotFoundException,
+} from '@nestjs/common';
+import type { OpenAPIObject } from '@nestjs/swagger';
+import { PictureError, type PictureErrorCode } from '../digits/picture.js';
+import { SchemaError } from '../json-schema.js';
+import { type ErrorBody, errorBody } from './api-error.js';
+import { rawRequest, rawResponse } from './caller.js';
+
+const pictureStatus: Record<PictureErrorCode, number> = {
+  ERR_PICTURE_EMPTY: 400,
+  ERR_PICTURE_TOO_LARGE: 413,
+  ERR_PICTURE_FORMAT: 422,
+  ERR_PICTURE_BROKEN: 422,
+  ERR_PICTURE_BLANK: 422,
+};
+
+/** Gives every error the same shape, whoever threw it. Those that nobody meant are logged, and say nothing of their own. */
+@Catch()
+export class ErrorFilter implements ExceptionFilter {
+  readonly #logger = new Logger(ErrorFilter.name);
+
+  constructor(
+    private readonly http: HttpServer,
+    private readonly paths: OpenAPIObject['paths'],
+  ) {}
+
+  catch(error: unknown, host: ArgumentsHost): void {
+    const response = host.switchToHttp().getResponse<ServerResponse>();
+    const raw = rawResponse(response);
+    // Nobody is there to hear it, or the answer has begun and cannot be another one.
+    if (raw.destroyed || this.http.isHeadersSent(response)) {
+      raw.destroy();
+      return;
+    }
+    const body =
+      error instanceof NotFoundException
+        ? this.#notFound(rawRequest(host.switchToHttp().getRequest()), raw)
+        : this.#bodyOf(error);
+    this.http.reply(response, body, body.statusCode);
+  }
+
+  #bodyOf(error: unknown): ErrorBody {
+    if (error instanceof SchemaError) {
+      return errorBody(400, error.message, 'ERR_INVALID', error.problems);
+    }
+    if (error instanceof PictureError) {
+      return errorBody(pictureStatus[error.code], error.message, error.code);
+    }
+    if (error instanceof HttpException) {
+      const body = error.getResponse();
+      return { ...errorBody(error.getStatus(), error.message), ...(typeof body === 'object' ? body : {}) };
+    }
+    this.#logger.error(error);
+    return errorBody(
+      500,
+      'Something went wrong here, not with the request. It has been logged.',
+      'ERR_INTERNAL',
+    );
+  }
+
+  /** Nest takes another method on a known path for an unknown path. */
+  #notFound({ method = '', url = '' }: IncomingMessage, response: ServerResponse): ErrorBody {
+    const [path = ''] = url.split('?', 1);
+    const methods = Object.keys(this.paths[path] ?? {}).map((name) => name.toUpperCase());
+    if (methods.length === 0) {
+      return errorBody(404, `There is no ${path} here; /docs lists what there is.`, 'ERR_NO_SUCH_ROUTE');
+    }
+    response.setHeader('Allow', methods.join(', '));
+    return errorBody(405, `${path} takes ${methods.join(' or ')}, not ${method}.`, 'ERR_METHOD', {
+      allowed: methods,
+    });
+  }
+}

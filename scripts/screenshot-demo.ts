@@ -1,0 +1,53 @@
+/**
+ * Takes the pictures of the demo for the README from a running server:
+ * `tsx scripts/screenshot-demo.ts http://localhost:3000 docs/images`
+ */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import sparticuz from '@sparticuz/chromium';
+import { chromium, type Page } from 'playwright-core';
+
+const [url = 'http://localhost:3000', folder = 'docs/images'] = process.argv.slice(2);
+const views = [
+  { name: 'demo-light', colorScheme: 'light', viewport: { width: 1280, height: 900 }, hasTouch: false },
+  { name: 'demo-dark', colorScheme: 'dark', viewport: { width: 1280, height: 900 }, hasTouch: false },
+  { name: 'demo-phone', colorScheme: 'light', viewport: { width: 390, height: 844 }, hasTouch: true },
+] as const;
+
+await mkdir(folder, { recursive: true });
+const browser = await chromium.launch({
+  executablePath: await sparticuz.executablePath(),
+  // In a single process the browser would end with its first page.
+  args: sparticuz.args.filter((arg) => arg !== '--single-process'),
+});
+for (const { name, ...options } of views) {
+  const page = await browser.newPage({ ...options, deviceScaleFactor: 2 });
+  await page.goto(url);
+  await drawSeven(page);
+  await sendCrowds(page);
+  await page.evaluate('scrollTo(0, 0)');
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: process.argv.includes('--full') });
+  await page.close();
+}
+await browser.close();
+
+async function drawSeven(page: Page): Promise<void> {
+  const box = await page.locator('#board').boundingBox();
+  if (!box) throw new Error(`${url} shows no paper to draw on`);
+  const at = (x: number, y: number) => [box.x + x * box.width, box.y + y * box.height] as const;
+  await page.mouse.move(...at(0.28, 0.24));
+  await page.mouse.down();
+  await page.mouse.move(...at(0.72, 0.22), { steps: 10 });
+  await page.mouse.move(...at(0.45, 0.8), { steps: 12 });
+  await page.mouse.up();
+  await page.locator('#digit:not([data-empty])').waitFor();
+}
+
+async function sendCrowds(page: Page): Promise<void> {
+  for (const parcel of ['1', '32']) {
+    await page.locator('#count').fill(parcel === '1' ? '300' : '2000');
+    await page.locator('.choice span', { hasText: parcel }).first().click();
+    await page.locator('#send').click();
+    await page.locator('#send:enabled').waitFor();
+  }
+}

@@ -1,0 +1,579 @@
+import { Agent, request, STATUS_CODES } from 'node:http';
+import { Readable } from 'node:stream';
+import { crc32, deflateSync, gzipSync } from 'node:zlib';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { INestApplication } from '@nestjs/common';
+import type { OpenAPIObject } from '@nestjs/swagger';
+import { BatchingRegistry } from 'nest-batching';
+import sharp from 'sharp';
+import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
+import { type LabelledDigit, loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
+import { Connections } from '../apps/demo-api/src/http/connections.js';
+import { adapters, type Answer, type Body, liveView, postJson, send, startDemo } from './demo.js';
+
+let digits: readonly LabelledDigit[];
+let pixels: number[];
+
+/** A picture without ink, to put something wrong into. */
+const blank: readonly unknown[] = Array.from({ length: 784 }, () => 0);
+/** What the messages call a pixel, a picture, pictures. */
+const pixel = 'an integer from 0 to 255';
+const picture = 'an array of 784 integers from 0 to 255';
+const pictures = 'arrays of 784 integers from 0 to 255';
+const containing = (words: string) => expect.stringContaining(words);
+
+beforeAll(async () => {
+  digits = await loadTestDigits();
+  pixels = [...(digits[0]?.pixels ?? [])];
+});
+
+describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
+  let app: INestApplication;
+  let url: string;
+  beforeAll(async () => {
+    ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter }));
+  });
+  afterAll(() => app.close());
+
+  describe('POST /digits', () => {
+    it('reads 784 numbers', async () => {
+      const { status, headers, body } = await postJson(`${url}/digits`, { pixels });
+      const { digit, confidence, scores } = JSON.parse(body) as Digit;
+      expect(status).toBe(200);
+      expect(headers['content-type']).toBe('application/json; charset=utf-8');
+      expect(digit).toBe(7);
+      expect(scores).toHaveLength(10);
+      expect(confidence).toBe(Math.max(...scores));
+      expect(scores[7]).toBe(confidence);
+      expect(scores.reduce((sum, score) => sum + score)).toBeCloseTo(1, 5);
+    });
+
+    it.each(['png', 'jpeg'] as const)(
+      'reads a picture of type %s, of any size, dark on light',
+      async (type) => {
+        for (const index of [0, 1, 2, 3, 4]) {
+          const { pixels: ink, label } = digitAt(index);
+          const body = await sharp(ink, { raw: { width: 28, height: 28, channels: 1 } })
+            .resize(300)
+            .extend({ left: 90, bottom: 40, background: '#000' })
+            .negate()
+            .toFormat(type)
+            .toBuffer();
+          const answer = await send(
+            `${url}/digits`,
+            { method: 'POST', headers: { 'content-type': `image/${type}` } },
+            body,
+          );
+          expect(answer.status).toBe(200);
+          expect(JSON.parse(answer.body)).toMatchObject({ digit: label });
+        }
+      },
+    );
+
+    it('gives everybody their own answer, whatever their neighbours in the batch send', async () => {
+      const bad = ['{"pixels":[1]}', '{', '', 'null', JSON.stringify({ pixels: pixels.with(3, 256) })];
+      const answers = await Promise.all(
+        Array.from({ length: 114 }, (_, i) => {
+          if (i % 3 !== 0) return postJson(`${url}/digits`, { pixels: [...digitAt(i).pixels] });
+          const options = { method: 'POST', headers: { 'content-type': 'application/json' } };
+          return send(`${url}/digits`, options, bad[(i / 3) % bad.length]);
+        }),
+      );
+      answers.forEach(({ status, body }, i) => {
+        expect(status).toBe(i % 3 === 0 ? 400 : 200);
+        // The network misreads none of the first 115.
+        if (status === 200) expect(JSON.parse(body)).toMatchObject({ digit: digitAt(i).label });
+      });
+    });
+  });
+
+  describe('POST /digits/many', () => {
+    it('answers in order, 1 to 256 images', async () => {
+      for (const count of [1, 2, 256]) {
+        const images = digits.slice(0, count).map((digit) => [...digit.pixels]);
+        const many = await postJson(`${url}/digits/many`, { images });
+        const one = await Promise.all(images.map((image) => postJson(`${url}/digits`, { pixels: image })));
+        expect(many.status).toBe(200);
+        const answers = JSON.parse(many.body) as Digit[];
+        expect(answers).toHaveLength(count);
+        answers.forEach((answer, i) => {
+          const alone = JSON.parse(one[i]?.body ?? '') as Digit;
+          expect(answer.digit).toBe(alone.digit);
+          expect(answer.confidence).toBeCloseTo(alone.confidence, 5);
+        });
+      }
+    });
+  });
+
+  describe('GET /digits/samples', () => {
+    it('draws real test digits, the same for the same seed, none twice', async () => {
+      const [first, again, other] = await Promise.all(
+        [1, 1, 2].map(async (seed) => (await send(`${url}/digits/samples?count=50&seed=${seed}`, {})).body),
+      );
+      expect(again).toBe(first);
+      expect(other).not.toBe(first);
+      const samples = JSON.parse(first ?? '') as { pixels: number[]; label: number }[];
+      const known = new Map(digits.map((digit) => [digit.pixels.join(), digit.label]));
+      expect(samples).toHaveLength(50);
+      expect(new Set(samples.map((sample) => sample.pixels.join())).size).toBe(50);
+      for (const sample of samples) expect(sample.label).toBe(known.get(sample.pixels.join()));
+    });
+
+    it('draws 100 if not asked for a number, and 1000 at most', async () => {
+      expect(JSON.parse((await send(`${url}/digits/samples`, {})).body)).toHaveLength(100);
+      expect(JSON.parse((await send(`${url}/digits/samples?count=1000`, {})).body)).toHaveLength(1000);
+    });
+  });
+
+  describe('Bad input is told what was expected and what came', () => {
+    const json = 'application/json';
+    const post = (path: string, type: string | undefined, body: Body, headers = {}) =>
+      send(
+        `${url}${path}`,
+        { method: 'POST', headers: { ...(type && { 'content-type': type }), ...headers } },
+        body,
+      );
+    const with9 = (value: unknown) => JSON.stringify({ pixels: blank.with(9, value) });
+
+    it.each([
+      ['too few numbers', '{"pixels":[1,2,3]}', `pixels: expected ${picture}, got an array of 3`],
+      [
+        'too many numbers',
+        JSON.stringify({ pixels: [...blank, 0] }),
+        `pixels: expected ${picture}, got an array of 785`,
+      ],
+      ['no numbers', '{"pixels":[]}', `pixels: expected ${picture}, got an empty array`],
+      ['a word among them', with9('ink'), `pixels[9]: expected ${pixel}, got 'ink'`],
+      ['null among them', with9(null), `pixels[9]: expected ${pixel}, got null`],
+      ['an array among them', with9([1]), `pixels[9]: expected ${pixel}, got an array of 1`],
+      ['a fraction', with9(0.5), `pixels[9]: expected ${pixel}, got 0.5`],
+      ['a negative number', with9(-1), `pixels[9]: expected ${pixel}, got -1`],
+      ['256', with9(256), `pixels[9]: expected ${pixel}, got 256`],
+      ['infinity', with9(9).replace('9', '1e999'), `pixels[9]: expected ${pixel}, got Infinity`],
+      ['a word for all', '{"pixels":"seven"}', `pixels: expected ${picture}, got 'seven'`],
+      ['another name', '{"pixel":[]}', `pixels: expected ${picture}, got nothing`],
+      ['an array for all', '[1]', 'the body: expected an object with pixels, got an array of 1'],
+      ['null for all', 'null', 'the body: expected an object with pixels, got null'],
+    ])('POST /digits with %s', async (_, body, message) => {
+      expect(errorOf(await post('/digits', json, body))).toMatchObject({
+        statusCode: 400,
+        code: 'ERR_INVALID',
+        message,
+      });
+    });
+
+    it.each([
+      ['no images', { images: [] }, `images: expected an array of 1 to 256 ${pictures}, got an empty array`],
+      [
+        '257 images',
+        { images: Array(257).fill(blank) },
+        `images: expected an array of 1 to 256 ${pictures}, got an array of 257`,
+      ],
+      [
+        'a short one',
+        { images: [blank, [1, 2], blank] },
+        `images[1]: expected ${picture}, got an array of 2`,
+      ],
+      ['a word in one', { images: [blank, blank.with(7, 'x')] }, `images[1][7]: expected ${pixel}, got 'x'`],
+      [
+        'one image alone',
+        { pixels: blank },
+        `images: expected an array of 1 to 256 ${pictures}, got nothing`,
+      ],
+    ])('POST /digits/many with %s', async (_, body, message) => {
+      const answer = await postJson(`${url}/digits/many`, body);
+      expect(errorOf(answer)).toMatchObject({ statusCode: 400, code: 'ERR_INVALID', message });
+    });
+
+    it.each([
+      ['nothing', '', 'ERR_BODY_EMPTY', 'got an empty body'],
+      ['cut off JSON', '{"pixels": [1, 2', 'ERR_BODY_NOT_JSON', 'the body is not JSON'],
+      ['a word', 'seven', 'ERR_BODY_NOT_JSON', 'the body is not JSON'],
+      ['UTF-16', Buffer.from('{}', 'utf16le'), 'ERR_BODY_NOT_JSON', 'the body is not JSON'],
+    ])('%s for JSON', async (_, body, code, words) => {
+      for (const path of ['/digits', '/digits/many']) {
+        expect(errorOf(await post(path, json, body))).toMatchObject({
+          statusCode: 400,
+          code,
+          message: containing(words),
+        });
+      }
+    });
+
+    it.each([
+      ['a text', '/digits', 'text/plain', 'image/png, image/jpeg, uncompressed; got text/plain'],
+      ['a form', '/digits', 'multipart/form-data; boundary=x', 'got multipart/form-data'],
+      ['no type', '/digits', undefined, 'got none'],
+      ['a strange type', '/digits', '__proto__', 'got __proto__'],
+      [
+        'a picture for many',
+        '/digits/many',
+        'image/png',
+        'expected a body with Content-Type application/json, uncompressed',
+      ],
+    ])('%s: 415', async (_, path, type, words) => {
+      const error = errorOf(await post(path, type, '7'));
+      expect(error).toMatchObject({ statusCode: 415, code: 'ERR_BODY_TYPE', message: containing(words) });
+    });
+
+    it('compressed JSON: 415', async () => {
+      const error = errorOf(await post('/digits', json, gzipSync('{}'), { 'content-encoding': 'gzip' }));
+      expect(error).toMatchObject({ statusCode: 415, message: containing('with Content-Encoding gzip') });
+    });
+
+    it.each<[string, number, string, string, () => Promise<Buffer> | Buffer]>([
+      ['nothing', 400, 'ERR_PICTURE_EMPTY', 'got 0 bytes', () => Buffer.alloc(0)],
+      ['a GIF', 422, 'ERR_PICTURE_FORMAT', 'expected a PNG or JPEG picture', () => Buffer.from('GIF89a')],
+      ['an SVG', 422, 'ERR_PICTURE_FORMAT', 'expected a PNG or JPEG picture', () => Buffer.from('<svg/>')],
+      [
+        'a cut off PNG',
+        422,
+        'ERR_PICTURE_BROKEN',
+        'cannot be decoded',
+        async () => (await noise('png')).subarray(0, -3000),
+      ],
+      [
+        'a cut off JPEG',
+        422,
+        'ERR_PICTURE_BROKEN',
+        'cannot be decoded',
+        async () => (await noise('jpeg')).subarray(0, -3000),
+      ],
+      ['blank paper', 422, 'ERR_PICTURE_BLANK', 'stands out from its background', () => paper(100, 100)],
+      ['a bomb', 413, 'ERR_PICTURE_TOO_LARGE', 'got 16000×16000', () => bomb(16_000)],
+      [
+        '8 MB and a byte',
+        413,
+        'ERR_BODY_TOO_LARGE',
+        'at most 8000000 bytes, got 8000001',
+        () => Buffer.alloc(8_000_001),
+      ],
+    ])('%s for a picture', async (_, statusCode, code, words, make) => {
+      const error = errorOf(await post('/digits', 'image/png', await make()));
+      expect(error).toMatchObject({ statusCode, code, message: containing(words) });
+    });
+
+    it('too much JSON, and keeps the connection', async () => {
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+      const tooMuch = { agent, method: 'POST', headers: { 'content-type': json } };
+      const error = errorOf(await send(`${url}/digits`, tooMuch, ' '.repeat(40_000)));
+      const message = 'expected a body of at most 32000 bytes, got 40000';
+      expect(error).toMatchObject({
+        statusCode: 413,
+        code: 'ERR_BODY_TOO_LARGE',
+        message,
+        details: { limit: 32_000 },
+      });
+      const next = await postJson(`${url}/digits`, { pixels }, { agent });
+      expect(next.status).toBe(200);
+      expect(next.reusedSocket).toBe(true);
+      agent.destroy();
+    });
+
+    it.each([
+      ['JSON', json, 40, 1000],
+      ['pictures', 'image/jpeg', 90, 100_000],
+    ])('too much of %s, of unknown length', async (_, type, chunks, size) => {
+      const error = errorOf(
+        await post('/digits', type, Readable.from(Array.from({ length: chunks }, () => Buffer.alloc(size)))),
+      );
+      expect(error).toMatchObject({
+        statusCode: 413,
+        code: 'ERR_BODY_TOO_LARGE',
+        message: containing('got more'),
+      });
+    });
+
+    it.each([
+      ['count=0', 'count: expected an integer from 1 to 1000, got 0'],
+      ['count=1001', 'count: expected an integer from 1 to 1000, got 1001'],
+      ['count=1e999', 'count: expected an integer from 1 to 1000, got Infinity'],
+      ['count=ten', "count: expected an integer from 1 to 1000, got 'ten'"],
+      ['count=', "count: expected an integer from 1 to 1000, got ''"],
+      ['count=1&count=2', 'count: expected an integer from 1 to 1000, got an array of 2'],
+      ['seed=-1', 'seed: expected an integer from 0 to 4294967295, got -1'],
+    ])('GET /digits/samples?%s', async (query, message) => {
+      const error = errorOf(await send(`${url}/digits/samples?${query}`, {}));
+      expect(error).toMatchObject({ statusCode: 400, code: 'ERR_INVALID', message });
+    });
+
+    it.each([
+      ['GET', '/digit?x=1', 404, 'ERR_NO_SUCH_ROUTE', 'There is no /digit here; /docs lists what there is.'],
+      ['POST', '/digit', 404, 'ERR_NO_SUCH_ROUTE', 'There is no /digit here; /docs lists what there is.'],
+      [
+        'GET',
+        '/page/nothing.js',
+        404,
+        'ERR_NO_SUCH_ROUTE',
+        'There is no /page/nothing.js here; /docs lists what there is.',
+      ],
+      ['GET', '/digits', 405, 'ERR_METHOD', '/digits takes POST, not GET.'],
+      ['PUT', '/health/live', 405, 'ERR_METHOD', '/health/live takes GET, not PUT.'],
+    ])('%s %s', async (method, path, statusCode, code, message) => {
+      const options = { method, headers: { 'content-type': 'no type' } };
+      const error = errorOf(await send(`${url}${path}`, options, method === 'GET' ? undefined : '{'));
+      expect(error).toMatchObject({ statusCode, code, message });
+    });
+
+    it('a path that is none', async () => {
+      const answer = await send(`${url}/%zz`, {});
+      expect([400, 404]).toContain(answer.status);
+      errorOf(answer);
+    });
+
+    it('says which methods there are', async () => {
+      const answer = await send(`${url}/digits`, { method: 'DELETE' });
+      expect(answer.status).toBe(405);
+      expect(answer.headers.allow).toBe('POST');
+    });
+
+    it('lists the problem and the accepted types for programs', async () => {
+      expect(errorOf(await post('/digits', json, '{"pixels":[1]}')).details).toEqual([
+        { path: 'pixels', expected: 'an array of 784 integers from 0 to 255', received: 'an array of 1' },
+      ]);
+      expect(errorOf(await post('/digits', 'a/b', '')).details).toEqual({
+        accepted: [json, 'image/png', 'image/jpeg'],
+      });
+    });
+  });
+
+  describe('GET /health', () => {
+    it('is live and ready', async () => {
+      expect(JSON.parse((await send(`${url}/health/live`, {})).body)).toEqual({ status: 'live' });
+      const ready = await send(`${url}/health/ready`, {});
+      expect(ready.status).toBe(200);
+      expect(JSON.parse(ready.body)).toMatchObject({
+        status: 'ready',
+        device: expect.stringContaining('PU'),
+      });
+    });
+  });
+
+  describe('GET /docs', () => {
+    let document: OpenAPIObject;
+    beforeAll(async () => {
+      document = JSON.parse((await send(`${url}/docs/openapi.json`, {})).body) as OpenAPIObject;
+    });
+
+    it('documents every route, with its errors', () => {
+      const operations = Object.entries(document.paths).flatMap(([path, item]) =>
+        Object.entries(item as Record<string, { summary: string; responses: object }>).map(
+          ([method, { summary, responses }]) => {
+            expect(summary).toBeTruthy();
+            return `${method} ${path}: ${Object.keys(responses).join(' ')}`;
+          },
+        ),
+      );
+      expect(operations).toEqual([
+        'post /digits: 200 400 413 415 422 503',
+        'post /digits/many: 200 400 413 415 503',
+        'get /digits/samples: 200 400',
+        'get /health/live: 200',
+        'get /health/ready: 200 503',
+        'get /queues/live: 200',
+      ]);
+    });
+
+    it('documents bodies, with examples that the server takes', async () => {
+      let examples = 0;
+      for (const [path, { post }] of Object.entries(document.paths)) {
+        if (!post?.requestBody || !('content' in post.requestBody)) continue;
+        for (const [type, { schema, examples: given }] of Object.entries(post.requestBody.content)) {
+          if (type !== 'application/json') expect(schema).toEqual({ type: 'string', format: 'binary' });
+          for (const example of Object.values(given ?? {})) {
+            expect((await postJson(`${url}${path}`, (example as { value: object }).value)).status).toBe(200);
+            examples++;
+          }
+        }
+      }
+      expect(examples).toBe(2);
+      const content = (document.paths['/digits']?.post?.requestBody as { content: object }).content;
+      expect(Object.keys(content)).toEqual(['application/json', 'image/png', 'image/jpeg']);
+    });
+
+    it('points to no schema that is not there', () => {
+      const text = JSON.stringify(document);
+      const names = [...text.matchAll(/#\/components\/schemas\/(\w+)/g)].map(([, name]) => name ?? '');
+      expect(new Set(names)).toEqual(new Set(['Digit', 'Sample', 'Error']));
+      for (const name of names) expect(document.components?.schemas).toHaveProperty(name);
+    });
+
+    it('shows it', async () => {
+      const page = await send(`${url}/docs`, {});
+      expect(page.status).toBe(200);
+      for (const [, file] of page.body.matchAll(/(?:src|href)="([^"]+)"/g)) {
+        expect((await send(`${url}${file ?? ''}`, {})).status).toBe(200);
+      }
+    });
+  });
+
+  describe('The page', () => {
+    it.each([
+      ['/', 'text/html; charset=utf-8'],
+      ['/docs', 'text/html; charset=utf-8'],
+      ['/page/style.css', 'text/css; charset=utf-8'],
+      ['/page/app.js', 'text/javascript; charset=utf-8'],
+      ['/page/icon.svg', 'image/svg+xml'],
+    ])('serves %s as %s, and again only when it has changed', async (path, type) => {
+      const { status, headers, body } = await send(`${url}${path}`, {});
+      expect(status).toBe(200);
+      expect(headers['content-type']).toBe(type);
+      expect(Number(headers['content-length'])).toBe(Buffer.byteLength(body));
+      expect(headers['cache-control']).toBe('no-cache');
+      const again = await send(`${url}${path}`, { headers: { 'if-none-match': String(headers.etag) } });
+      expect(again).toMatchObject({ status: 304, body: '' });
+    });
+
+    it.each(['/', '/digits', '/health/live', '/nowhere'])(
+      'protects what is behind %s with headers',
+      async (path) => {
+        const { headers } = await send(`${url}${path}`, {});
+        expect(headers['content-security-policy']).toContain("default-src 'self'");
+        expect(headers['x-content-type-options']).toBe('nosniff');
+        expect(headers).not.toHaveProperty('x-powered-by');
+      },
+    );
+
+    it.each(['/page/..%2fsrc%2fmain.ts', '/page/%2e%2e/tsconfig.app.json', '/page/__proto__'])(
+      'serves nothing else: %s',
+      async (path) => {
+        expect((await send(`${url}${path}`, {})).status).toBe(404);
+      },
+    );
+  });
+
+  describe('GET /queues/live', () => {
+    it('tells every queue and the batches that left', async () => {
+      await postJson(`${url}/digits`, { pixels });
+      const { queues, batches } = await liveView(url);
+      expect(queues).toHaveLength(1);
+      expect(queues[0]).toMatchObject({ name: 'DigitClassifier.classify', state: 'started', waiting: 0 });
+      const last = batches.at(-1);
+      expect(last).toMatchObject({ queue: 'DigitClassifier.classify', size: 1, reason: 'delay' });
+      expect(Math.abs(Date.now() - (last?.at ?? 0))).toBeLessThan(10_000);
+    });
+
+    it('goes on where a client was cut off', async () => {
+      const { id } = await liveView(url);
+      await postJson(`${url}/digits/many`, { images: [pixels, pixels] });
+      const { batches } = await liveView(url, { 'last-event-id': String(id) });
+      expect(batches).toMatchObject([{ size: 2 }]);
+      expect((await liveView(url, { 'last-event-id': '999999' })).batches.length).toBeGreaterThan(1);
+    });
+  });
+});
+
+describe.each(adapters)('The demo under stress, %s', (adapter) => {
+  let app: INestApplication;
+  let url: string;
+  afterEach(() => app.close());
+
+  it('refuses what it cannot hold, and says when to come again', async () => {
+    ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter, MAX_QUEUED: '2' }));
+    const answer = await postJson(`${url}/digits/many`, { images: [pixels, pixels, pixels] });
+    expect(answer.status).toBe(503);
+    expect(errorOf(answer)).toMatchObject({
+      statusCode: 503,
+      error: 'Service Unavailable',
+      code: 'ERR_BATCHING_FULL',
+    });
+    expect(Number(answer.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+    expect((await postJson(`${url}/digits`, { pixels })).status).toBe(200);
+  });
+
+  it('never computes what nobody waits for any more', async () => {
+    ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter, MAX_DELAY: '60000', BATCH_SIZE: '3' }));
+    const stats = () => app.get(BatchingRegistry).stats()[0];
+    const leaver = request(`${url}/digits`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+    });
+    leaver.on('error', () => undefined);
+    leaver.end(JSON.stringify({ pixels }));
+    await until(() => stats()?.waiting === 1);
+    leaver.destroy();
+    await until(() => stats()?.drops.aborted === 1);
+    const answers = await postJson(`${url}/digits/many`, { images: [pixels, pixels, pixels] });
+    expect(answers.status).toBe(200);
+    expect(stats()).toMatchObject({ batches: 1, results: 3, dropped: 1 });
+  });
+
+  it('is not ready when its queues are stopped, and says so to callers', async () => {
+    ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter }));
+    await app.get(BatchingRegistry).stop();
+    const ready = await send(`${url}/health/ready`, {});
+    expect(ready.status).toBe(503);
+    expect(errorOf(ready).message).toBe('Not ready: DigitClassifier.classify is stopped.');
+    const answer = await postJson(`${url}/digits`, { pixels });
+    expect(errorOf(answer)).toMatchObject({ statusCode: 503, code: 'ERR_BATCHING_STOPPED' });
+    expect(answer.headers['retry-after']).toBeDefined();
+    expect((await send(`${url}/health/live`, {})).status).toBe(200);
+  });
+
+  it('is not ready when it shuts down', async () => {
+    ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter }));
+    app.get(Connections).beforeApplicationShutdown();
+    const ready = await send(`${url}/health/ready`, {});
+    expect(errorOf(ready)).toMatchObject({ statusCode: 503, code: 'ERR_NOT_READY' });
+    expect(ready.headers.connection).toBe('close');
+  });
+});
+
+function digitAt(index: number): LabelledDigit {
+  const digit = digits[index];
+  if (!digit) throw new Error(`there is no digit ${index}`);
+  return digit;
+}
+
+/** The body of an error, which has no other fields than these. */
+function errorOf({ status, headers, body }: Answer): { message: string; code?: string; details?: unknown } {
+  expect(status).toBeGreaterThanOrEqual(400);
+  expect(status).not.toBe(500);
+  expect(headers['content-type']).toMatch(/^application\/json/);
+  const { statusCode, error, message, code, details, ...rest } = JSON.parse(body) as Record<string, unknown>;
+  expect({ statusCode, error, message: typeof message }).toEqual({
+    statusCode: status,
+    error: STATUS_CODES[status],
+    message: 'string',
+  });
+  expect(rest).toEqual({});
+  return { message, code, details, statusCode, error } as { message: string };
+}
+
+function noise(type: 'png' | 'jpeg'): Promise<Buffer> {
+  const values = Uint8Array.from({ length: 300 * 300 }, (_, i) => (i * i * 31) % 256);
+  return sharp(values, { raw: { width: 300, height: 300, channels: 1 } })
+    .toFormat(type)
+    .toBuffer();
+}
+
+function paper(width: number, height: number): Promise<Buffer> {
+  return sharp({ create: { width, height, channels: 3, background: '#fff' } })
+    .png()
+    .toBuffer();
+}
+
+/** A PNG of 32 KB that unpacks to 256 million pixels. */
+function bomb(side: number): Buffer {
+  const chunk = (type: string, data: Buffer): Buffer => {
+    const content = Buffer.concat([Buffer.from(type), data]);
+    return Buffer.concat([uint32(data.length), content, uint32(crc32(content))]);
+  };
+  const grey1Bit = Buffer.from([1, 0, 0, 0, 0]);
+  return Buffer.concat([
+    Buffer.from('89504e470d0a1a0a', 'hex'),
+    chunk('IHDR', Buffer.concat([uint32(side), uint32(side), grey1Bit])),
+    chunk('IDAT', deflateSync(Buffer.alloc(side * (1 + side / 8)))),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
+}
+
+function uint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}

@@ -1,0 +1,147 @@
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
+import { adapters, connections, DemoProcess, send } from './demo.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'shutdown-'));
+const json = { 'content-type': 'application/json' };
+let body: string;
+let demo: DemoProcess;
+
+beforeAll(async () => {
+  const [digit] = await loadTestDigits();
+  body = JSON.stringify({ pixels: [...(digit?.pixels ?? [])] });
+});
+afterEach(async () => {
+  demo.kill('SIGKILL');
+  await demo.exit;
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+describe.each(adapters)('SIGTERM, %s', (adapter) => {
+  /**
+   * A request is accepted when the server has received its head. What a client sends on a connection that is closed or
+   * never opened is not: it was told so by an error, before anything was done, and can ask elsewhere.
+   */
+  it.each([1, 2])('in the midst of traffic: every accepted request is answered (%i)', async (trial) => {
+    const log = join(folder, `${adapter}-${trial}`);
+    demo = new DemoProcess(
+      { HTTP_ADAPTER: adapter, REQUEST_LOG: log },
+      '--import',
+      join(import.meta.dirname, 'request-log.mjs'),
+    );
+    const url = await demo.listening();
+    const { answered, ended } = traffic(`${url}/digits`);
+    await sleep(700);
+    demo.kill('SIGTERM');
+    expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
+    await ended;
+
+    const accepted = readFileSync(log, 'utf8').trim().split('\n');
+    expect(accepted.length).toBeGreaterThan(100);
+    expect(accepted.filter((id) => answered.get(id) !== 200)).toEqual([]);
+    expect(answered.size).toBe(accepted.length);
+  });
+
+  it('waits for a body that is still on its way', async () => {
+    demo = new DemoProcess({ HTTP_ADAPTER: adapter });
+    const url = await demo.listening();
+    const upload = request(`${url}/digits`, { method: 'POST', headers: json });
+    upload.write(body.slice(0, 1000));
+    await sleep(100);
+    demo.kill('SIGTERM');
+    await sleep(200);
+    upload.end(body.slice(1000));
+    const [response] = (await once(upload, 'response')) as [{ statusCode: number; resume: () => void }];
+    response.resume();
+    expect(response.statusCode).toBe(200);
+    expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
+  });
+
+  it('does not wait for a body that never comes', async () => {
+    demo = new DemoProcess({ HTTP_ADAPTER: adapter, SHUTDOWN_TIMEOUT: '300' });
+    const upload = request(`${await demo.listening()}/digits`, { method: 'POST', headers: json });
+    upload.on('error', () => undefined);
+    upload.write(body.slice(0, 1000));
+    await sleep(100);
+    demo.kill('SIGTERM');
+    expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
+  });
+
+  it('ends live views, and does not wait for idle connections', async () => {
+    demo = new DemoProcess({ HTTP_ADAPTER: adapter });
+    const url = await demo.listening();
+    const agent = connections();
+    await send(`${url}/health/live`, { agent });
+    const live = await fetch(`${url}/queues/live`);
+    const reader = live.body?.getReader();
+    await reader?.read();
+    const start = performance.now();
+    demo.kill('SIGTERM');
+    // The end of the stream, not an error.
+    while (!(await reader?.read())?.done);
+    expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
+    expect(performance.now() - start).toBeLessThan(2500);
+    agent.destroy();
+  });
+});
+
+describe('What cannot start says why, and ends with 1', () => {
+  it('names every variable that is wrong, with what was expected', async () => {
+    demo = new DemoProcess({ PORT: 'http', BATCH_SIZE: '0', MAX_DELAY: '-5', BACKEND: 'gpu', HOST: '' });
+    expect(await demo.exit).toEqual({ code: 1, signal: null });
+    expect(demo.output).toBe(
+      'Cannot start; the environment needs a change:\n' +
+        "PORT: expected an integer from 0 to 65535, got 'http'\n" +
+        "BACKEND: expected one of auto, tensorflow, wasm, cpu, got 'gpu'\n" +
+        'BATCH_SIZE: expected an integer from 1 to 4096, got 0\n' +
+        'MAX_DELAY: expected a number from 0 to 60000, got -5\n',
+    );
+  });
+
+  it.each(adapters)('names a port that is in use, %s', async (adapter) => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    demo = new DemoProcess({ HTTP_ADAPTER: adapter, PORT: String(port), LOG_LEVEL: 'fatal' });
+    expect(await demo.exit).toEqual({ code: 1, signal: null });
+    expect(demo.output).toBe(
+      `Cannot start: port ${port} is in use. Stop what listens there, or set PORT to another one (0: any).\n`,
+    );
+    other.close();
+  });
+});
+
+/** 64 clients, each asking again and again on a connection of its own, until the server is gone. */
+function traffic(url: string): { answered: Map<string, number>; ended: Promise<unknown> } {
+  const agent = connections();
+  /** The status of each request that got its whole answer, by id. */
+  const answered = new Map<string, number>();
+  let count = 0;
+  const client = async (): Promise<void> => {
+    for (;;) {
+      const id = String(count++);
+      try {
+        const answer = await send(
+          url,
+          { agent, method: 'POST', headers: { ...json, 'x-request-id': id } },
+          body,
+        );
+        answered.set(id, answer.status);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code === 'ECONNREFUSED') return;
+        if (code !== 'ECONNRESET' && code !== 'EPIPE') throw error;
+      }
+    }
+  };
+  return { answered, ended: Promise.all(Array.from({ length: 64 }, client)) };
+}

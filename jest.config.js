@@ -23,6 +23,8 @@ export default {
     '^nest-batching/(.*)$': '<rootDir>/dist/libs/batching/$1/index.js',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
+  // The built library's package.json has the name of its source's.
+  modulePathIgnorePatterns: ['<rootDir>/dist/libs/batching/package.json'],
   // Browsers, worker threads and child processes share two cores with the rest of the suite.
   testTimeout: 30_000,
 };

@@ -133,6 +133,7 @@ if (!executablePath) {
   it.each([360, 390])('fits on a phone, %i pixels wide', async (width) => {
     await page.context().close();
     await open({ viewport: { width, height: 844 }, hasTouch: true, isMobile: true });
+    await page.locator('#count').fill('50');
     await page.getByRole('button', { name: 'Send' }).tap();
     await page.getByText('Read right', { exact: true }).waitFor();
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);

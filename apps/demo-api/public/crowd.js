@@ -146,6 +146,8 @@ function tell(answered, misread, took) {
   element('crowd-accuracy').textContent = `${((100 * (answered - misread.length)) / answered).toFixed(1)} %`;
   element('crowd-time').textContent = `${(took / 1000).toFixed(2)} s`;
   element('crowd-rate').textContent = number(Math.round((1000 * answered) / took));
+  element('crowd-spoken').textContent =
+    `${element('crowd-accuracy').textContent} of ${number(answered)} read right`;
   element('crowd-batches').textContent = describeBatches();
   drawHistogram();
   showMisread(misread);

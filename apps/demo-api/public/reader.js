@@ -113,10 +113,10 @@ function tell(answer, took) {
   element('sure').textContent = `${percent(answer.confidence)} sure`;
   element('took').textContent = `Answered in ${Math.max(1, Math.round(took))} ms`;
   element('spoken').textContent = `Read as ${answer.digit}, ${percent(answer.confidence)} sure`;
-  rows.forEach(({ row, bar, output }, value) => {
+  rows.forEach(({ row, bar, share }, value) => {
     row.classList.toggle('best', value === answer.digit);
     bar.style.setProperty('--score', String(answer.scores[value]));
-    output.textContent = percent(answer.scores[value]);
+    share.textContent = percent(answer.scores[value]);
   });
 }
 
@@ -127,10 +127,10 @@ function forget() {
   element('sure').textContent = 'Nothing to read yet';
   element('took').textContent = 'Answers come while you draw.';
   element('spoken').textContent = '';
-  for (const { row, bar, output } of rows) {
+  for (const { row, bar, share } of rows) {
     row.classList.remove('best');
     bar.style.setProperty('--score', '0');
-    output.textContent = '';
+    share.textContent = '';
   }
 }
 
@@ -138,9 +138,9 @@ function forget() {
 function scoreRow(value) {
   const row = document.createElement('li');
   const bar = document.createElement('i');
-  const output = document.createElement('output');
-  row.append(String(value), bar, output);
-  return { row, bar, output };
+  const share = document.createElement('span');
+  row.append(String(value), bar, share);
+  return { row, bar, share };
 }
 
 /** @param {number} share */

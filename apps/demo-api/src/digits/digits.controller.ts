@@ -49,6 +49,7 @@ const digitBodies: Record<string, BodyType<Uint8Array>> = {
 
 const manyBodies: Record<string, BodyType<Uint8Array[]>> = {
   'application/json': {
+    // 256 times 4 KB, and some room.
     limit: 1_500_000,
     read: (bytes) => manyBody.check(parseJson(bytes)).images.map((pixels) => new Uint8Array(pixels)),
   },

@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { ApiError } from './api-error.js';
@@ -7,15 +6,18 @@ import { ApiError } from './api-error.js';
 export const CallerSignal = createParamDecorator((_: unknown, context: ExecutionContext): AbortSignal => {
   const response = rawResponse(context.switchToHttp().getResponse());
   const controller = new AbortController();
-  // Many inputs of one caller may listen to it; Node takes more than ten for a leak.
-  setMaxListeners(0, controller.signal);
   response.once('close', () => {
     if (!response.writableFinished) {
-      controller.abort(new ApiError(499, 'ERR_CLIENT_GONE', 'the client closed the connection'));
+      controller.abort(clientGone());
     }
   });
   return controller.signal;
 });
+
+/** What ends the handling of a request that nobody waits for any more. */
+export function clientGone(): ApiError {
+  return new ApiError(499, 'ERR_CLIENT_GONE', 'the client closed the connection');
+}
 
 /** Node's own request, which Express extends and Fastify wraps. */
 export function rawRequest(request: IncomingMessage | { raw: IncomingMessage }): IncomingMessage {

@@ -35,16 +35,13 @@ export class ErrorFilter implements ExceptionFilter {
   catch(error: unknown, host: ArgumentsHost): void {
     const response = host.switchToHttp().getResponse<ServerResponse>();
     const raw = rawResponse(response);
-    // Nobody is there to hear it, or the answer has begun and cannot be another one.
-    if (raw.destroyed || this.http.isHeadersSent(response)) {
-      raw.destroy();
-      return;
-    }
     const body =
       error instanceof NotFoundException
         ? this.#notFound(rawRequest(host.switchToHttp().getRequest()), raw)
         : this.#bodyOf(error);
-    this.http.reply(response, body, body.statusCode);
+    // An answer that has begun cannot become another one; and perhaps nobody is there to hear any.
+    if (raw.destroyed || this.http.isHeadersSent(response)) raw.destroy();
+    else this.http.reply(response, body, body.statusCode);
   }
 
   #bodyOf(error: unknown): ErrorBody {

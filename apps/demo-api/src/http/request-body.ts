@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { ApiError } from './api-error.js';
+import { clientGone } from './caller.js';
 
 /** How bodies of one media type are read. */
 export interface BodyType<T> {
@@ -39,7 +40,7 @@ function bodyTypeOf<T>(
   const mediaType = headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() ?? '';
   const encoding = headers['content-encoding']?.toLowerCase() ?? 'identity';
   const type = Object.hasOwn(types, mediaType) ? types[mediaType] : undefined;
-  if (type) return type;
+  if (type && encoding === 'identity') return type;
   const accepted = Object.keys(types);
   const received =
     encoding === 'identity' ? mediaType || 'none' : `${mediaType} with Content-Encoding ${encoding}`;
@@ -64,7 +65,9 @@ function collect(request: IncomingMessage, limit: number): Promise<Buffer> {
     request.once('end', () => {
       resolve(Buffer.concat(chunks));
     });
-    request.once('error', reject);
+    request.once('error', () => {
+      reject(clientGone());
+    });
   });
 }
 

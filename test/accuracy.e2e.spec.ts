@@ -1,9 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Test } from '@nestjs/testing';
 import { getModelToken, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
 import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { type LabelledDigit, loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
 import { adapters, connections, DemoProcess, liveView, postJson } from './demo.js';
+
+// A busy machine may be ten times as slow as an idle one.
+jest.setTimeout(60_000);
 
 let digits: readonly LabelledDigit[];
 /** What the model says without queue and server, in batches of 500. */
@@ -20,7 +23,7 @@ beforeAll(async () => {
     offline.push(...(await model.predict(digits.slice(i, i + 500).map(({ pixels }) => pixels))));
   }
   await context.close();
-}, 60_000);
+});
 
 describe.each(adapters)('All 10,000 test digits through POST /digits with 64 connections, %s', (adapter) => {
   let demo: DemoProcess;
@@ -31,7 +34,7 @@ describe.each(adapters)('All 10,000 test digits through POST /digits with 64 con
     demo = new DemoProcess({ HTTP_ADAPTER: adapter });
     url = await demo.listening();
     answers = await readAll(url);
-  }, 60_000);
+  });
   afterAll(async () => {
     demo.kill('SIGTERM');
     await demo.exit;

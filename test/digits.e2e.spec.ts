@@ -1,7 +1,7 @@
 import { Agent, request, STATUS_CODES } from 'node:http';
 import { Readable } from 'node:stream';
 import { crc32, deflateSync, gzipSync } from 'node:zlib';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import type { OpenAPIObject } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
@@ -10,6 +10,9 @@ import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { type LabelledDigit, loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
 import { Connections } from '../apps/demo-api/src/http/connections.js';
 import { adapters, type Answer, type Body, liveView, postJson, send, startDemo } from './demo.js';
+
+// A busy machine may be ten times as slow as an idle one.
+jest.setTimeout(60_000);
 
 let digits: readonly LabelledDigit[];
 let pixels: number[];

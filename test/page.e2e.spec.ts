@@ -1,11 +1,15 @@
 import { existsSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import sparticuz from '@sparticuz/chromium';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import sharp from 'sharp';
+import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
-import { startDemo } from './demo.js';
+import { postJson, send, startDemo } from './demo.js';
+
+// A busy machine may be ten times as slow as an idle one.
+jest.setTimeout(60_000);
 
 const executablePath = await findChromium();
 if (!executablePath) {
@@ -31,7 +35,7 @@ if (!executablePath) {
       executablePath,
       args: sparticuz.args.filter((arg) => !unwanted.includes(arg)),
     });
-  }, 30_000);
+  });
   afterAll(async () => {
     await browser.close();
     await app.close();
@@ -44,6 +48,7 @@ if (!executablePath) {
 
   async function open(options: BrowserContextOptions): Promise<void> {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+    context.setDefaultTimeout(15_000);
     page = await context.newPage();
     complaints = [];
     page.on('console', (message) => {
@@ -100,17 +105,26 @@ if (!executablePath) {
   });
 
   it.each(['1', '32'])('sends a crowd of 200, %s in each request', async (parcel) => {
+    // So that the page draws digits of which some are misread.
+    await page.evaluate('Math.random = () => 0.5');
+    const samples = JSON.parse((await send(`${url}/digits/samples?count=200&seed=${2 ** 31}`, {})).body) as {
+      pixels: number[];
+      label: number;
+    }[];
+    const answers = await postJson(`${url}/digits/many`, { images: samples.map((sample) => sample.pixels) });
+    const wrong = (JSON.parse(answers.body) as Digit[]).filter(({ digit }, i) => digit !== samples[i]?.label);
+    expect(wrong.length).toBeGreaterThan(0);
+
     await page.locator('#count').fill('200');
     await page.locator('.choice').getByText(parcel, { exact: true }).click();
     await page.getByRole('button', { name: 'Send' }).click();
     await page.getByText('Read right', { exact: true }).waitFor();
     const accuracy = Number.parseFloat((await page.locator('#crowd-accuracy').textContent()) ?? '');
+    expect(accuracy).toBe(100 - wrong.length / 2);
     expect(accuracy).toBeGreaterThanOrEqual(95);
-    const misread = await page.locator('#crowd-misread figure').count();
-    expect(misread).toBe(Math.round(200 - 2 * accuracy));
-    const [, batches, mean] = /^(\d+) batches of ([\d.]+) /.exec(
-      (await page.locator('#crowd-batches').textContent()) ?? '',
-    ) ?? ['', '', ''];
+    expect(await page.locator('#crowd-misread figure').count()).toBe(wrong.length);
+    const [, batches, mean] =
+      /^(\d+) batches of ([\d.]+) /.exec((await page.locator('#crowd-batches').textContent()) ?? '') ?? [];
     expect(Number(batches) * Number(mean)).toBeCloseTo(200, -1);
     expect(Number(mean)).toBeGreaterThan(parcel === '1' ? 1 : 24);
     expect(await page.locator('#crowd-error').isHidden()).toBe(true);
@@ -172,7 +186,7 @@ if (!executablePath) {
     await expectDigit('7');
     // The browser logs each attempt.
     complaints = complaints.filter((complaint) => !complaint.includes('ERR_CONNECTION_REFUSED'));
-  }, 20_000);
+  });
 
   it('keeps to its own policies in the reference of the API', async () => {
     await page.goto(`${url}/docs`);

@@ -5,9 +5,12 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
 import { adapters, connections, DemoProcess, send } from './demo.js';
+
+// A busy machine may be ten times as slow as an idle one.
+jest.setTimeout(60_000);
 
 const folder = mkdtempSync(join(tmpdir(), 'shutdown-'));
 const json = { 'content-type': 'application/json' };
@@ -89,7 +92,7 @@ describe.each(adapters)('SIGTERM, %s', (adapter) => {
     // The end of the stream, not an error.
     while (!(await reader?.read())?.done);
     expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
-    expect(performance.now() - start).toBeLessThan(2500);
+    expect(performance.now() - start).toBeLessThan(4000);
     agent.destroy();
   });
 });
@@ -112,11 +115,12 @@ describe('What cannot start says why, and ends with 1', () => {
     await once(other, 'listening');
     const { port } = other.address() as AddressInfo;
     demo = new DemoProcess({ HTTP_ADAPTER: adapter, PORT: String(port), LOG_LEVEL: 'fatal' });
-    expect(await demo.exit).toEqual({ code: 1, signal: null });
+    const exit = await demo.exit;
+    other.close();
+    expect(exit).toEqual({ code: 1, signal: null });
     expect(demo.output).toBe(
       `Cannot start: port ${port} is in use. Stop what listens there, or set PORT to another one (0: any).\n`,
     );
-    other.close();
   });
 });
 

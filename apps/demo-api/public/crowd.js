@@ -1,7 +1,7 @@
 // @ts-check
 import { drawSamples, readImages } from './api.js';
 import { colour, element, prepare, show } from './elements.js';
-import { listeners } from './live.js';
+import { listeners, serverNow } from './live.js';
 
 /** @typedef {import('./api.js').Sample} Sample */
 /** @typedef {import('./live.js').Batch} Batch */
@@ -113,8 +113,9 @@ async function sendAll(samples, parcel) {
 function collectBatches() {
   /** @type {Batch[]} */
   const collected = [];
+  const start = serverNow();
   /** @param {{ batches: Batch[] }} live */
-  const collect = (live) => collected.push(...live.batches);
+  const collect = (live) => collected.push(...live.batches.filter(({ at }) => at >= start));
   listeners.add(collect);
   return async () => {
     await Promise.race([new Promise((resolve) => listeners.add(once(resolve))), wait(2000)]);

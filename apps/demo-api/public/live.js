@@ -48,6 +48,11 @@ export function startLive() {
   requestAnimationFrame(drawStrips);
 }
 
+/** The time by the server's clock. */
+export function serverNow() {
+  return Date.now() + clockOffset;
+}
+
 function connect() {
   disconnect();
   source = new EventSource('/queues/live');
@@ -110,7 +115,7 @@ function drawStrips(moment) {
   requestAnimationFrame(drawStrips);
   if (moment - drawnAt < FRAME) return;
   drawnAt = moment;
-  for (const view of views.values()) view.drawStrip(Date.now() + clockOffset);
+  for (const view of views.values()) view.drawStrip(serverNow());
 }
 
 class QueueView {

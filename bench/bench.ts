@@ -1,12 +1,20 @@
 import { availableParallelism, cpus } from 'node:os';
 import { benchHttp } from './http.js';
 import { benchQueue } from './queue.js';
+import { benchRealtime } from './realtime.js';
+import { benchScheduling } from './scheduling.js';
 
 /**
- * `npm run bench [queue] [http]`: what a queue costs per input, and what it does for HTTP traffic. Every table compares
- * in one run, checks the results it got, and ends with ratios: the median of the rounds and, in brackets, their range.
+ * `npm run bench [queue] [http] [scheduling] [realtime]`: what a queue costs per input, what it does for HTTP traffic, and
+ * how well batches are timed, in a simulation and in real time. Every table compares in one run, checks the results it
+ * got, and ends with ratios.
  */
-const benches = { queue: benchQueue, http: benchHttp };
+const benches = {
+  queue: benchQueue,
+  http: benchHttp,
+  scheduling: benchScheduling,
+  realtime: benchRealtime,
+};
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !(name in benches));

@@ -452,7 +452,8 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       expect(queues).toHaveLength(1);
       expect(queues[0]).toMatchObject({ name: 'DigitClassifier.classify', state: 'started', waiting: 0 });
       const last = batches.at(-1);
-      expect(last).toMatchObject({ queue: 'DigitClassifier.classify', size: 1, reason: 'delay' });
+      expect(last).toMatchObject({ queue: 'DigitClassifier.classify', size: 1 });
+      expect(['delay', 'idle']).toContain(last?.reason);
       expect(Math.abs(Date.now() - (last?.at ?? 0))).toBeLessThan(10_000);
     });
 

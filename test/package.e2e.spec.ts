@@ -33,7 +33,16 @@ describe('the package nest-batching', () => {
       [
         ...['BatchQueue', 'BatchResultError', 'BatchTimeoutError', 'BatchedService', 'BatchingError'],
         ...['BatchingExceptionFilter', 'BatchingModule', 'BatchingRegistry', 'InjectBatched'],
-        ...['QueueFullError', 'SerialService', 'ServiceStoppedError', 'asBatchedService', 'asService'],
+        ...[
+          'DeadlineError',
+          'InputCostError',
+          'Lane',
+          'QueueFullError',
+          'SerialService',
+          'ServiceStoppedError',
+          'asBatchedService',
+          'asService',
+        ],
         'getBatchedToken',
       ].sort(),
     );

@@ -1,3 +1,4 @@
+export type { BatchContext } from './core/batch.js';
 export { BatchQueue } from './core/batch-queue.js';
 export type { Dispatch, DispatchReason } from './core/dispatch-policy.js';
 export type { Summary } from './core/distribution.js';
@@ -5,9 +6,12 @@ export {
   BatchingError,
   BatchResultError,
   BatchTimeoutError,
+  DeadlineError,
+  InputCostError,
   QueueFullError,
   ServiceStoppedError,
 } from './core/errors.js';
+export { Lane } from './core/lane.js';
 export type {
   BatchFunction,
   BatchOptions,

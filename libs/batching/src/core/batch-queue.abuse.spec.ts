@@ -1,5 +1,6 @@
 import { setImmediate, setInterval, setTimeout } from 'node:timers/promises';
 import { describe, expect, it, jest } from '@jest/globals';
+import type { BatchContext } from './batch.js';
 import { BatchQueue } from './batch-queue.js';
 import { BatchResultError, BatchTimeoutError } from './errors.js';
 import type { BatchFunction, BatchOptions } from './options.js';
@@ -45,7 +46,9 @@ describe('a batch function that', () => {
     ],
   ])('%s: every caller of the batch gets that very error, and the next batch runs', async (_, broken) => {
     const fail = jest.fn(broken as BatchFunction<number, number>);
-    const queue = queueOf<number>((inputs: number[]) => (inputs.includes(0) ? fail(inputs) : inputs));
+    const queue = queueOf<number>((inputs: number[], batch: BatchContext) =>
+      inputs.includes(0) ? fail(inputs, batch) : inputs,
+    );
     expect(await outcomes(queue.submitMany([0, 1, 2]))).toEqual([failure, failure, failure]);
     expect(await outcomes(queue.submitMany([3, 4, 5]))).toEqual([3, 4, 5]);
     expectBalance(queue);
@@ -154,6 +157,16 @@ describe('callers', () => {
     const chain = async (left: number): Promise<number> =>
       left === 0 ? 0 : chain((await queue.submit(left)) - 1);
     expect(await Promise.all([chain(20), chain(20), chain(20)])).toEqual([0, 0, 0]);
+  });
+
+  it('who come and go in one turn do not stop an adaptive queue', async () => {
+    const queue = queueOf<number>((inputs: number[]) => inputs, { dispatch: 'adaptive' });
+    const controller = new AbortController();
+    const gone = queue.submit(1, { signal: controller.signal });
+    controller.abort(new Error('gone'));
+    await expect(gone).rejects.toThrow('gone');
+    expect(await queue.submit(2)).toBe(2);
+    expectBalance(queue);
   });
 
   it('who abort in the handler of another result are dropped before the next batch', async () => {

@@ -78,7 +78,7 @@ const programs = fc.record({
   concurrency: fc.integer({ min: 1, max: 3 }),
   maxQueued: fc.constantFrom(3, 20, 0),
   onFull: fc.constantFrom('reject' as const, 'wait' as const),
-  dispatch: fc.constantFrom<Dispatch>('fixed', 'eager'),
+  dispatch: fc.constantFrom<Dispatch>('adaptive', 'fixed', 'eager'),
   autoStart: fc.boolean(),
   answers: fc.array(answers, { minLength: 1, maxLength: 12 }),
   steps: fc.array(steps, { maxLength: 40 }),

@@ -14,7 +14,7 @@ function doubling(options: Partial<BatchOptions> = {}, runTime = 0) {
       if (runTime > 0) await new Promise((resolve) => setTimeout(resolve, runTime));
       return inputs.map((input) => 2 * input);
     },
-    { batchSize: 3, maxDelay: 10, ...options },
+    { batchSize: 3, maxDelay: 10, dispatch: 'fixed', ...options },
   );
   return { queue, batches };
 }
@@ -216,8 +216,8 @@ describe('a full queue', () => {
     const refused = await outcome(queue.submit(4));
     expect(refused).toBeInstanceOf(QueueFullError);
     expect(refused).toMatchObject({ code: 'ERR_BATCHING_FULL', maxQueued: 2 });
-    // Two batches wait, each of which takes 100 ms.
-    expect((refused as QueueFullError).retryAfter).toBeCloseTo(200, -1);
+    // One batch has just left and two wait, each of which takes 100 ms.
+    expect((refused as QueueFullError).retryAfter).toBeCloseTo(300, -1);
     expect(queue.stats()).toMatchObject({ waiting: 2, dropped: 1, drops: { full: 1 } });
   });
 
@@ -551,7 +551,11 @@ describe('bad options', () => {
       RangeError,
       "onFull: expected 'reject' or 'wait', got 'drop'",
     ],
-    [{ batchSize: 2, maxDelay: 1, dispatch: 1 }, TypeError, "dispatch: expected 'fixed' or 'eager', got 1"],
+    [
+      { batchSize: 2, maxDelay: 1, dispatch: 1 },
+      TypeError,
+      "dispatch: expected 'adaptive' or 'fixed' or 'eager', got 1",
+    ],
     [{ batchSize: 2, maxDelay: 1, autoStart: 'no' }, TypeError, "autoStart: expected a boolean, got 'no'"],
     [{ batchSize: 2, maxDelay: 1, name: Symbol('x') }, TypeError, 'name: expected a string, got Symbol(x)'],
     [null, TypeError, 'options: expected an object with batchSize and maxDelay, got null'],

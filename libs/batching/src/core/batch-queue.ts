@@ -1,16 +1,27 @@
 import { AsyncResource } from 'node:async_hooks';
 import { types } from 'node:util';
 import { onAbort } from './abort-listener.js';
-import { type DispatchReason, policies } from './dispatch-policy.js';
+import { Batch } from './batch.js';
+import { createPolicy, type DispatchPolicy, type DispatchReason } from './dispatch-policy.js';
 import { RecentDistribution } from './distribution.js';
-import { BatchResultError, BatchTimeoutError, QueueFullError, ServiceStoppedError } from './errors.js';
+import { Entry, Place, Turn } from './entry.js';
+import {
+  BatchResultError,
+  BatchTimeoutError,
+  DeadlineError,
+  InputCostError,
+  QueueFullError,
+  ServiceStoppedError,
+} from './errors.js';
 import {
   type BatchFunction,
   type BatchOptions,
   checkBatchSize,
   checkConcurrency,
+  checkCost,
   checkMaxQueued,
   checkMilliseconds,
+  checkSubmitOptions,
   LONGEST_TIMER,
   type ResolvedOptions,
   resolveOptions,
@@ -18,15 +29,18 @@ import {
   type StopOptions,
   type SubmitOptions,
 } from './options.js';
+import { ServiceTime } from './service-time.js';
 import type { BatchReport, DropReason, QueueState, QueueStats } from './stats.js';
-import { type Linked, WaitingLine } from './waiting-line.js';
+import { WaitingLine } from './waiting-line.js';
+import { type Group, type Ticket, WaitingRoom } from './waiting-room.js';
 
 /**
  * Takes inputs one at a time, runs them through the batch function in batches, and gives every caller its own result.
  *
  * Invariants, at any moment between two calls:
  * - submitted = settled + dropped + waiting + running; every input ends exactly once.
- * - A batch holds at most `batchSize` inputs, in order of arrival, and is closed when it leaves, not before.
+ * - A batch holds at most `batchSize` inputs of one group, which cost at most `maxCost`, in the order of arrival within
+ *   a priority and a tenant; it is closed when it leaves, not before.
  * - With a free slot an input waits at most `maxDelay` from its submission, plus the lag of the timer and one turn
  *   of the event loop. With all slots busy it waits for a slot.
  * - At most one immediate is pending, and at most one alarm, which is off when nothing waits.
@@ -35,11 +49,14 @@ import { type Linked, WaitingLine } from './waiting-line.js';
  */
 export class BatchQueue<Input, Result> {
   readonly #batchFunction: BatchFunction<Input, Result>;
-  readonly #options: ResolvedOptions;
+  readonly #options: ResolvedOptions<Input>;
+  readonly #policy: DispatchPolicy;
+  /** Whether inputs have neither a cost nor a group. */
+  readonly #takesPlain: boolean;
   #state: QueueState = 'created';
 
   /** Inputs taken in. Beyond `maxQueued`, callers that may wait for room (`onFull: 'wait'`) stand at the door. */
-  readonly #line = new WaitingLine<Entry<Input>>();
+  readonly #room: WaitingRoom<Entry<Input>>;
   readonly #door = new WaitingLine<Entry<Input>>();
   readonly #batches = new Set<Batch<Input>>();
 
@@ -49,6 +66,8 @@ export class BatchQueue<Input, Result> {
   #polledAt = -Infinity;
   #alarm: NodeJS.Timeout | undefined;
   #alarmAt = Infinity;
+  /** Inputs taken in that the policy has been told of. */
+  #told = 0;
   /** The moment that an alarm which has rung stood for: a timer may ring a little before it by the clock. */
   #rangFor = -Infinity;
 
@@ -59,19 +78,21 @@ export class BatchQueue<Input, Result> {
   readonly #batchSizes = new RecentDistribution(1);
   readonly #waitTime = new RecentDistribution(1000);
   readonly #runTime = new RecentDistribution(1000);
-  /** Moving average in milliseconds; undefined until a batch has ended. */
-  #usualRunTime: number | undefined;
+  readonly #serviceTime = new ServiceTime();
 
   /**
    * @param batchFunction turns the inputs of a batch into their results
    * @throws TypeError or RangeError for options that make no sense, with what was expected and what was given
    */
-  constructor(batchFunction: BatchFunction<Input, Result>, options: BatchOptions) {
+  constructor(batchFunction: BatchFunction<Input, Result>, options: BatchOptions<Input>) {
     if (typeof batchFunction !== 'function') {
       throw new TypeError(`batchFunction: expected a function, got ${show(batchFunction)}`);
     }
     this.#batchFunction = batchFunction;
     this.#options = resolveOptions(options, batchFunction.name || 'batch queue');
+    this.#policy = createPolicy(this.#options.dispatch);
+    this.#takesPlain = !options.cost && !options.groupBy;
+    this.#room = new WaitingRoom(this.#options.aging);
     if (this.#options.autoStart) this.start();
   }
 
@@ -124,12 +145,12 @@ export class BatchQueue<Input, Result> {
    */
   submit(input: Input, options?: SubmitOptions): Promise<Result> {
     const promise = new Promise<unknown>(takeSettlers) as Promise<Result>;
-    const entry = new Entry(input, resolver, rejecter);
-    try {
-      this.#admit(entry, options);
-    } catch (error) {
-      entry.reject(error);
-    }
+    const entry = new Entry(input, this.#beginTurn(), resolver, rejecter);
+    // The usual case, told apart early: an input that asks for nothing, and a queue that has a place for it.
+    const isOpen =
+      this.#takesPlain && this.#state === 'started' && this.#room.length < this.#options.maxQueued;
+    if (!options && isOpen) this.#enter(entry);
+    else this.#admit(entry, options);
     return promise;
   }
 
@@ -164,7 +185,7 @@ export class BatchQueue<Input, Result> {
     for (const entry of this.#entries()) {
       left++;
       entry.onLeave = both(entry.onLeave, ended);
-      if (entry.turn) entry.turn.draining = true;
+      entry.turn.draining = true;
     }
     ended();
     // Inputs that come from here on belong to another turn, which is not drained.
@@ -182,7 +203,10 @@ export class BatchQueue<Input, Result> {
   async stop({ timeout = Infinity, hard = false }: StopOptions = {}): Promise<void> {
     const limit = checkMilliseconds('timeout', timeout);
     if (this.#state !== 'stopped') this.#state = 'stopping';
-    if (hard) this.#dropAll();
+    if (hard) {
+      this.#dropAll();
+      for (const batch of this.#batches) batch.abort(new ServiceStoppedError(this.name));
+    }
     const timer = limit <= LONGEST_TIMER ? setTimeout(this.#abandon, limit) : undefined;
     await this.drain();
     clearTimeout(timer);
@@ -197,19 +221,19 @@ export class BatchQueue<Input, Result> {
 
   stats(): QueueStats {
     const now = performance.now();
-    const { name, batchSize, maxDelay, dispatch, concurrency, maxQueued, onFull } = this.#options;
-    const { submitted, results, errors, drops, dispatches, running } = this.#counts;
+    const { name } = this.#options;
+    const { entered, refused, results, errors, drops, dispatches, running } = this.#counts;
     return {
       name,
       state: this.#state,
-      options: { batchSize, maxDelay, dispatch, concurrency, maxQueued, onFull },
-      submitted,
+      options: publicOptions(this.#options),
+      submitted: entered + refused,
       settled: results + errors,
       results,
       errors,
       dropped: drops.aborted + drops.timeout + drops.full + drops.stopped,
       drops: { ...drops },
-      waiting: this.#line.length,
+      waiting: this.#room.length,
       running,
       blocked: this.#door.length,
       batches: dispatches.size + dispatches.delay + dispatches.idle + dispatches.drain,
@@ -222,39 +246,93 @@ export class BatchQueue<Input, Result> {
   }
 
   #admit(entry: Entry<Input>, options: SubmitOptions | undefined): void {
+    try {
+      this.#place(entry, options);
+    } catch (error) {
+      // Bad options, or what the functions for cost and group threw.
+      entry.reject(error);
+    }
+  }
+
+  #place(entry: Entry<Input>, options: SubmitOptions | undefined): void {
     if (options) checkSubmitOptions(options);
     if (options?.signal?.aborted) {
       this.#drop(entry, 'aborted', options.signal.reason);
     } else if (this.#state === 'stopping' || this.#state === 'stopped') {
       this.#drop(entry, 'stopped', new ServiceStoppedError(this.name));
-    } else if (this.#line.length < this.#options.maxQueued) {
-      this.#enter(entry, options);
-      this.#toLine(entry);
-    } else if (this.#options.onFull === 'wait') {
-      this.#enter(entry, options);
-      entry.place = Place.Door;
-      this.#door.push(entry);
     } else {
-      this.#drop(entry, 'full', new QueueFullError(this.name, this.#options.maxQueued, this.#usualWait()));
+      entry.ticket = this.#ticket(entry.input, options);
+      const late = options ? this.#lateness(options) : 0;
+      if (late > 0) {
+        this.#drop(entry, 'timeout', new DeadlineError(this.name, options?.timeout ?? 0, late));
+      } else if (this.#hasRoom(entry)) {
+        this.#enter(entry);
+        if (options) this.#watch(entry, options);
+      } else if (this.#options.onFull === 'wait') {
+        entry.place = Place.Door;
+        this.#door.push(entry);
+        if (options) this.#watch(entry, options);
+      } else {
+        const { maxQueued } = this.#options;
+        this.#drop(
+          entry,
+          'full',
+          new QueueFullError(this.name, maxQueued, this.#expectedWait(), this.#room.length),
+        );
+      }
     }
   }
 
-  #enter(entry: Entry<Input>, options: SubmitOptions | undefined): void {
-    entry.turn = this.#beginTurn();
-    if (options) this.#watch(entry, options);
+  /** Where the input stands, unless it is plain. */
+  #ticket(input: Input, options: SubmitOptions | undefined): Ticket<Entry<Input>> | undefined {
+    const { priority = 0, tenant } = options ?? {};
+    const { maxCost } = this.#options;
+    if (!this.#options.cost && !this.#options.groupBy && priority === 0 && tenant === undefined)
+      return undefined;
+    const cost = checkCost('cost', this.#options.cost?.(input) ?? 0);
+    if (cost > maxCost) throw new InputCostError(this.name, cost, maxCost);
+    return { group: this.#options.groupBy?.(input), priority, tenant, cost, line: undefined };
   }
 
-  #toLine(entry: Entry<Input>): void {
-    this.#counts.submitted++;
-    entry.place = Place.Line;
-    this.#line.push(entry);
+  /** A queue that is empty takes an input of any cost: there would never be more room for it. */
+  #hasRoom({ ticket }: Entry<Input>): boolean {
+    const { maxQueued, maxQueuedCost } = this.#options;
+    if (this.#room.length >= maxQueued) return false;
+    return !ticket || this.#room.length === 0 || this.#room.cost + ticket.cost <= maxQueuedCost;
   }
 
-  /** When the inputs that wait now will have left, in milliseconds, if batches go on running as they did. */
-  #usualWait(): number {
+  #enter(entry: Entry<Input>): void {
+    this.#counts.entered++;
+    entry.place = Place.Room;
+    this.#room.push(entry);
+  }
+
+  /**
+   * Milliseconds until an input that came now would leave, if batches take as long as learned: the rest of the batch
+   * that ends first, and the batches ahead.
+   */
+  #expectedWait(priority = 0): number {
     const { batchSize, concurrency } = this.#options;
-    const batches = Math.ceil(this.#line.length / batchSize) / concurrency;
-    return this.#usualRunTime === undefined ? 1000 : batches * this.#usualRunTime;
+    const now = performance.now();
+    let untilFree = this.#batches.size < concurrency ? 0 : Infinity;
+    for (const batch of this.#batches) {
+      const rest = Math.max(0, batch.leftAt + this.#serviceTime.of(batch.size) - now);
+      untilFree = Math.min(untilFree, rest);
+    }
+    const batchesAhead = Math.floor(this.#room.ahead(priority) / batchSize);
+    return untilFree + (batchesAhead * this.#serviceTime.of(batchSize)) / concurrency;
+  }
+
+  /**
+   * By how many milliseconds an input that came now would miss its timeout. A queue that is idle, or that has learned
+   * nothing yet, takes all: if it refused, it would never learn that it has become faster.
+   */
+  #lateness({ timeout, priority }: SubmitOptions): number {
+    const { batchSize, concurrency } = this.#options;
+    const ahead = this.#room.ahead(priority ?? 0);
+    if (timeout === undefined || (ahead === 0 && this.#batches.size < concurrency)) return 0;
+    const own = this.#serviceTime.of(Math.min(batchSize, ahead + 1));
+    return this.#expectedWait(priority) + own - timeout;
   }
 
   /**
@@ -268,13 +346,13 @@ export class BatchQueue<Input, Result> {
   }
 
   #decideAgain(): void {
-    if (this.#line.length > 0) this.#beginTurn();
+    if (this.#room.length > 0) this.#beginTurn();
   }
 
   readonly #endTurn = (): void => {
     this.#turn = this.#immediate = undefined;
     this.#polledAt = performance.now();
-    this.#context.runInAsyncScope(this.#pump, this);
+    this.#context.runInAsyncScope(this.#pump, this, this.#polledAt);
   };
 
   /** Gives up for the caller when its signal aborts or its time is over. */
@@ -296,27 +374,41 @@ export class BatchQueue<Input, Result> {
   }
 
   #giveUp(entry: Entry<Input>, reason: DropReason, error: unknown): void {
-    if (entry.place === Place.Batch) this.#reject(entry, error);
-    else this.#drop(entry, reason, error);
+    if (entry.place !== Place.Batch) {
+      this.#drop(entry, reason, error);
+      return;
+    }
+    this.#reject(entry, error);
+    for (const batch of this.#batches) if (batch.isDeserted) batch.abort(error);
   }
 
   /** The one decision: if a slot is free and there is a reason, a batch leaves; else the alarm is set. */
-  #pump(): void {
-    const { batchSize, concurrency, maxDelay, maxQueued, dispatch } = this.#options;
-    const oldest = this.#line.first;
-    if (!oldest?.turn || this.#state === 'created' || this.#batches.size >= concurrency) return;
-    const waiting = this.#line.length;
-    const now = performance.now();
-
-    if (waiting >= Math.min(batchSize, maxQueued)) {
-      this.#dispatch('size', now);
+  #pump(now: number): void {
+    const { batchSize, concurrency, maxDelay, maxCost, maxQueued, lane } = this.#options;
+    const slotFree = this.#batches.size < concurrency;
+    // Those who came may have gone again in the same turn.
+    const came = Math.min(this.#counts.entered - this.#told, this.#room.length);
+    if (came > 0) this.#policy.arrived?.(came, this.#room.length, slotFree, now);
+    this.#told = this.#counts.entered;
+    const group = slotFree && this.#state !== 'created' ? this.#room.next(batchSize, maxCost) : undefined;
+    const oldest = group?.oldest;
+    if (!group || !oldest) {
+      lane?.withdraw(this.#retry);
+    } else if (this.#room.length >= maxQueued || group.isFull(batchSize, maxCost)) {
+      this.#leave(group, 'size', now);
     } else if (oldest.turn.draining) {
-      this.#dispatch('drain', now);
+      this.#leave(group, 'drain', now);
     } else {
-      const policy = policies[dispatch];
-      const leaveAt = policy.leaveAt({ batchSize, maxDelay, waiting, oldest: oldest.turn.at }, now);
-      if (leaveAt <= Math.max(now, this.#rangFor)) this.#dispatch(policy.reason, now);
-      else this.#setAlarm(leaveAt, now);
+      const waiting = group.length;
+      const serviceTime = (size: number) => this.#serviceTime.of(size);
+      const view = { batchSize, maxDelay, waiting, oldest: oldest.turn.at, serviceTime };
+      const leaveAt = this.#policy.leaveAt(view, now);
+      if (leaveAt <= Math.max(now, this.#rangFor)) {
+        this.#leave(group, this.#policy.reason, now);
+      } else {
+        lane?.withdraw(this.#retry);
+        this.#setAlarm(leaveAt, now);
+      }
     }
   }
 
@@ -339,104 +431,160 @@ export class BatchQueue<Input, Result> {
     this.#alarmAt = Infinity;
   }
 
-  #dispatch(reason: DispatchReason, now: number): void {
-    const batch = this.#takeBatch(reason, now);
+  /** Sends a batch off, if the lane has a slot; else it is tried again when it has. */
+  #leave(group: Group<Entry<Input>>, reason: DispatchReason, now: number): void {
+    const { batchSize, maxCost, lane } = this.#options;
+    if (lane && !lane.tryEnter(this.#retry)) return;
+    const batch = new Batch(this.#room.take(group, batchSize, maxCost, now), reason, now);
+    this.#policy.left?.();
     this.#batches.add(batch);
     this.#counts.dispatches[reason]++;
-    this.#counts.running += batch.inputs.length;
-    this.#batchSizes.record(batch.inputs.length, 1, now);
+    this.#counts.running += batch.size;
+    this.#batchSizes.record(batch.size, 1, now);
+    this.#recordWaits(batch);
     this.#letIn();
-    if (this.#line.length === 0) this.#clearAlarm();
+    if (this.#room.length === 0) this.#clearAlarm();
     // One batch per turn: the batch function may block the loop, then the sockets are read before the next.
     this.#decideAgain();
     void this.#run(batch);
   }
 
-  /** Cuts the next batch off the line. */
-  #takeBatch(reason: DispatchReason, now: number): Batch<Input> {
-    const size = Math.min(this.#line.length, this.#options.batchSize);
-    const batch = new Batch<Input>(this.#line.first, reason, now);
-    const inputs = batch.inputs;
-    // Inputs of one turn share a reading of the clock, so their waits are recorded together.
-    let turn = batch.first?.turn;
-    let together = 0;
-    let entry = batch.first;
-    for (let taken = 0; entry && taken < size; taken++) {
-      if (entry.turn !== turn) {
-        this.#recordWait(turn, together, now);
-        turn = entry.turn;
-        together = 0;
-      }
-      together++;
-      entry.place = Place.Batch;
-      inputs.push(entry.input);
-      entry = entry.next;
-    }
-    this.#recordWait(turn, together, now);
-    this.#line.cut(entry, size);
-    return batch;
-  }
+  readonly #retry = (): void => {
+    this.#beginTurn();
+  };
 
-  #recordWait(turn: Turn | undefined, count: number, now: number): void {
-    if (turn) this.#waitTime.record(now - turn.at, count, now);
+  #recordWaits({ first, size, oldest, ofOneTurn, leftAt }: Batch<Input>): void {
+    if (ofOneTurn) {
+      this.#waitTime.record(leftAt - oldest, size, leftAt);
+      return;
+    }
+    for (let entry = first; entry; entry = entry.next)
+      this.#waitTime.record(leftAt - entry.turn.at, 1, leftAt);
   }
 
   /** Lets in those who wait at the door, while there is room. */
   #letIn(): void {
-    for (
-      let entry = this.#door.first;
-      entry && this.#line.length < this.#options.maxQueued;
-      entry = this.#door.first
-    ) {
+    for (let entry = this.#door.first; entry && this.#hasRoom(entry); entry = this.#door.first) {
       this.#door.remove(entry);
-      this.#toLine(entry);
+      this.#enter(entry);
     }
   }
 
   async #run(batch: Batch<Input>): Promise<void> {
-    const size = batch.inputs.length;
     try {
-      const results: unknown = await this.#batchFunction(batch.inputs);
-      this.#settle(batch, size, results);
+      this.#settleAll(batch, this.#check(await this.#call(batch, batch.inputs), batch.size));
     } catch (error) {
-      // Also the final sweep: whatever broke, nobody of this batch is left hanging.
-      for (let entry = batch.first; entry; entry = entry.next) this.#reject(entry, error);
+      this.#count(batch);
+      if (this.#options.isolateErrors) await this.#isolate(batch, [...batch.remaining()], error);
+      // The final sweep: whatever broke, nobody of this batch is left hanging.
+      for (const entry of batch.remaining()) this.#reject(entry, error);
     }
-    this.#end(batch, size);
+    this.#end(batch);
   }
 
-  #settle(batch: Batch<Input>, size: number, results: unknown): void {
+  /** Runs the batch function once, within its time limit. */
+  #call(batch: Batch<Input>, inputs: Input[]): unknown {
+    const { runTimeout } = this.#options;
+    // A function that does not declare the context gets none: one that has an optional parameter of its own in that
+    // place, or checks its arguments, is not surprised.
+    const batchFunction = this.#batchFunction as (inputs: Input[], batch?: Batch<Input>) => unknown;
+    const returned = batchFunction.length > 1 ? batchFunction(inputs, batch) : batchFunction(inputs);
+    if (runTimeout > LONGEST_TIMER) return returned;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        const error = new BatchTimeoutError(this.name, runTimeout, 'hanging');
+        batch.abort(error);
+        reject(error);
+      }, runTimeout);
+      const finish = (settle: () => void) => {
+        clearTimeout(timer);
+        settle();
+      };
+      Promise.resolve(returned).then(
+        (results) => {
+          finish(() => {
+            resolve(results);
+          });
+        },
+        (error: unknown) => {
+          finish(() => {
+            // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- as the batch function threw it
+            reject(error);
+          });
+        },
+      );
+    });
+  }
+
+  #check(results: unknown, size: number): readonly unknown[] {
     if (!Array.isArray(results)) throw new BatchResultError(this.name, size, show(results));
     if (results.length !== size) throw new BatchResultError(this.name, size, `${results.length} results`);
+    return results;
+  }
+
+  #settleAll(batch: Batch<Input>, results: readonly unknown[]): void {
     let index = 0;
-    for (let entry = batch.first; entry; entry = entry.next) {
-      const result: unknown = results[index++];
-      if (isError(result)) {
-        this.#reject(entry, result);
-      } else if (entry.place === Place.Batch) {
-        batch.results++;
-        this.#leave(entry);
-        entry.resolve(result);
+    for (let entry = batch.first; entry; entry = entry.next) this.#settle(batch, entry, results[index++]);
+  }
+
+  #settle(batch: Batch<Input>, entry: Entry<Input>, result: unknown): void {
+    if (isError(result)) {
+      this.#reject(entry, result);
+    } else if (entry.place === Place.Batch) {
+      batch.uncounted++;
+      this.#depart(entry);
+      entry.resolve(result);
+    }
+  }
+
+  /** Results are counted together: this is the hottest path. */
+  #count(batch: Batch<Input>): void {
+    batch.results += batch.uncounted;
+    this.#counts.results += batch.uncounted;
+    this.#counts.running -= batch.uncounted;
+    batch.uncounted = 0;
+  }
+
+  /** Runs the halves of what failed, and theirs, down to the inputs at fault. */
+  async #isolate(batch: Batch<Input>, failed: Entry<Input>[], error: unknown): Promise<void> {
+    // After a wrong number of results or a hanging run, no part of the batch would fare better.
+    if (failed.length < 2 || error instanceof BatchResultError || error instanceof BatchTimeoutError) {
+      for (const entry of failed) this.#reject(entry, error);
+      return;
+    }
+    const middle = failed.length >> 1;
+    for (const half of [failed.slice(0, middle), failed.slice(middle)]) {
+      const entries = half.filter((entry) => entry.place === Place.Batch);
+      if (entries.length === 0) continue;
+      try {
+        const inputs = entries.map((entry) => entry.input);
+        const results = this.#check(await this.#call(batch, inputs), inputs.length);
+        entries.forEach((entry, index) => {
+          this.#settle(batch, entry, results[index]);
+        });
+        this.#count(batch);
+      } catch (cause) {
+        await this.#isolate(batch, entries, cause);
       }
     }
   }
 
-  #end(batch: Batch<Input>, size: number): void {
+  #end(batch: Batch<Input>): void {
     const now = performance.now();
     const ran = now - batch.leftAt;
     this.#batches.delete(batch);
-    this.#counts.results += batch.results;
-    this.#counts.running -= batch.results;
+    this.#count(batch);
     this.#runTime.record(ran, 1, now);
-    this.#usualRunTime =
-      this.#usualRunTime === undefined ? ran : this.#usualRunTime + (ran - this.#usualRunTime) / 8;
-    if (this.#listeners.size > 0) this.#report(batch, size, ran);
+    this.#serviceTime.record(batch.size, ran);
+    this.#policy.ended?.(now);
+    this.#options.lane?.leave();
+    if (this.#listeners.size > 0) this.#report(batch, ran);
     // A full batch gains nothing from another look at the sockets, but they shall not wait for a long backlog.
-    if (this.#line.length >= this.#options.batchSize && now - this.#polledAt < 1) this.#pump();
+    if (this.#room.length >= this.#options.batchSize && now - this.#polledAt < 1) this.#pump(now);
     else this.#decideAgain();
   }
 
-  #report({ reason, leftAt, oldest, results }: Batch<Input>, size: number, ran: number): void {
+  #report({ size, reason, leftAt, oldest, results }: Batch<Input>, ran: number): void {
     const report = {
       queue: this.name,
       size,
@@ -459,43 +607,43 @@ export class BatchQueue<Input, Result> {
     if (entry.place !== Place.Batch) return;
     this.#counts.errors++;
     this.#counts.running--;
-    this.#leave(entry);
+    this.#depart(entry);
     entry.reject(error);
   }
 
   #drop(entry: Entry<Input>, reason: DropReason, error: unknown): void {
-    if (entry.place === Place.Line) this.#line.remove(entry);
-    else this.#counts.submitted++;
+    if (entry.place === Place.Room) this.#room.remove(entry);
+    else this.#counts.refused++;
     if (entry.place === Place.Door) this.#door.remove(entry);
     this.#counts.drops[reason]++;
-    this.#leave(entry);
+    this.#depart(entry);
     entry.reject(error);
     this.#letIn();
-    if (this.#line.length === 0) this.#clearAlarm();
+    if (this.#room.length === 0) this.#clearAlarm();
   }
 
   /** The end of every input, whatever its outcome. */
-  #leave(entry: Entry<Input>): void {
+  #depart(entry: Entry<Input>): void {
     entry.place = Place.Gone;
     entry.onLeave?.();
   }
 
   /** Every input that has not ended. */
   *#entries(): Generator<Entry<Input>> {
-    for (const batch of this.#batches) {
-      for (let entry = batch.first; entry; entry = entry.next) if (entry.place === Place.Batch) yield entry;
-    }
-    for (let entry = this.#line.first; entry; entry = entry.next) yield entry;
+    for (const batch of this.#batches) yield* batch.remaining();
+    yield* this.#room;
     for (let entry = this.#door.first; entry; entry = entry.next) yield entry;
   }
 
   /** Drops everything that waits. */
   #dropAll(): void {
-    for (const line of [this.#door, this.#line]) {
-      for (let entry = line.first; entry; entry = line.first) {
-        this.#drop(entry, 'stopped', new ServiceStoppedError(this.name, 'dropped this input'));
-      }
-    }
+    // The door first, or it would refill the room.
+    for (let entry = this.#door.first; entry; entry = this.#door.first) this.#dropStopped(entry);
+    for (const entry of [...this.#room]) this.#dropStopped(entry);
+  }
+
+  #dropStopped(entry: Entry<Input>): void {
+    this.#drop(entry, 'stopped', new ServiceStoppedError(this.name, 'dropped this input'));
   }
 
   /** Waits for nothing any more. */
@@ -503,64 +651,16 @@ export class BatchQueue<Input, Result> {
     this.#dropAll();
     for (const batch of this.#batches) {
       const error = new ServiceStoppedError(this.name, 'did not wait for this batch');
-      for (let entry = batch.first; entry; entry = entry.next) this.#reject(entry, error);
+      for (const entry of batch.remaining()) this.#reject(entry, error);
+      batch.abort(error);
     }
   };
 }
 
-const enum Place {
-  Nowhere,
-  Door,
-  Line,
-  Batch,
-  Gone,
-}
-
-/** One input and its caller. All fields are set from the beginning, so that entries share one shape. */
-class Entry<Input> implements Linked<Entry<Input>> {
-  next: Entry<Input> | undefined = undefined;
-  previous: Entry<Input> | undefined = undefined;
-  place: Place = Place.Nowhere;
-  /** When it came; undefined for one that was refused. */
-  turn: Turn | undefined = undefined;
-  /** Who else must know that it has ended: the caller's timer and signal, a drain. */
-  onLeave: (() => void) | undefined = undefined;
-
-  constructor(
-    readonly input: Input,
-    readonly resolve: (result: unknown) => void,
-    readonly reject: (error: unknown) => void,
-  ) {}
-}
-
-/** Inputs that travel together: a chain of entries, linked by `next`. */
-class Batch<Input> {
-  readonly inputs: Input[] = [];
-  readonly oldest: number;
-  results = 0;
-
-  constructor(
-    readonly first: Entry<Input> | undefined,
-    readonly reason: DispatchReason,
-    readonly leftAt: number,
-  ) {
-    this.oldest = first?.turn?.at ?? leftAt;
-  }
-}
-
-/**
- * One turn of the event loop. Its inputs share one reading of the clock, and one object instead of a number each:
- * both cost as much as the rest of a submission.
- */
-class Turn {
-  /** Whether a drain waits for the inputs of this turn. */
-  draining = false;
-
-  constructor(readonly at: number) {}
-}
-
 class Counts {
-  submitted = 0;
+  /** Inputs taken in, and those that never were: submitted, together. */
+  entered = 0;
+  refused = 0;
   results = 0;
   errors = 0;
   running = 0;
@@ -577,15 +677,23 @@ function takeSettlers(resolve: (result: unknown) => void, reject: (error: unknow
   rejecter = reject;
 }
 
-function checkSubmitOptions({ signal, timeout }: SubmitOptions): void {
-  if (timeout !== undefined) checkMilliseconds('timeout', timeout);
-  // By shape, as an `instanceof` would refuse the signals of another realm.
-  if (
-    signal !== undefined &&
-    typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function'
-  ) {
-    throw new TypeError(`signal: expected an AbortSignal, got ${show(signal)}`);
-  }
+/** What `stats` shows of the options: no functions, nothing that is told elsewhere. */
+function publicOptions<Input>(options: ResolvedOptions<Input>): QueueStats['options'] {
+  const { batchSize, maxDelay, dispatch, concurrency, maxQueued, onFull } = options;
+  const { maxCost, maxQueuedCost, aging, isolateErrors, runTimeout } = options;
+  return {
+    batchSize,
+    maxDelay,
+    dispatch,
+    concurrency,
+    maxQueued,
+    onFull,
+    maxCost,
+    maxQueuedCost,
+    aging,
+    isolateErrors,
+    runTimeout,
+  };
 }
 
 function withResolvers(): { promise: Promise<void>; resolve: () => void } {

@@ -1,5 +1,7 @@
+import { AdaptivePolicy } from './adaptive-policy.js';
+
 /** Names of the policies. */
-export type Dispatch = 'fixed' | 'eager';
+export type Dispatch = 'adaptive' | 'fixed' | 'eager';
 
 /**
  * Why a batch left. `size`: it was full. `delay`: its oldest input had waited `maxDelay`. `idle`: a slot was free and
@@ -15,17 +17,25 @@ export interface QueueView {
   readonly waiting: number;
   /** When the input that has waited longest was submitted. */
   readonly oldest: number;
+  /** Milliseconds that a batch of so many inputs is expected to take; 0 while nothing is known. */
+  readonly serviceTime: (size: number) => number;
 }
 
 /**
  * Decides when a batch that is not full leaves. The queue asks it in one place only, when a slot is free and something
- * waits; full batches and draining are none of its business.
+ * waits; full batches and draining are none of its business. What it may learn from, it is told.
  */
 export interface DispatchPolicy {
   /** The moment to leave, if nobody joins before; at or before `now`: leave now. */
   leaveAt(queue: QueueView, now: number): number;
   /** Why, for a batch that leaves at that moment. */
   readonly reason: DispatchReason;
+  /** `count` inputs have come; `waiting` counts them too. */
+  arrived?(count: number, waiting: number, slotFree: boolean, now: number): void;
+  /** A batch has left. */
+  left?(): void;
+  /** A batch has ended. */
+  ended?(now: number): void;
 }
 
 /** The reference's rule: wait for a full batch, but nobody longer than `maxDelay`. */
@@ -40,4 +50,13 @@ export const eager: DispatchPolicy = {
   leaveAt: (_queue, now) => now,
 };
 
-export const policies: Record<Dispatch, DispatchPolicy> = { fixed, eager };
+export function createPolicy(dispatch: Dispatch): DispatchPolicy {
+  switch (dispatch) {
+    case 'adaptive':
+      return new AdaptivePolicy();
+    case 'fixed':
+      return fixed;
+    case 'eager':
+      return eager;
+  }
+}

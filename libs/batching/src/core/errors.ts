@@ -19,14 +19,51 @@ export class QueueFullError extends BatchingError {
   constructor(
     /** Name of the queue. */
     readonly queue: string,
-    /** The bound that was met, in inputs. */
+    /** The bound, in inputs. */
     readonly maxQueued: number,
-    /** When the inputs that wait now should have left, in milliseconds, from the run times seen so far. */
+    /** When the inputs that wait now should have left, in milliseconds, from the run times learned. */
+    readonly retryAfter: number,
+    /** How many wait: fewer than `maxQueued` where `maxQueuedCost` was met first. */
+    waiting = maxQueued,
+  ) {
+    super(
+      `${queue} is full: ${waiting} inputs wait already; try again in ${Math.ceil(retryAfter)} ms, ` +
+        `raise ${waiting < maxQueued ? 'maxQueuedCost' : 'maxQueued'}, or set onFull: 'wait'`,
+    );
+  }
+}
+
+/** The input could not have been served within its `timeout`, by the run times learned, and was not taken in. */
+export class DeadlineError extends BatchingError {
+  readonly code = 'ERR_BATCHING_DEADLINE';
+
+  constructor(
+    /** Name of the queue. */
+    readonly queue: string,
+    /** The timeout that was asked for, in milliseconds. */
+    readonly timeout: number,
+    /** How much too long it would have taken: when to try again, in milliseconds. */
     readonly retryAfter: number,
   ) {
     super(
-      `${queue} is full: ${maxQueued} inputs wait already; try again in ${Math.ceil(retryAfter)} ms, ` +
-        `raise maxQueued, or set onFull: 'wait'`,
+      `${queue} would need ${Math.ceil(timeout + retryAfter)} ms for this input, which gave it ${timeout} ms; ` +
+        `try again in ${Math.ceil(retryAfter)} ms`,
+    );
+  }
+}
+
+/** One input costs more than a whole batch may. */
+export class InputCostError extends BatchingError {
+  readonly code = 'ERR_BATCHING_COST';
+
+  constructor(
+    /** Name of the queue. */
+    readonly queue: string,
+    readonly cost: number,
+    readonly maxCost: number,
+  ) {
+    super(
+      `the input costs ${cost}, more than the ${maxCost} that a batch of ${queue} may cost: send less at once`,
     );
   }
 }
@@ -45,19 +82,23 @@ export class ServiceStoppedError extends BatchingError {
   }
 }
 
-/** The `timeout` of one input passed before its result was there. */
+/** A time limit passed before the result was there: the input's own `timeout`, or the queue's `runTimeout`. */
 export class BatchTimeoutError extends BatchingError {
   readonly code = 'ERR_BATCHING_TIMEOUT';
 
   constructor(
     /** Name of the queue. */
     readonly queue: string,
-    /** The timeout that passed, in milliseconds from submission. */
+    /** The limit that passed, in milliseconds. */
     readonly timeout: number,
-    /** Where the input was when it passed. */
-    readonly phase: 'waiting' | 'running',
+    /** Where the input was: `hanging` in a batch whose function took longer than `runTimeout`. */
+    readonly phase: 'waiting' | 'running' | 'hanging',
   ) {
-    super(`${queue} gave no result within ${timeout} ms; the input was still ${phase}`);
+    super(
+      phase === 'hanging'
+        ? `the batch function of ${queue} did not return within ${timeout} ms; its batch was given up`
+        : `${queue} gave no result within ${timeout} ms; the input was still ${phase}`,
+    );
   }
 }
 

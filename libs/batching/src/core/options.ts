@@ -1,26 +1,60 @@
+import type { BatchContext } from './batch.js';
 import type { Dispatch } from './dispatch-policy.js';
+import type { Lane } from './lane.js';
 
 /**
  * Turns the inputs of one batch into their results: one result per input, in the same order.
  *
  * An `Error` in a result's place rejects that caller alone; a thrown error rejects all callers of the batch, as it is.
- * The array is new for every batch and belongs to the function.
+ * The array is new for every batch and belongs to the function. A function that declares a second parameter gets the
+ * batch's context: `batch.signal` aborts when nobody waits for the results any more.
  */
 export type BatchFunction<Input, Result> = (
   inputs: Input[],
+  batch: BatchContext,
 ) => PromiseLike<readonly (Result | Error)[]> | readonly (Result | Error)[];
 
 /** What can be told about a queue besides its batch size and its delay. */
-export interface QueueOptions {
+export interface QueueOptions<Input = unknown> {
   /** Names the queue in errors, stats and logs. Default: the name of the batch function. */
   name?: string;
   /**
-   * When a batch that is not full leaves, once a slot is free. `fixed`: when its oldest input has waited `maxDelay`.
-   * `eager`: at once. Default: `fixed`, as in the reference.
+   * When a batch that is not full leaves, once a slot is free. `adaptive`: when waiting longer would cost those who
+   * wait more than it saves, as learned from the traffic. `fixed`: when its oldest input has waited `maxDelay`, as in
+   * the reference. `eager`: at once. Default: `fixed`.
    */
   dispatch?: Dispatch;
   /** Batches that may run at the same time. Default 1; an integer ≥ 1. */
   concurrency?: number;
+  /** Slots shared with other queues, where several use one device. Default: none, `concurrency` alone counts. */
+  lane?: Lane | undefined;
+  /**
+   * What an input costs (tokens, pixels, bytes): a number ≥ 0, asked once, when it comes. What it throws rejects that
+   * input alone. Default: nothing costs anything.
+   */
+  cost?(input: Input): number;
+  /** Most that the inputs of one batch cost together; one that costs more by itself is refused. Default `Infinity`. */
+  maxCost?: number;
+  /** Most that all waiting inputs cost together. Default `Infinity`. */
+  maxQueuedCost?: number;
+  /**
+   * Tells apart what may not share a batch (shape, options, model variant): only inputs with the same key, as in a
+   * `Map`, travel together. What it throws rejects that input alone. Default: all share.
+   */
+  groupBy?(input: Input): unknown;
+  /** What one level of `priority` is worth, in milliseconds of waiting. Default 1000; ≥ 0. */
+  aging?: number;
+  /**
+   * When a batch fails, run its halves, and theirs, to find the inputs at fault: only their callers get the error. One
+   * culprit in n inputs costs at most 2 · log₂ n runs more, so the function has to bear being called again. Default
+   * `false`.
+   */
+  isolateErrors?: boolean;
+  /**
+   * Longest that the batch function may take, in milliseconds. Then its callers get a `BatchTimeoutError`, its slot is
+   * free again, and what it returns later is ignored. Default: no limit.
+   */
+  runTimeout?: number;
   /** Inputs that may wait at the same time; 0 or `Infinity` for no limit. Default 10,000; an integer ≥ 0. */
   maxQueued?: number;
   /**
@@ -33,7 +67,7 @@ export interface QueueOptions {
 }
 
 /** The settings of a queue. */
-export interface BatchOptions extends QueueOptions {
+export interface BatchOptions<Input = unknown> extends QueueOptions<Input> {
   /** Most inputs in one batch: an integer ≥ 1, or `Infinity`. */
   batchSize: number;
   /**
@@ -47,8 +81,15 @@ export interface BatchOptions extends QueueOptions {
 export interface SubmitOptions {
   /** Gives up when it aborts; the promise rejects with `signal.reason`. An input that still waits is never computed. */
   signal?: AbortSignal | undefined;
-  /** Gives up after so many milliseconds, with a `BatchTimeoutError`. Default: never. */
+  /**
+   * Gives up after so many milliseconds, with a `BatchTimeoutError`. An input that could not make it, by the run times
+   * learned, is refused at once with a `DeadlineError`. Default: never.
+   */
   timeout?: number | undefined;
+  /** Higher ones leave first; a level is worth `aging` milliseconds of waiting. Default 0; any finite number. */
+  priority?: number | undefined;
+  /** On whose behalf. Tenants take turns, so that one's flood slows the others no further than their share. */
+  tenant?: unknown;
 }
 
 /** How to stop. */
@@ -60,29 +101,58 @@ export interface StopOptions {
 }
 
 /** The options of a queue, checked and complete. */
-export type ResolvedOptions = Required<BatchOptions>;
+export type ResolvedOptions<Input = unknown> = Required<Omit<BatchOptions<Input>, Optional>> &
+  Pick<BatchOptions<Input>, Optional>;
+
+/** What has no default that could stand in for it. */
+type Optional = 'lane' | 'cost' | 'groupBy';
 
 /** Largest delay that a timer of Node can hold (a longer one would ring at once). */
 export const LONGEST_TIMER = 2 ** 31 - 1;
 
-export function resolveOptions(options: BatchOptions, defaultName: string): ResolvedOptions {
+export function resolveOptions<Input>(
+  options: BatchOptions<Input>,
+  defaultName: string,
+): ResolvedOptions<Input> {
   if (typeof options !== 'object' || (options as unknown) === null) {
     throw new TypeError(`options: expected an object with batchSize and maxDelay, got ${show(options)}`);
   }
-  const { name = defaultName, dispatch = 'fixed', onFull = 'reject', autoStart = true } = options;
-  if (typeof name !== 'string') throw new TypeError(`name: expected a string, got ${show(name)}`);
-  if (typeof autoStart !== 'boolean')
-    throw new TypeError(`autoStart: expected a boolean, got ${show(autoStart)}`);
+  const { lane, cost, groupBy } = options as unknown as Record<string, unknown>;
+  if (cost !== undefined) checkType('cost', 'function', cost);
+  if (groupBy !== undefined) checkType('groupBy', 'function', groupBy);
+  if (lane !== undefined && !isLane(lane)) {
+    throw new TypeError(`lane: expected a Lane, got ${show(lane)}`);
+  }
   return {
-    name,
+    ...options,
+    name: checkType('name', 'string', options.name ?? defaultName),
     batchSize: checkBatchSize(options.batchSize),
     maxDelay: checkMilliseconds('maxDelay', options.maxDelay),
-    dispatch: checkOneOf('dispatch', ['fixed', 'eager'], dispatch),
+    dispatch: checkOneOf('dispatch', ['adaptive', 'fixed', 'eager'], options.dispatch ?? 'fixed'),
     concurrency: checkConcurrency(options.concurrency ?? 1),
+    maxCost: checkCost('maxCost', options.maxCost ?? Infinity),
+    maxQueuedCost: checkCost('maxQueuedCost', options.maxQueuedCost ?? Infinity),
+    aging: checkMilliseconds('aging', options.aging ?? 1000),
     maxQueued: checkMaxQueued(options.maxQueued ?? 10_000),
-    onFull: checkOneOf('onFull', ['reject', 'wait'], onFull),
-    autoStart,
+    onFull: checkOneOf('onFull', ['reject', 'wait'], options.onFull ?? 'reject'),
+    isolateErrors: checkType('isolateErrors', 'boolean', options.isolateErrors ?? false),
+    runTimeout: checkMilliseconds('runTimeout', options.runTimeout ?? Infinity),
+    autoStart: checkType('autoStart', 'boolean', options.autoStart ?? true),
   };
+}
+
+export function checkSubmitOptions({ signal, timeout, priority }: SubmitOptions): void {
+  if (timeout !== undefined) checkMilliseconds('timeout', timeout);
+  // By shape, as an `instanceof` would refuse the signals of another realm.
+  if (
+    signal !== undefined &&
+    typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function'
+  ) {
+    throw new TypeError(`signal: expected an AbortSignal, got ${show(signal)}`);
+  }
+  if (priority !== undefined && !Number.isFinite(priority)) {
+    throw new TypeError(`priority: expected a finite number, got ${show(priority)}`);
+  }
 }
 
 export function checkBatchSize(value: number): number {
@@ -106,6 +176,12 @@ export function checkMilliseconds(name: string, value: number): number {
   return value;
 }
 
+export function checkCost(name: string, value: number): number {
+  if (typeof value !== 'number') throw new TypeError(`${name}: expected a number ≥ 0, got ${show(value)}`);
+  if (!(value >= 0)) throw new RangeError(`${name}: expected a number ≥ 0, got ${show(value)}`);
+  return value;
+}
+
 function checkCount(name: string, value: number, least: number, orInfinity: boolean): number {
   const expected = `expected an integer ≥ ${least}${orInfinity ? ' or Infinity' : ''}`;
   if (typeof value !== 'number') throw new TypeError(`${name}: ${expected}, got ${show(value)}`);
@@ -121,6 +197,16 @@ function checkOneOf<T extends string>(name: string, allowed: readonly T[], value
   throw typeof value === 'string'
     ? new RangeError(`${name}: expected ${choices}, got ${show(value)}`)
     : new TypeError(`${name}: expected ${choices}, got ${show(value)}`);
+}
+
+function checkType<T>(name: string, type: 'string' | 'boolean' | 'function', value: T): T {
+  if (typeof value === type) return value;
+  throw new TypeError(`${name}: expected a ${type}, got ${show(value)}`);
+}
+
+/** By shape: the library may be loaded twice. */
+function isLane(value: unknown): boolean {
+  return typeof (value as Partial<Lane> | null)?.tryEnter === 'function';
 }
 
 /** A value as it may stand in a message: short, and never throwing. */

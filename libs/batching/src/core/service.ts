@@ -31,7 +31,14 @@ export function asBatchedService(
   maxDelay: number,
   options?: QueueOptions,
 ): <Input, Result>(batchFunction: BatchFunction<Input, Result>) => BatchedService<Input, Result> {
-  return (batchFunction) => toService(new BatchQueue(batchFunction, { ...options, batchSize, maxDelay }));
+  return <Input, Result>(batchFunction: BatchFunction<Input, Result>) =>
+    toService(
+      new BatchQueue<Input, Result>(batchFunction, {
+        ...options,
+        batchSize,
+        maxDelay,
+      }),
+    );
 }
 
 /** What can be told about a service that runs one call at a time. */
@@ -44,8 +51,10 @@ export type SerialOptions = Omit<QueueOptions, 'dispatch' | 'concurrency'>;
 export function asService(
   options?: SerialOptions,
 ): <Input, Result>(fn: (input: Input) => PromiseLike<Result> | Result) => BatchedService<Input, Result> {
-  return (fn) =>
-    toService(new BatchQueue(oneByOne(fn), { name: fn.name || 'service', ...options, ...serial }));
+  return <Input, Result>(fn: (input: Input) => PromiseLike<Result> | Result) => {
+    const queueOptions = { name: fn.name || 'service', ...options, ...serial };
+    return toService(new BatchQueue(oneByOne(fn), queueOptions));
+  };
 }
 
 /** The settings that make a queue run one call at a time. */

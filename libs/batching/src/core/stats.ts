@@ -16,7 +16,7 @@ export interface QueueStats {
   name: string;
   state: QueueState;
   /** The settings in force. */
-  options: Omit<ResolvedOptions, 'name' | 'autoStart'>;
+  options: Omit<ResolvedOptions, 'name' | 'autoStart' | 'lane' | 'cost' | 'groupBy'>;
   /** Inputs that came, refused ones included; not those whose caller still waits for room (`blocked`). */
   submitted: number;
   /** Inputs that ran and ended in a result or an error. */

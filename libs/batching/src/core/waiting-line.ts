@@ -35,14 +35,21 @@ export class WaitingLine<T extends Linked<T>> {
     this.length--;
   }
 
-  /** Cuts off everything in front of `rest`, which stood at place `count`. */
-  cut(rest: T | undefined, count: number): void {
-    if (rest?.previous) {
-      rest.previous.next = undefined;
-      rest.previous = undefined;
+  /** Cuts the first `count` off, or all if there are fewer. @returns the first of a chain linked by `next` */
+  cut(count: number): T | undefined {
+    const { first } = this;
+    if (count >= this.length) {
+      this.first = this.#last = undefined;
+      this.length = 0;
+      return first;
     }
+    let last = first;
+    for (let passed = 1; passed < count; passed++) last = last?.next;
+    const rest = last?.next;
+    if (last) last.next = undefined;
+    if (rest) rest.previous = undefined;
     this.first = rest;
-    if (!rest) this.#last = undefined;
     this.length -= count;
+    return first;
   }
 }

@@ -268,7 +268,7 @@ describe('the compiler says what is wrong with', () => {
   });
 
   it.each<[Piece, string]>([
-    ['name', "'name' does not exist in type 'Omit<QueueOptions, \"name\">'"],
+    ['name', "'name' does not exist in type 'Omit<QueueOptions<unknown>, \"name\">'"],
     ['noDelay', 'Expected 2-3 arguments, but got 1'],
     ['serialConcurrency', "'concurrency' does not exist in type"],
     ['arrayThroughView', "Argument of type 'string[]' is not assignable to parameter of type 'string'"],

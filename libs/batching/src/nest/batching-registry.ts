@@ -232,7 +232,7 @@ export class BatchingRegistry
     const override = this.#options.queues?.[name] ?? {};
     const options = { ...given(this.#options.defaults), ...given(mark.options), ...given(override), name };
     naming(`${FOR_ROOT}: queues['${name}']`, () => {
-      const allowed = mark.serial ? ['maxQueued', 'onFull'] : SETTINGS;
+      const allowed = mark.serial ? SERIAL_SETTINGS : SETTINGS;
       for (const setting of Object.keys(override)) {
         if (allowed.includes(setting)) continue;
         throw new TypeError(
@@ -256,7 +256,11 @@ export class BatchingRegistry
 }
 
 const FOR_ROOT = 'BatchingModule.forRoot()';
-const SETTINGS = ['batchSize', 'maxDelay', 'dispatch', 'concurrency', 'maxQueued', 'onFull'];
+const SERIAL_SETTINGS = ['maxQueued', 'onFull', 'maxQueuedCost', 'aging', 'runTimeout'];
+const SETTINGS = [
+  ...['batchSize', 'maxDelay', 'dispatch', 'concurrency', 'maxQueued', 'onFull'],
+  ...['maxCost', 'maxQueuedCost', 'aging', 'isolateErrors', 'runTimeout'],
+];
 
 function given<T extends object>(options: T | undefined): T {
   return Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined)) as T;

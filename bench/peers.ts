@@ -1,0 +1,78 @@
+import type { QueueView } from '../libs/batching/src/core/dispatch-policy.js';
+import { fixed } from '../libs/batching/src/core/dispatch-policy.js';
+import type { ServiceCurve, SimulatedPolicy } from './simulator.js';
+
+/**
+ * When a batch leaves in other batchers, as read in their sources; their delay is `maxDelay` of the scene. What their
+ * machinery costs on top (polling, threads, processes) is left out.
+ */
+export const peers = {
+  /** NVIDIA Triton at a `max_queue_delay`: the oldest waits so long; the batch grows until it leaves. */
+  Triton: (): SimulatedPolicy => fixed,
+
+  /** TorchServe, mosec: the delay begins when the executor is idle and has a first input. */
+  'mosec, TorchServe': (): SimulatedPolicy => new AfterIdle(),
+
+  /** LitServe: windows follow each other while the executor is idle, also empty ones. */
+  LitServe: (): SimulatedPolicy => new Windows(),
+
+  /** Ray Serve: batches close when they are full or their time is over, also while the executor is busy. */
+  'Ray Serve': (curve: ServiceCurve, delay: number): SimulatedPolicy => ({
+    ...fixed,
+    takes: (waiting) => {
+      const [first = 0] = waiting;
+      const later = waiting.findIndex((came) => came > first + delay);
+      return Math.min(curve.batchSize, later < 0 ? waiting.length : later);
+    },
+  }),
+
+  /** BentoML's CorkDispatcher: waits a tick more while that costs those who wait less than recent waits did. */
+  BentoML: (curve: ServiceCurve): SimulatedPolicy => new Cork(curve),
+};
+
+class AfterIdle implements SimulatedPolicy {
+  readonly reason = 'delay';
+  #idleSince = 0;
+
+  leaveAt({ oldest, maxDelay }: QueueView): number {
+    return Math.max(oldest, this.#idleSince) + maxDelay;
+  }
+
+  ended(now: number): void {
+    this.#idleSince = now;
+  }
+}
+
+class Windows implements SimulatedPolicy {
+  readonly reason = 'delay';
+  #idleSince = 0;
+
+  leaveAt({ oldest, maxDelay }: QueueView): number {
+    const empty = Math.max(0, Math.floor((oldest - this.#idleSince) / maxDelay));
+    return this.#idleSince + (empty + 1) * maxDelay;
+  }
+
+  ended(now: number): void {
+    this.#idleSince = now;
+  }
+}
+
+/** Its tick of 1 ms, its decay of .95 and its memory of 50 batches; its service time is taken as known. */
+class Cork implements SimulatedPolicy {
+  readonly reason = 'idle';
+  #lastCame = 0;
+  #recentWait = 0;
+
+  constructor(private readonly curve: ServiceCurve) {}
+
+  arrived(_count: number, _waiting: number, _slotFree: boolean, now: number): void {
+    this.#lastCame = now;
+  }
+
+  leaveAt({ waiting }: QueueView, now: number): number {
+    const wait = now - this.#lastCame;
+    if (waiting * (wait + 1 + this.curve.alpha) <= this.#recentWait * 0.95) return now + 1;
+    this.#recentWait += (wait - this.#recentWait) / 50;
+    return now;
+  }
+}

@@ -1,0 +1,275 @@
+import type { DispatchPolicy } from '../libs/batching/src/core/dispatch-policy.js';
+import { ServiceTime } from '../libs/batching/src/core/service-time.js';
+
+/** Milliseconds that a batch of n takes: alpha · n + beta. */
+export interface ServiceCurve {
+  readonly alpha: number;
+  readonly beta: number;
+  readonly batchSize: number;
+}
+
+/** Items per millisecond with full batches. */
+export function capacity({ alpha, beta, batchSize }: ServiceCurve): number {
+  return batchSize / (alpha * batchSize + beta);
+}
+
+/** Random numbers in [0, 1). */
+export type Random = () => number;
+
+/** Where inputs come from. All moments are milliseconds of the virtual clock. */
+export interface Load {
+  readonly name: string;
+  /** Moments of the first arrivals. */
+  begin(now: number, random: Random): number[];
+  /** The moment of the arrival that follows the one at `now` by itself. */
+  next?(now: number, random: Random): number;
+  /** The moment of the arrival that follows a result at `now`. */
+  again?(now: number, random: Random): number;
+}
+
+/** A model of a peer may close its batch before it leaves. */
+export interface SimulatedPolicy extends DispatchPolicy {
+  /** How many of the inputs that came at those moments are in the batch that leaves now. Default: all that fit. */
+  takes?(waiting: readonly number[], batchSize: number): number;
+}
+
+export interface Scene {
+  readonly curve: ServiceCurve;
+  readonly maxDelay: number;
+  /** One load, or several that take turns. */
+  readonly loads: readonly Load[];
+  /** How long a turn is. Default: there are no turns. */
+  readonly turn?: number;
+  /** Results until the end; the first tenth of them is not measured. */
+  readonly items: number;
+  readonly seed: number;
+}
+
+export interface Measured {
+  mean: number;
+  p99: number;
+  /** Items per second. */
+  throughput: number;
+}
+
+/**
+ * Runs one executor by discrete events, under a virtual clock and a real policy, which learns from what it is told as
+ * it does in `BatchQueue`. The same scene has the same arrivals under every policy, as far as they do not depend on
+ * results. Returns what was measured of the inputs of each load.
+ */
+export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
+  const { curve, maxDelay, loads, turn = Infinity, items } = scene;
+  const { batchSize } = curve;
+  const streams = loads.map((_, index) => seeded(scene.seed + index));
+  let [random = seeded(0)] = streams;
+  const serviceTime = new ServiceTime();
+  const arrivals = new Heap();
+  const samples = loads.map(() => new Samples());
+  let waiting: number[] = [];
+  let running: number[] = [];
+  let leftAt = 0;
+  let endsAt = Infinity;
+  let alarmAt = Infinity;
+  let done = 0;
+  let present = 0;
+  let [load] = loads;
+  let turnedAt = 0;
+  /** Inputs of a turn count from here on: those before met what the load before had left. */
+  let countedFrom = 0;
+
+  /** As `BatchQueue` decides in `#pump`. */
+  const decide = (now: number) => {
+    if (running.length > 0 || waiting.length === 0) return;
+    const leaveAt = waiting.length >= batchSize ? now : policy.leaveAt(view(), now);
+    alarmAt = leaveAt > now ? leaveAt : Infinity;
+    if (leaveAt <= now) leave(now);
+  };
+  const view = () => ({
+    batchSize,
+    maxDelay,
+    waiting: waiting.length,
+    oldest: waiting[0] ?? 0,
+    serviceTime: (size: number) => serviceTime.of(size),
+  });
+  const leave = (now: number) => {
+    const size = policy.takes?.(waiting, batchSize) ?? batchSize;
+    running = waiting.slice(0, size);
+    waiting = waiting.slice(size);
+    leftAt = now;
+    endsAt = now + curve.alpha * running.length + curve.beta;
+    policy.left?.();
+  };
+  const end = (now: number) => {
+    endsAt = Infinity;
+    serviceTime.record(running.length, now - leftAt);
+    policy.ended?.(now);
+    for (const came of running) {
+      if (++done === Math.floor(items / 10)) for (const sample of samples) sample.restart(now);
+      if (came >= countedFrom) samples[present]?.latencies.push(now - came);
+      if (load?.again && came >= turnedAt) arrivals.push(load.again(now, random));
+    }
+    running = [];
+    if (waiting[0] === undefined || waiting[0] >= turnedAt) countedFrom = Math.min(countedFrom, now);
+  };
+  const arrive = (now: number) => {
+    arrivals.pop();
+    waiting.push(now);
+    policy.arrived?.(1, waiting.length, running.length === 0, now);
+    if (load?.next) arrivals.push(load.next(now, random));
+  };
+  const takeTurn = (now: number) => {
+    samples[present]?.pause(now);
+    present = (present + 1) % loads.length;
+    samples[present]?.resume(now);
+    load = loads[present];
+    random = streams[present] ?? random;
+    turnedAt = now;
+    countedFrom = running.length > 0 ? Infinity : now;
+    arrivals.clear();
+    for (const at of load?.begin(now, random) ?? []) arrivals.push(at);
+  };
+
+  for (const at of load?.begin(0, random) ?? []) arrivals.push(at);
+  let now = 0;
+  while (done < items) {
+    now = Math.min(arrivals.first, endsAt, alarmAt, turnedAt + turn);
+    if (now === Infinity) throw new Error(`${load?.name ?? 'no load'}: nothing happens any more`);
+    if (now === endsAt) end(now);
+    else if (now === arrivals.first) arrive(now);
+    else if (now === turnedAt + turn) takeTurn(now);
+    decide(now);
+  }
+  samples[present]?.pause(now);
+  return samples.map((sample) => sample.summarize());
+}
+
+/** Latencies, and the time in which they were collected. */
+class Samples {
+  readonly latencies: number[] = [];
+  #since: number | undefined = 0;
+  #collected = 0;
+
+  restart(now: number): void {
+    this.latencies.length = 0;
+    this.#collected = 0;
+    if (this.#since !== undefined) this.#since = now;
+  }
+
+  pause(now: number): void {
+    this.#collected += now - (this.#since ?? now);
+    this.#since = undefined;
+  }
+
+  resume(now: number): void {
+    this.#since = now;
+  }
+
+  summarize(): Measured {
+    const sorted = Float64Array.from(this.latencies).sort();
+    return {
+      mean: sorted.reduce((sum, latency) => sum + latency, 0) / sorted.length,
+      p99: sorted[Math.floor(sorted.length * 0.99)] ?? NaN,
+      throughput: (sorted.length / this.#collected) * 1000,
+    };
+  }
+}
+
+/** Arrivals at random, at a share `rho` of the capacity. */
+export function poisson(rho: number, curve: ServiceCurve): Load {
+  const gap = (random: Random) => exponential(rho * capacity(curve), random);
+  return {
+    name: `Poisson ρ ${rho}`,
+    begin: (now, random) => [now + gap(random)],
+    next: (now, random) => now + gap(random),
+  };
+}
+
+/** Bursts of `size` inputs spread over `spread` ms, at random moments, at a share `rho` of the capacity. */
+export function bursts(rho: number, curve: ServiceCurve, size = 16, spread = 2): Load {
+  let start = 0;
+  let moments: number[] = [];
+  const next = (random: Random): number => {
+    // Bursts may overlap: the next arrival is known when the next burst begins after it.
+    while (start <= (moments.at(-1) ?? Infinity)) {
+      moments.push(...Array.from({ length: size }, () => start + spread * random()));
+      moments.sort((a, b) => b - a);
+      start += exponential((rho * capacity(curve)) / size, random);
+    }
+    return moments.pop() ?? start;
+  };
+  return {
+    name: `bursts of ${size} in ${spread} ms, ρ ${rho}`,
+    begin: (now, random) => {
+      start = now + exponential((rho * capacity(curve)) / size, random);
+      moments = [];
+      return [next(random)];
+    },
+    next: (_now, random) => next(random),
+  };
+}
+
+/** `callers` that submit again within `jitter` ms from their result. */
+export function closedLoop(callers: number, jitter = 0.3): Load {
+  return {
+    name: `closed loop N ${callers}`,
+    begin: (now, random) => Array.from({ length: callers }, () => now + jitter * random()),
+    again: (now, random) => now + jitter * random(),
+  };
+}
+
+function exponential(rate: number, random: Random): number {
+  return -Math.log(1 - random()) / rate;
+}
+
+/** mulberry32: every run with the same seed is the same. */
+export function seeded(seed: number): Random {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** A binary heap of moments, the earliest first. */
+class Heap {
+  readonly #moments: number[] = [];
+
+  get first(): number {
+    return this.#moments[0] ?? Infinity;
+  }
+
+  clear(): void {
+    this.#moments.length = 0;
+  }
+
+  push(moment: number): void {
+    let at = this.#moments.length;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (this.#at(parent) <= moment) break;
+      this.#moments[at] = this.#at(parent);
+      at = parent;
+    }
+    this.#moments[at] = moment;
+  }
+
+  pop(): void {
+    const last = this.#moments.pop() ?? Infinity;
+    const size = this.#moments.length;
+    if (size === 0) return;
+    let at = 0;
+    for (let child = 1; child < size; child = 2 * at + 1) {
+      if (child + 1 < size && this.#at(child + 1) < this.#at(child)) child++;
+      if (this.#at(child) >= last) break;
+      this.#moments[at] = this.#at(child);
+      at = child;
+    }
+    this.#moments[at] = last;
+  }
+
+  #at(index: number): number {
+    return this.#moments[index] ?? Infinity;
+  }
+}

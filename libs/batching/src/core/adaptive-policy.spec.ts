@@ -1,0 +1,175 @@
+import { describe, expect, it } from '@jest/globals';
+import {
+  bursts,
+  closedLoop,
+  type Load,
+  poisson,
+  simulate,
+  type SimulatedPolicy,
+} from '../../../../bench/simulator.js';
+import { AdaptivePolicy } from './adaptive-policy.js';
+import { type DispatchPolicy, eager, fixed, type QueueView } from './dispatch-policy.js';
+
+const curve = { alpha: 0.25, beta: 5, batchSize: 32 };
+
+/** What the policy reaches under a load, by the simulator: seeded, so always the same. */
+function measure(policy: SimulatedPolicy, load: Load, maxDelay = 30, served = curve) {
+  const [measured] = simulate(policy, { curve: served, maxDelay, loads: [load], items: 20_000, seed: 7 });
+  return measured ?? { mean: NaN, p99: NaN, throughput: NaN };
+}
+
+/** How long the policy would wait, as the queue asks it. */
+function patience(policy: DispatchPolicy, now: number, view: Partial<QueueView> = {}): number {
+  const serviceTime = (size: number) => curve.alpha * size + curve.beta;
+  const queue = { batchSize: 32, maxDelay: 30, waiting: 1, oldest: now, serviceTime, ...view };
+  return policy.leaveAt(queue, now) - now;
+}
+
+/** Shows the policy a burst: one input every 0.1 ms, of which the first leaves alone and the others come while it runs. */
+function showBurst(policy: DispatchPolicy, start: number, size = 16): void {
+  policy.arrived?.(1, 1, true, start);
+  patience(policy, start);
+  policy.left?.();
+  for (let index = 1; index < size; index++) policy.arrived?.(1, index, false, start + 0.1 * index);
+  policy.ended?.(start + 5.25);
+  patience(policy, start + 5.25, { waiting: size - 1 });
+  policy.left?.();
+  policy.ended?.(start + 14);
+}
+
+describe('AdaptivePolicy', () => {
+  it('does not wait while it has learned nothing', () => {
+    const policy = new AdaptivePolicy();
+    policy.arrived(1, 1, true, 0);
+
+    expect(patience(policy, 0)).toBe(0);
+    expect(policy.reason).toBe('idle');
+  });
+
+  it('never lets a lone caller in a loop wait', () => {
+    const waits: number[] = [];
+    const policy = new AdaptivePolicy();
+    for (let now = 0; now < 1000; now += 5.4) {
+      policy.arrived(1, 1, true, now);
+      waits.push(patience(policy, now));
+      policy.left();
+      policy.ended(now + 5.25);
+    }
+
+    expect(Math.max(...waits)).toBe(0);
+  });
+
+  it.each([0.02, 0.1, 0.3, 0.6, 0.9])('costs steady arrivals at a load of %d next to nothing', (rho) => {
+    const load = poisson(rho, curve);
+
+    expect(measure(new AdaptivePolicy(), load).mean).toBeLessThan(1.02 * measure(eager, load).mean);
+  });
+
+  it('waits within a burst, about as the best fixed wait does', () => {
+    const load = bursts(0.02, curve);
+
+    expect(measure(new AdaptivePolicy(), load).mean).toBeLessThan(0.85 * measure(eager, load).mean);
+    expect(measure(new AdaptivePolicy(), load).mean).toBeLessThan(1.03 * measure(fixed, load, 2).mean);
+  });
+
+  it.each([4, 8, 16, 32, 48])('waits for all %d callers that a batch has answered', (callers) => {
+    const load = closedLoop(callers);
+
+    expect(measure(new AdaptivePolicy(), load).throughput).toBeGreaterThan(
+      1.1 * measure(eager, load).throughput,
+    );
+  });
+
+  it('waits for the last few of many callers, so that no second batch is left to wait for', () => {
+    const v100 = { alpha: 0.1438, beta: 1.8874, batchSize: 64 };
+    const load = closedLoop(48);
+    const { throughput } = measure(new AdaptivePolicy(), load, 30, v100);
+
+    expect(throughput).toBeGreaterThan(1.15 * measure(eager, load, 30, v100).throughput);
+  });
+
+  it('splits a burst in two where large batches are dear', () => {
+    const p4 = { alpha: 0.5833, beta: 1.4284, batchSize: 32 };
+    const load = bursts(0.02, p4);
+    const { mean } = measure(new AdaptivePolicy(), load, 30, p4);
+
+    expect(mean).toBeLessThan(0.9 * measure(eager, load, 30, p4).mean);
+  });
+
+  it('waits no longer for the last of a burst than it has seen gaps last', () => {
+    const policy = new AdaptivePolicy();
+    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
+    policy.arrived(1, 1, true, 20_000);
+
+    expect(patience(policy, 20_000)).toBeGreaterThanOrEqual(0.1);
+    expect(patience(policy, 20_000)).toBeLessThan(0.4);
+  });
+
+  it('leaves for its own reason, or because of `maxDelay` where that is shorter', () => {
+    const policy = new AdaptivePolicy();
+    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
+    policy.arrived(1, 1, true, 20_000);
+
+    expect(patience(policy, 20_000, { maxDelay: 0.05 })).toBeCloseTo(0.05);
+    expect(policy.reason).toBe('delay');
+    expect(patience(policy, 20_000, { maxDelay: 30 })).toBeGreaterThan(0.05);
+    expect(policy.reason).toBe('idle');
+  });
+
+  it('stops waiting after a few waits in vain when bursts are over', () => {
+    const policy = new AdaptivePolicy();
+    for (let burst = 0; burst < 20; burst++) showBurst(policy, 1000 * burst);
+    const waits = Array.from({ length: 12 }, (_, index) => {
+      const now = 30_000 + 100 * index;
+      policy.arrived(1, 1, true, now);
+      const wait = patience(policy, now);
+      policy.left();
+      policy.ended(now + wait + 5.25);
+      return wait;
+    });
+
+    expect(waits[0]).toBeGreaterThan(0);
+    expect(waits.slice(8)).toEqual([0, 0, 0, 0]);
+  });
+
+  it('begins to wait after a few bursts when a lone caller becomes a crowd', () => {
+    const policy = new AdaptivePolicy();
+    for (let now = 0; now < 1000; now += 5.4) {
+      policy.arrived(1, 1, true, now);
+      policy.left();
+      policy.ended(now + 5.25);
+    }
+    for (let burst = 0; burst < 6; burst++) showBurst(policy, 2000 + 1000 * burst);
+    policy.arrived(1, 1, true, 20_000);
+
+    expect(patience(policy, 20_000)).toBeGreaterThan(0);
+  });
+
+  it('bears a service time of which nothing is known but its mean', () => {
+    const policy = new AdaptivePolicy();
+    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
+    policy.arrived(1, 1, true, 20_000);
+
+    expect(patience(policy, 20_000, { serviceTime: () => 5 })).toBeGreaterThan(0);
+    expect(patience(policy, 20_000, { serviceTime: () => 0 })).toBe(0);
+  });
+
+  it('does not wait where more in a batch costs them as much as it saves', () => {
+    const policy = new AdaptivePolicy();
+    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
+    policy.arrived(1, 1, true, 20_000);
+
+    expect(patience(policy, 20_000, { serviceTime: (size) => 0.08 * size })).toBe(0);
+  });
+
+  it('knows batches of thousands apart by powers of two', () => {
+    const policy = new AdaptivePolicy();
+    for (let now = 0; now < 1000; now += 10) {
+      policy.arrived(5000, 5000, true, now);
+
+      expect(patience(policy, now, { batchSize: Infinity, waiting: 5000 })).toBe(0);
+      policy.left();
+      policy.ended(now + 8);
+    }
+  });
+});

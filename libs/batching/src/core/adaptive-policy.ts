@@ -1,0 +1,178 @@
+import type { DispatchPolicy, DispatchReason, QueueView } from './dispatch-policy.js';
+
+/**
+ * Waits only while waiting pays.
+ *
+ * With a free slot and n inputs waiting, the gap until the next input is known from what followed in the same situation
+ * before: the same n, counted from an arrival or from the end of a batch. So is what follows when the batch leaves
+ * without it: m others come while the batch runs and share the next one, and r come while that one runs. Against
+ * this, with s(n) = α n + β, a next input that comes after g and is waited for
+ * - saves β, as it shares a run, and α (m + r − n), as it lengthens this batch instead of the next;
+ * - spares the r their part of β, as those who all join leave no next batch to wait for;
+ * - delays all by g: the n, the m, the r and itself.
+ *
+ * The policy waits for the w with the greatest expected gain, if any gain is above 0. Under steady arrivals none is,
+ * so nobody waits; a lone caller's next input never comes before its own result, so it never waits either. What pays
+ * is waiting within a burst, and after a batch for the callers it has just answered. The derivation and its sources
+ * are in docs/adr/0003-adaptive-dispatch.md.
+ */
+export class AdaptivePolicy implements DispatchPolicy {
+  reason: DispatchReason = 'idle';
+  readonly #afterArrival = new Situations();
+  readonly #afterEnd = new Situations();
+  /** Where the queue stands since `#since`, until the next input comes. */
+  #situation: Situation | undefined;
+  #since = 0;
+  /** When the last batch ended, while no decision has been taken since. */
+  #endedAt: number | undefined;
+  /** Situations that the inputs waiting have been in, those of the batch that left last, and of the one before it. */
+  #passed: Situation[] = [];
+  #left: Situation[] = [];
+  #leftBefore: Situation[] = [];
+  /** Inputs that have come since a batch left. */
+  #came = 0;
+
+  arrived(count: number, waiting: number, slotFree: boolean, now: number): void {
+    this.#came += count;
+    this.#situation?.observeGap(now - this.#since);
+    this.#situation = undefined;
+    if (slotFree) this.#enter(this.#afterArrival.at(waiting), now);
+  }
+
+  left(): void {
+    this.#left = this.#passed;
+    this.#passed = [];
+    this.#came = 0;
+  }
+
+  ended(now: number): void {
+    const size = this.#left.at(-1)?.waiting ?? 0;
+    for (const situation of this.#left) situation.observeMissed(this.#came + size - situation.waiting);
+    const sizeBefore = this.#leftBefore.at(-1)?.waiting ?? 0;
+    for (const situation of this.#leftBefore) situation.observeReturned(this.#came / sizeBefore);
+    // A batch that nobody missed has no next one that others would have to sit out.
+    this.#leftBefore = this.#came > 0 ? this.#left : [];
+    this.#left = [];
+    this.#endedAt = now;
+  }
+
+  leaveAt({ waiting, oldest, maxDelay, serviceTime }: QueueView, now: number): number {
+    if (this.#endedAt !== undefined && !(this.#situation && this.#since > this.#endedAt)) {
+      this.#enter(this.#afterEnd.at(waiting), this.#endedAt);
+    }
+    this.#endedAt = undefined;
+    const situation = this.#situation;
+    const known =
+      situation?.missed === undefined
+        ? (this.#afterArrival.nearest(waiting) ?? this.#afterEnd.nearest(waiting))
+        : situation;
+    const missed = Math.max(0, (known?.missed ?? 0) - (waiting - (known?.waiting ?? 0)));
+    const returned = (known?.returned ?? 0) * waiting;
+    const patience = situation?.patience(waiting, missed, returned, serviceTime) ?? 0;
+    const leaveAt = this.#since + patience;
+    const latest = oldest + maxDelay;
+    this.reason = latest <= leaveAt ? 'delay' : 'idle';
+    return patience === 0 ? now : Math.min(leaveAt, latest);
+  }
+
+  #enter(situation: Situation, now: number): void {
+    this.#situation = situation;
+    this.#since = now;
+    // Inputs may have gone without a batch; kept in rising order, the list cannot grow without bound.
+    while ((this.#passed.at(-1)?.waiting ?? -1) >= situation.waiting) this.#passed.pop();
+    this.#passed.push(situation);
+  }
+}
+
+/** Beyond so many waiting inputs, situations are told apart by powers of two only. */
+const FINE = 64;
+
+/** The situations of one origin, by the number of inputs waiting. */
+class Situations {
+  readonly #byWaiting: (Situation | undefined)[] = [];
+
+  at(waiting: number): Situation {
+    const index = waiting <= FINE ? waiting : FINE + Math.ceil(Math.log2(waiting / FINE));
+    return (this.#byWaiting[index] ??= new Situation(waiting));
+  }
+
+  /** The situation with the most inputs, but no more than `waiting`, from which batches are known to have left. */
+  nearest(waiting: number): Situation | undefined {
+    for (let fewer = Math.min(waiting, FINE); fewer > 0; fewer--) {
+      if (this.#byWaiting[fewer]?.missed !== undefined) return this.#byWaiting[fewer];
+    }
+    return undefined;
+  }
+}
+
+/** Gaps are counted in buckets that double in width: up to 0.02 ms, 0.04 ms, … 1.3 s. */
+const NARROWEST = 0.02;
+const BUCKETS = 17;
+/** Share that an observation keeps when the next of its kind comes: about the last eight count. */
+const MEMORY = 0.88;
+/** The same after waiting in vain, so that a load that has changed costs two or three such waits and not eight. */
+const MEMORY_IN_VAIN = 0.5;
+
+/** What followed in one situation. */
+class Situation {
+  /** Inputs that came after such a moment, until the batch that left then or later ended; undefined if none has. */
+  missed: number | undefined;
+  /** Inputs that came while the batch after that ran, for each input of the first. */
+  returned: number | undefined;
+  /** Weights of the gaps until the next input; the last bucket takes all that are longer. */
+  readonly #gaps = new Float64Array(BUCKETS + 1);
+  #weight = 0;
+  #patience = 0;
+
+  constructor(readonly waiting: number) {}
+
+  observeGap(gap: number): void {
+    const memory = this.#patience > 0 && gap > this.#patience ? MEMORY_IN_VAIN : MEMORY;
+    const bucket = gap <= NARROWEST ? 0 : Math.min(BUCKETS, Math.ceil(Math.log2(gap / NARROWEST)));
+    for (let index = 0; index <= BUCKETS; index++) this.#gaps[index] = (this.#gaps[index] ?? 0) * memory;
+    this.#gaps[bucket] = (this.#gaps[bucket] ?? 0) + 1;
+    this.#weight = this.#weight * memory + 1;
+  }
+
+  observeMissed(inputs: number): void {
+    this.missed = remember(this.missed, inputs);
+  }
+
+  observeReturned(inputs: number): void {
+    this.returned = remember(this.returned, inputs);
+  }
+
+  /** How long to wait for the next input, in milliseconds: 0 if no waiting gains anything. */
+  patience(waiting: number, missed: number, returned: number, serviceTime: QueueView['serviceTime']): number {
+    const ran = serviceTime(waiting);
+    const alpha = serviceTime(waiting + 1) - ran;
+    const beta = ran - alpha * waiting;
+    const others = Math.max(0, missed - 1);
+    const saved = beta * (1 + returned / Math.max(1, missed)) + alpha * (others + returned - waiting);
+    const delayed = waiting + missed + returned;
+    let best = 0;
+    let gain = 0;
+    let still = 1; // share of the gaps that are longer than `lower`
+    let lower = 0;
+    let upper = NARROWEST;
+    this.#patience = 0;
+    for (let bucket = 0; bucket < BUCKETS && upper * waiting <= saved; bucket++) {
+      const share = this.#weight > 0 ? (this.#gaps[bucket] ?? 0) / this.#weight : 0;
+      const middle = (lower + upper) / 2;
+      still -= share;
+      gain += share * (saved - middle);
+      gain -= delayed * (share * (middle - lower) + still * (upper - lower));
+      if (gain > best) {
+        best = gain;
+        this.#patience = upper;
+      }
+      lower = upper;
+      upper *= 2;
+    }
+    return this.#patience;
+  }
+}
+
+function remember(known: number | undefined, observed: number): number {
+  return known === undefined ? observed : known * MEMORY + observed * (1 - MEMORY);
+}

@@ -1,0 +1,212 @@
+import { setTimeout } from 'node:timers/promises';
+import { describe, expect, it, jest } from '@jest/globals';
+import type { BatchContext } from './batch.js';
+import { BatchQueue } from './batch-queue.js';
+import { BatchTimeoutError, DeadlineError, ServiceStoppedError } from './errors.js';
+import type { BatchFunction, BatchOptions } from './options.js';
+
+function queueOf(batchFunction: BatchFunction<number, number>, options: Partial<BatchOptions> = {}) {
+  return new BatchQueue<number, number>(batchFunction, { batchSize: 64, maxDelay: 1, ...options });
+}
+
+async function outcomes(promises: Promise<unknown>[]): Promise<unknown[]> {
+  const settled = await Promise.allSettled(promises);
+  return settled.map((one): unknown => (one.status === 'fulfilled' ? one.value : one.reason));
+}
+
+describe('isolateErrors (LitServe#340, triton server#2764, infinity#609)', () => {
+  const poison = new Error('poison');
+  const failing = (culprits: number[]) =>
+    jest.fn((inputs: number[]) => {
+      if (inputs.some((input) => culprits.includes(input))) throw poison;
+      return inputs;
+    });
+
+  it('gives only the culprit the error, at 2 · log₂ n runs more', async () => {
+    for (const culprit of [0, 1, 31, 32, 63]) {
+      const run = failing([culprit]);
+      const queue = queueOf(run, { isolateErrors: true });
+      const results = await outcomes(queue.submitMany(Array.from({ length: 64 }, (_, input) => input)));
+      results.forEach((result, input) => {
+        expect(result).toBe(input === culprit ? poison : input);
+      });
+      expect(run.mock.calls.length - 1).toBeLessThanOrEqual(2 * Math.log2(64));
+      expect(queue.stats()).toMatchObject({ results: 63, errors: 1, running: 0, batches: 1 });
+    }
+  });
+
+  it('finds several culprits', async () => {
+    const queue = queueOf(failing([2, 3, 9]), { isolateErrors: true });
+    const results = await outcomes(queue.submitMany([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
+    expect(results).toEqual([0, 1, poison, poison, 4, 5, 6, 7, 8, poison]);
+  });
+
+  it('does not run again for those who have gone meanwhile', async () => {
+    const caller = new AbortController();
+    const seen: number[][] = [];
+    const queue = queueOf(
+      async (inputs) => {
+        seen.push([...inputs]);
+        if (seen.length === 1) {
+          await setTimeout(5);
+          throw poison;
+        }
+        return inputs;
+      },
+      { isolateErrors: true },
+    );
+    const gone = queue.submitMany([1, 2], { signal: caller.signal });
+    const kept = queue.submitMany([3, 4]);
+    void setTimeout(3).then(() => {
+      caller.abort(new Error('gone'));
+    });
+    expect((await outcomes(gone)).map(String)).toEqual(['Error: gone', 'Error: gone']);
+    expect(await outcomes(kept)).toEqual([3, 4]);
+    expect(seen).toEqual([[1, 2, 3, 4], [3], [4]]);
+  });
+
+  it('is off by default: the function may not bear being called again', async () => {
+    const run = failing([1]);
+    expect(await outcomes(queueOf(run).submitMany([0, 1, 2]))).toEqual([poison, poison, poison]);
+    expect(run).toHaveBeenCalledTimes(1);
+  });
+
+  it('does not split a batch for a wrong number of results', async () => {
+    const run = jest.fn(() => [1]);
+    await outcomes(queueOf(run, { isolateErrors: true }).submitMany([1, 2, 3]));
+    expect(run).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe('batch.signal', () => {
+  it('aborts when every caller of the batch has gone, and not before', async () => {
+    const contexts: BatchContext[] = [];
+    const queue = queueOf(async (inputs, batch) => {
+      contexts.push(batch);
+      await setTimeout(30, undefined, { signal: batch.signal });
+      return inputs;
+    });
+    const [first, second] = [new AbortController(), new AbortController()];
+    const results = outcomes([
+      queue.submit(1, { signal: first.signal }),
+      queue.submit(2, { signal: second.signal }),
+    ]);
+    await setTimeout(5);
+    first.abort('one');
+    expect(contexts[0]?.signal.aborted).toBe(false);
+    second.abort('two');
+    expect(contexts[0]?.signal.aborted).toBe(true);
+    expect(await results).toEqual(['one', 'two']);
+    await setTimeout(2);
+    expect(queue.stats().runningBatches).toBe(0);
+  });
+
+  it('aborts on a hard stop', async () => {
+    const queue = queueOf(async (inputs, { signal }) => {
+      await setTimeout(10_000, undefined, { signal });
+      return inputs;
+    });
+    const result = queue.submit(1).catch((error: unknown) => error);
+    await setTimeout(5);
+    await queue.stop({ hard: true });
+    expect(String((await result) as Error)).toContain('abort');
+  });
+
+  it('is aborted already for a function that asks for it late', async () => {
+    let late: AbortSignal | undefined;
+    const queue = queueOf(async (inputs, batch) => {
+      await setTimeout(10);
+      late = batch.signal;
+      return inputs;
+    });
+    const results = outcomes([queue.submit(1, { timeout: 5 })]);
+    await setTimeout(20);
+    expect(late?.aborted).toBe(true);
+    expect(late?.reason).toBeInstanceOf(BatchTimeoutError);
+    await results;
+  });
+});
+
+describe('runTimeout', () => {
+  it('frees the slot of a batch function that never returns, fails its callers and says so', async () => {
+    let calls = 0;
+    let signal: AbortSignal | undefined;
+    const queue = queueOf(
+      (inputs, batch) => {
+        signal = batch.signal;
+        return ++calls === 1 ? new Promise(() => undefined) : inputs;
+      },
+      { runTimeout: 20, isolateErrors: true },
+    );
+    const [error] = await outcomes([queue.submit(1)]);
+    expect(error).toBeInstanceOf(BatchTimeoutError);
+    expect(error).toMatchObject({ phase: 'hanging', timeout: 20 });
+    expect((error as Error).message).toContain('did not return within 20 ms');
+    expect(signal?.aborted).toBe(true);
+    expect(await queue.submit(2)).toBe(2);
+    expect(calls).toBe(2);
+  });
+
+  it('leaves one that is in time alone, whether it succeeds or fails', async () => {
+    const failure = new Error('broken');
+    const queue = queueOf(
+      async (inputs) => {
+        await setTimeout(2);
+        if (inputs[0] === 2) throw failure;
+        return inputs;
+      },
+      { runTimeout: 1000, batchSize: 1 },
+    );
+    expect(await outcomes(queue.submitMany([1, 2, 3]))).toEqual([1, failure, 3]);
+  });
+});
+
+describe('a timeout that cannot be met', () => {
+  it('is refused at once, with when to try again, by the run times learned', async () => {
+    const queue = queueOf(
+      async (inputs) => {
+        await setTimeout(30);
+        return inputs;
+      },
+      { batchSize: 1 },
+    );
+    await queue.submit(0);
+    const waiting = queue.submitMany([1, 2, 3]);
+    const start = performance.now();
+    const refused = await queue.submit(4, { timeout: 50 }).catch((error: unknown) => error);
+    expect(performance.now() - start).toBeLessThan(20);
+    expect(refused).toBeInstanceOf(DeadlineError);
+    expect(refused).toMatchObject({ code: 'ERR_BATCHING_DEADLINE', timeout: 50 });
+    expect((refused as DeadlineError).retryAfter).toBeGreaterThan(30);
+    expect(await queue.submit(5, { timeout: 5000 })).toBe(5);
+    expect(await Promise.all(waiting)).toEqual([1, 2, 3]);
+    expect(queue.stats().drops.timeout).toBe(1);
+  });
+
+  it('is tried all the same by an idle queue, which may have become faster', async () => {
+    let slow = true;
+    const queue = queueOf(async (inputs) => {
+      if (slow) await setTimeout(60);
+      return inputs;
+    });
+    await queue.submit(1);
+    slow = false;
+    expect(await queue.submit(2, { timeout: 30 })).toBe(2);
+  });
+
+  it('does not count what leaves later because of its lower priority', async () => {
+    const queue = queueOf(
+      async (inputs) => {
+        await setTimeout(20);
+        return inputs;
+      },
+      { batchSize: 1 },
+    );
+    await queue.submit(0);
+    const waiting = queue.submitMany([1, 2, 3, 4, 5, 6]);
+    expect(await queue.submit(7, { timeout: 90, priority: 1 })).toBe(7);
+    void queue.stop({ hard: true });
+    const rest = await outcomes(waiting);
+    expect(rest.at(-1)).toBeInstanceOf(ServiceStoppedError);
+  });
+});

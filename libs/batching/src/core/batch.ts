@@ -1,0 +1,65 @@
+import type { DispatchReason } from './dispatch-policy.js';
+import { type Entry, Place } from './entry.js';
+
+/** What a batch function is told about its batch. */
+export interface BatchContext {
+  /** Aborted when every caller of the batch has gone, when its `runTimeout` is over, and on a hard stop. */
+  readonly signal: AbortSignal;
+}
+
+/** Inputs that travel together: a chain of entries, linked by `next`. */
+export class Batch<Input> implements BatchContext {
+  readonly inputs: Input[] = [];
+  readonly size: number;
+  /** When its oldest input came. */
+  readonly oldest: number;
+  /** Whether all came in one turn of the event loop. */
+  readonly ofOneTurn: boolean;
+  /** Callers that have got a result; those among them that the queue has not counted yet. */
+  results = 0;
+  uncounted = 0;
+  #controller: AbortController | undefined;
+  #abortedWith: unknown;
+  #aborted = false;
+
+  constructor(
+    readonly first: Entry<Input> | undefined,
+    readonly reason: DispatchReason,
+    readonly leftAt: number,
+  ) {
+    let oldest = first?.turn;
+    let ofOneTurn = true;
+    for (let entry = first; entry; entry = entry.next) {
+      entry.place = Place.Batch;
+      this.inputs.push(entry.input);
+      if (entry.turn === oldest) continue;
+      ofOneTurn = false;
+      if (oldest && entry.turn.at < oldest.at) oldest = entry.turn;
+    }
+    this.oldest = oldest?.at ?? leftAt;
+    this.ofOneTurn = ofOneTurn;
+    this.size = this.inputs.length;
+  }
+
+  /** Made when it is asked for: most batch functions never do. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#aborted) this.#controller.abort(this.#abortedWith);
+    return this.#controller.signal;
+  }
+
+  abort(reason: unknown): void {
+    this.#aborted = true;
+    this.#abortedWith = reason;
+    this.#controller?.abort(reason);
+  }
+
+  /** Those who still wait for their result. */
+  *remaining(): Generator<Entry<Input>> {
+    for (let entry = this.first; entry; entry = entry.next) if (entry.place === Place.Batch) yield entry;
+  }
+
+  get isDeserted(): boolean {
+    return this.remaining().next().done === true;
+  }
+}

@@ -1,0 +1,261 @@
+import { setTimeout } from 'node:timers/promises';
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { BatchQueue } from './batch-queue.js';
+import { InputCostError, QueueFullError } from './errors.js';
+import { Lane } from './lane.js';
+import type { BatchOptions } from './options.js';
+
+/** A queue that is not started, so that a test can fill it first; it writes down each batch. */
+function filling<Input>(options: Partial<BatchOptions<Input>> = {}) {
+  const batches: Input[][] = [];
+  const queue = new BatchQueue<Input, Input>(
+    (inputs) => {
+      batches.push(inputs);
+      return inputs;
+    },
+    { batchSize: 4, maxDelay: 1, autoStart: false, ...options },
+  );
+  return { queue, batches };
+}
+
+describe('priority', () => {
+  it('leaves first, in order of arrival within a level', async () => {
+    const { queue, batches } = filling<string>({ batchSize: 3 });
+    for (const input of ['a', 'b', 'c']) void queue.submit(input);
+    for (const input of ['A', 'B']) void queue.submit(input, { priority: 1 });
+    void queue.submit('!', { priority: 5 });
+    await queue.stop();
+    expect(batches).toEqual([
+      ['!', 'A', 'B'],
+      ['a', 'b', 'c'],
+    ]);
+  });
+
+  it('is worth `aging` milliseconds of waiting a level, so the lowest is late but never starved', async () => {
+    const served: string[] = [];
+    const queue = new BatchQueue<string, string>(
+      async (inputs) => {
+        served.push(...inputs);
+        await setTimeout(2);
+        return inputs;
+      },
+      { batchSize: 1, maxDelay: 0, aging: 40, dispatch: 'eager' },
+    );
+    let flooding = true;
+    const flood = async () => {
+      while (flooding) await queue.submit('high', { priority: 1 });
+    };
+    const floods = [flood(), flood(), flood()];
+    await setTimeout(10);
+    await queue.submit('low', { timeout: 2000 });
+    flooding = false;
+    await Promise.all(floods);
+    expect(served.indexOf('low')).toBeGreaterThan(8);
+  });
+
+  it('must be a finite number', async () => {
+    await expect(filling().queue.submit(1, { priority: NaN })).rejects.toThrow(
+      'priority: expected a finite number, got NaN',
+    );
+  });
+});
+
+describe('tenants', () => {
+  it('take turns, so that a flood slows the others no further than their share', async () => {
+    const { queue, batches } = filling<string>({ batchSize: 4 });
+    for (let input = 0; input < 9; input++) void queue.submit(`flood ${input}`, { tenant: 'flood' });
+    void queue.submit('other 0', { tenant: 'other' });
+    void queue.submit('other 1', { tenant: 'other' });
+    void queue.submit('plain');
+    await queue.stop();
+    expect(batches.slice(0, 2)).toEqual([
+      ['plain', 'flood 0', 'other 0', 'flood 1'],
+      ['other 1', 'flood 2', 'flood 3', 'flood 4'],
+    ]);
+  });
+});
+
+describe('groupBy', () => {
+  it('keeps apart what may not share a batch, without one holding up another', async () => {
+    const { queue, batches } = filling<string>({ groupBy: (input) => input[0] });
+    for (const input of ['a1', 'b1', 'a2', 'b2', 'b3', 'b4', 'a3']) void queue.submit(input);
+    await queue.stop();
+    // The group that fills a batch goes first, though another has waited longer.
+    expect(batches).toEqual([
+      ['b1', 'b2', 'b3', 'b4'],
+      ['a1', 'a2', 'a3'],
+    ]);
+  });
+
+  it('leaves no group behind', async () => {
+    const { queue } = filling<number>({ groupBy: (input) => input, autoStart: true, maxDelay: 0 });
+    const heap = () => {
+      globalThis.gc?.();
+      return process.memoryUsage().heapUsed;
+    };
+    await Promise.all(queue.submitMany(Array.from({ length: 500 }, (_, input) => input)));
+    const before = heap();
+    for (let round = 0; round < 10; round++) {
+      await Promise.all(queue.submitMany(Array.from({ length: 500 }, (_, input) => input + 1000 * round)));
+    }
+    expect(queue.stats()).toMatchObject({ waiting: 0, running: 0, settled: 5500 });
+    expect(heap() - before).toBeLessThan(20e6);
+  });
+
+  it('that throws rejects that input alone', async () => {
+    const { queue } = filling<number>({
+      autoStart: true,
+      groupBy: (input) => {
+        if (input === 2) throw new Error('no group');
+        return 0;
+      },
+    });
+    const outcomes = await Promise.allSettled(queue.submitMany([1, 2, 3]));
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect(queue.stats().submitted).toBe(2);
+  });
+});
+
+describe('cost', () => {
+  it('bounds a batch, with the order of arrival kept', async () => {
+    const { queue, batches } = filling<number>({ batchSize: 10, cost: (input) => input, maxCost: 10 });
+    void queue.submitMany([4, 5, 3, 9, 1, 10, 2]);
+    await queue.stop();
+    expect(batches).toEqual([[4, 5], [3], [9, 1], [10], [2]]);
+  });
+
+  it('refuses an input that costs more than a batch may', async () => {
+    const { queue } = filling<number>({ cost: (input) => input, maxCost: 10 });
+    const refused = await queue.submit(11).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(InputCostError);
+    expect(refused).toMatchObject({ code: 'ERR_BATCHING_COST', cost: 11, maxCost: 10 });
+    await expect(filling<number>({ cost: () => NaN }).queue.submit(1)).rejects.toThrow(
+      'cost: expected a number ≥ 0, got NaN',
+    );
+  });
+
+  it('bounds what waits, but an empty queue takes any input', async () => {
+    const { queue } = filling<number>({ cost: (input) => input, maxQueuedCost: 10 });
+    void queue.submit(12);
+    await expect(queue.submit(1)).rejects.toBeInstanceOf(QueueFullError);
+    void queue.stop();
+  });
+
+  it('lets in those at the door when there is room for what they cost', async () => {
+    const { queue, batches } = filling<number>({
+      cost: (input) => input,
+      maxCost: 6,
+      maxQueuedCost: 6,
+      onFull: 'wait',
+    });
+    const results = queue.submitMany([3, 3, 5, 1]);
+    expect(queue.stats()).toMatchObject({ waiting: 2, blocked: 2 });
+    await queue.stop();
+    expect(await Promise.all(results)).toEqual([3, 3, 5, 1]);
+    expect(batches).toEqual([
+      [3, 3],
+      [5, 1],
+    ]);
+  });
+});
+
+describe('a lane', () => {
+  it('lets queues of one device take turns, and never more batches run than it has slots', async () => {
+    const lane = new Lane();
+    let running = 0;
+    let most = 0;
+    const order: string[] = [];
+    const build = (name: string) =>
+      new BatchQueue<number, number>(
+        async (inputs) => {
+          most = Math.max(most, ++running);
+          order.push(name);
+          await setTimeout(1);
+          running--;
+          return inputs;
+        },
+        { batchSize: 2, maxDelay: 0, lane, concurrency: 2 },
+      );
+    const [greedy, modest] = [build('greedy'), build('modest')];
+    const all = [...greedy.submitMany(Array(20).fill(1)), ...modest.submitMany(Array(6).fill(2))];
+    await Promise.all(all);
+    expect(most).toBe(1);
+    // Three batches of the modest one, each at the latest after one of the greedy one.
+    expect(order.slice(0, 7).filter((name) => name === 'modest')).toHaveLength(3);
+  });
+
+  it('goes on when the queue whose turn it is has nothing to send any more', async () => {
+    const lane = new Lane();
+    const run = async (inputs: number[]) => {
+      await setTimeout(10);
+      return inputs;
+    };
+    const options = { batchSize: 1, maxDelay: 0, lane };
+    const [first, second, third] = [1, 2, 3].map(() => new BatchQueue<number, number>(run, options));
+    const running = first?.submit(1);
+    await setTimeout(2);
+    const caller = new AbortController();
+    const gone = second?.submit(2, { signal: caller.signal });
+    await setTimeout(2);
+    const last = third?.submit(3);
+    await setTimeout(2);
+    caller.abort(new Error('gone'));
+    await expect(gone).rejects.toThrow('gone');
+    expect(await Promise.all([running, last])).toEqual([1, 3]);
+  });
+
+  it('checks its concurrency', () => {
+    expect(() => new Lane(0)).toThrow(RangeError);
+  });
+});
+
+describe('what waits', () => {
+  it('leaves in an order that a simple model tells, whatever is mixed', async () => {
+    const inputs = fc.record({
+      group: fc.constantFrom('a', 'b'),
+      priority: fc.integer({ min: 0, max: 2 }),
+      tenant: fc.constantFrom(undefined, 'x', 'y'),
+      cost: fc.integer({ min: 0, max: 5 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(inputs, { maxLength: 40 }),
+        fc.integer({ min: 1, max: 6 }),
+        fc.integer({ min: 5, max: 12 }),
+        async (all, batchSize, maxCost) => {
+          const { queue, batches } = filling<(typeof all)[number]>({
+            batchSize,
+            maxCost,
+            cost: ({ cost }) => cost,
+            groupBy: ({ group }) => group,
+          });
+          const results = all.map((one) => queue.submit(one, { priority: one.priority, tenant: one.tenant }));
+          await queue.stop();
+          expect(await Promise.all(results)).toEqual(all);
+          for (const batch of batches) {
+            expect(batch.length).toBeLessThanOrEqual(batchSize);
+            expect(batch.reduce((sum, { cost }) => sum + cost, 0)).toBeLessThanOrEqual(maxCost);
+            expect(new Set(batch.map(({ group }) => group)).size).toBe(1);
+          }
+          // Law 3: the order of arrival within a group, a priority and a tenant; and higher priorities first.
+          const left = batches.flat();
+          for (const group of ['a', 'b']) {
+            const ofGroup = left.filter((one) => one.group === group);
+            expect(ofGroup.map(({ priority }) => priority)).toEqual(
+              ofGroup.map(({ priority }) => priority).toSorted((a, b) => b - a),
+            );
+            for (const tenant of [undefined, 'x', 'y']) {
+              for (const priority of [0, 1, 2]) {
+                const same = (one: (typeof all)[number]) =>
+                  one.group === group && one.tenant === tenant && one.priority === priority;
+                expect(left.filter(same)).toEqual(all.filter(same));
+              }
+            }
+          }
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+});

@@ -171,8 +171,7 @@ export class Group<T extends Waiting<T>> {
 
   /** The usual case: nobody has asked for a priority or named a tenant. */
   get #onlyLine(): Line<T> | undefined {
-    const level = this.#levels[0];
-    return this.#levels.length !== 1 || level?.ring.length !== 1 ? undefined : level.ring.first;
+    return this.#levels.length === 1 ? this.#levels[0]?.onlyLine : undefined;
   }
 
   get isEmpty(): boolean {
@@ -208,16 +207,14 @@ export class Group<T extends Waiting<T>> {
   }
 
   *lines(): Generator<Line<T>> {
-    for (const level of this.#levels) {
-      for (let line = level.ring.first; line; line = line.next) yield line;
-    }
+    for (const level of this.#levels) yield* level.lines.values();
   }
 }
 
-/** Inputs of one priority: a line for each tenant who waits, in the order of their turns. */
+/** Inputs of one priority. */
 class Level<T extends Waiting<T>> {
-  readonly ring = new WaitingLine<Line<T>>();
-  readonly #lines = new Map<unknown, Line<T>>();
+  /** A line for each tenant who waits, in the order of their turns: that in which they were put into the map. */
+  readonly lines = new Map<unknown, Line<T>>();
 
   constructor(
     readonly group: Group<T>,
@@ -225,43 +222,39 @@ class Level<T extends Waiting<T>> {
   ) {}
 
   open(tenant: unknown): Line<T> {
-    let line = this.#lines.get(tenant);
-    if (!line) {
-      line = new Line(this);
-      line.tenant = tenant;
-      this.#lines.set(tenant, line);
-      this.ring.push(line);
-    }
+    let line = this.lines.get(tenant);
+    if (!line) this.lines.set(tenant, (line = new Line(this, tenant)));
     return line;
   }
 
   close(line: Line<T>): void {
-    this.#lines.delete(line.tenant);
-    this.ring.remove(line);
-    if (this.ring.length === 0) this.group.close(this);
+    this.lines.delete(line.tenant);
+    if (this.lines.size === 0) this.group.close(this);
   }
 
   /** Whose turn it is. Only the line of plain inputs may be empty. */
   nextLine(): Line<T> | undefined {
-    const line = this.ring.first;
-    return line?.length === 0 ? line.next : line;
+    for (const line of this.lines.values()) if (line.length > 0) return line;
+    return undefined;
+  }
+
+  get onlyLine(): Line<T> | undefined {
+    return this.lines.size === 1 ? this.lines.values().next().value : undefined;
   }
 
   /** The tenant has had its turn. */
   rotate(line: Line<T>): void {
-    if (this.#lines.get(line.tenant) !== line || this.ring.length === 1) return;
-    this.ring.remove(line);
-    this.ring.push(line);
+    if (this.lines.size === 1 || !this.lines.delete(line.tenant)) return;
+    this.lines.set(line.tenant, line);
   }
 }
 
 /** The inputs of one tenant. */
-export class Line<T extends Waiting<T>> extends WaitingLine<T> implements Linked<Line<T>> {
-  next: Line<T> | undefined = undefined;
-  previous: Line<T> | undefined = undefined;
-  tenant: unknown = undefined;
-
-  constructor(readonly level: Level<T>) {
+export class Line<T extends Waiting<T>> extends WaitingLine<T> {
+  constructor(
+    readonly level: Level<T>,
+    readonly tenant: unknown,
+  ) {
     super();
   }
 }

@@ -490,29 +490,16 @@ export class BatchQueue<Input, Result> {
     const batchFunction = this.#batchFunction as (inputs: Input[], batch?: Batch<Input>) => unknown;
     const returned = batchFunction.length > 1 ? batchFunction(inputs, batch) : batchFunction(inputs);
     if (runTimeout > LONGEST_TIMER) return returned;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+    let timer: NodeJS.Timeout | undefined;
+    const hanging = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
         const error = new BatchTimeoutError(this.name, runTimeout, 'hanging');
         batch.abort(error);
         reject(error);
       }, runTimeout);
-      const finish = (settle: () => void) => {
-        clearTimeout(timer);
-        settle();
-      };
-      Promise.resolve(returned).then(
-        (results) => {
-          finish(() => {
-            resolve(results);
-          });
-        },
-        (error: unknown) => {
-          finish(() => {
-            // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- as the batch function threw it
-            reject(error);
-          });
-        },
-      );
+    });
+    return Promise.race([returned, hanging]).finally(() => {
+      clearTimeout(timer);
     });
   }
 

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { version_wasm as wasmVersion } from '@tensorflow/tfjs-backend-wasm';
 import { SingleBar } from 'cli-progress';
+import { randomNumbers } from '../apps/demo-api/src/digits/draw.js';
 import { loadTestDigits, readMnist, type LabelledDigit } from '../apps/demo-api/src/digits/mnist.js';
 
 /*
@@ -161,16 +162,6 @@ async function train(model: tf.LayersModel, digits: readonly LabelledDigit[]): P
   }
   bar.stop();
   optimizer.dispose();
-}
-
-/** Numbers from 0 (included) to 1 (excluded), the same ones for the same seed: the generator mulberry32. */
-function randomNumbers(state: number): () => number {
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** A copy in random order (Fisher and Yates). */

@@ -18,6 +18,8 @@ export interface BackendReport {
   backend: TfjsBackend;
   /** What does the arithmetic, such as `GPU (TensorFlow 2.21.0)`. */
   device: string;
+  /** Whether that is a GPU. */
+  gpu: boolean;
   /** Why each backend that `auto` prefers to this one did not start. */
   passedOver: string[];
 }
@@ -25,6 +27,7 @@ export interface BackendReport {
 interface StartedBackend {
   tf: typeof Tfjs;
   device: string;
+  gpu: boolean;
 }
 
 /** Each backend's start, in the order in which `auto` tries them. */
@@ -45,8 +48,8 @@ export async function startBackend(
   const passedOver: string[] = [];
   for (const backend of wanted === 'auto' ? tfjsBackends : [wanted]) {
     try {
-      const { tf, device } = await starts[backend]();
-      return { tf, report: { backend, device, passedOver } };
+      const { tf, device, gpu } = await starts[backend]();
+      return { tf, report: { backend, device, gpu, passedOver } };
     } catch (error) {
       passedOver.push(`${backend}: ${error instanceof Error ? error.message : JSON.stringify(error)}`);
     }
@@ -73,7 +76,8 @@ async function startTensorflow(): Promise<StartedBackend> {
     isUsingGpuDevice: boolean;
     binding: { TF_Version: string };
   };
-  return { tf, device: `${isUsingGpuDevice ? 'GPU' : 'CPU'} (TensorFlow ${binding.TF_Version})` };
+  const device = `${isUsingGpuDevice ? 'GPU' : 'CPU'} (TensorFlow ${binding.TF_Version})`;
+  return { tf, device, gpu: isUsingGpuDevice };
 }
 
 /** Looks for the addon's file, because a `require` that fails leaves kernels registered for a backend that is not there. */
@@ -96,8 +100,25 @@ async function startWasm(): Promise<StartedBackend> {
   const wasm = load(name) as typeof TfjsWasm;
   wasm.setWasmPaths(join(dirname(require.resolve(name)), '/'));
   await withoutNewListeners(() => useBackend(tf, 'wasm'));
+  refuseFailedMalloc(tf.backend() as unknown as WasmBackend);
   const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
-  return { tf, device: `CPU (WebAssembly${simd === true ? ' with SIMD' : ''})` };
+  return { tf, device: `CPU (WebAssembly${simd === true ? ' with SIMD' : ''})`, gpu: false };
+}
+
+interface WasmBackend {
+  wasm: { _malloc: (bytes: number) => number };
+}
+
+/** A failed malloc gives address 0, where TensorFlow.js would write the tensor, over whatever is there. */
+function refuseFailedMalloc({ wasm }: WasmBackend): void {
+  const malloc = wasm._malloc;
+  wasm._malloc = (bytes) => {
+    const address = malloc(bytes);
+    if (address === 0 && bytes > 0) {
+      throw new Error(`out of memory: WebAssembly has no room for a tensor of ${bytes} bytes (4 GiB in all)`);
+    }
+    return address;
+  };
 }
 
 /**
@@ -122,7 +143,7 @@ async function withoutNewListeners(start: () => Promise<void>): Promise<void> {
 async function startCpu(): Promise<StartedBackend> {
   const tf = loadTfjs('@tensorflow/tfjs');
   await useBackend(tf, 'cpu');
-  return { tf, device: 'CPU (plain JavaScript)' };
+  return { tf, device: 'CPU (plain JavaScript)', gpu: false };
 }
 
 async function useBackend(tf: typeof Tfjs, name: TfjsBackend): Promise<void> {

@@ -20,26 +20,28 @@ export class UnsupportedModelError extends BatchingError {
   readonly code = 'ERR_BATCHING_MODEL';
 }
 
-/** One of the inputs given to `predict` has not the length that the model takes. Nothing was sent to the device. */
+/**
+ * One of the inputs given to `predict` is not what the model takes: not an array, too short, too long, with something that
+ * is no number. The message says what was expected and what came. Nothing was sent to the device.
+ */
 export class ModelInputError extends BatchingError {
   readonly code = 'ERR_BATCHING_INPUT';
+  /** Name of the tensor at fault; `undefined` where it is the input as a whole. */
+  readonly tensor: string | undefined;
+  /** Shape of that tensor for one input, without the batch dimension. */
+  readonly shape: readonly number[] | undefined;
 
   constructor(
     /** Name of the model. */
     readonly model: string,
     /** Which of the inputs it is, from 0. */
     readonly index: number,
-    /** Shape of one input, without the batch dimension. */
-    readonly shape: readonly number[],
-    /** Numbers in one input: the product of `shape`. */
-    readonly expected: number,
-    /** Numbers that came; `undefined` where no array came. */
-    readonly received: number | undefined,
+    tensor: { name: string; shape: readonly number[] } | undefined,
+    problem: string,
   ) {
-    super(
-      `input ${index} of model '${model}' must have ${expected} numbers (${shape.join(' × ')}, row-major); ` +
-        `it has ${received ?? 'none, as it is no array'}`,
-    );
+    super(`input ${index} of model '${model}' ${problem}`);
+    this.tensor = tensor?.name;
+    this.shape = tensor?.shape;
   }
 }
 

@@ -1,5 +1,4 @@
 export type { TfjsBackend } from './backend.js';
-export type { ModelInput } from './batch-buffer.js';
 export {
   InferenceError,
   InferenceWorkerError,
@@ -9,8 +8,10 @@ export {
   TfjsModuleError,
   UnsupportedModelError,
 } from './errors.js';
-export type { InferenceMemory } from './inference-worker.js';
-export { TfjsModel } from './tfjs-model.js';
+export type { InferenceMemory } from './inference-lane.js';
+export type { ModelInput, NamedModelInput } from './model-input.js';
+export type { InputShape, ModelModule, TensorDescription } from './network.js';
+export { type InferenceTimings, type NamedModelResult, TfjsModel } from './tfjs-model.js';
 export {
   getModelToken,
   InjectModel,

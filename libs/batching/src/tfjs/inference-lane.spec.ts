@@ -6,8 +6,15 @@ import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import type { LoggerService } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
-import { getModelToken, InferenceWorkerError, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
-import { randomNumbers, writeDenseModel } from './models.fixture.js';
+import {
+  getModelToken,
+  InferenceError,
+  InferenceWorkerError,
+  type TfjsModel,
+  TfjsModule,
+  type TfjsModelOptions,
+} from 'nest-batching/tfjs';
+import { randomNumbers, writeDenseModel, writeModule } from './models.fixture.js';
 
 /** Every message to a worker, which is how the specs get hold of the worker. */
 const messages = jest.spyOn(Worker.prototype, 'postMessage');
@@ -27,12 +34,13 @@ describe('the inference worker', () => {
   };
   async function start(
     models: Record<string, string>,
-    backend: 'auto' | 'cpu' = 'cpu',
+    backend: 'auto' | 'wasm' | 'cpu' = 'cpu',
+    options: Partial<TfjsModelOptions> = {},
   ): Promise<(name: string) => TfjsModel> {
     app = await Test.createTestingModule({
       imports: [
         TfjsModule.forRoot({ backend }),
-        TfjsModule.forFeature(Object.entries(models).map(([name, path]) => ({ name, path }))),
+        TfjsModule.forFeature(Object.entries(models).map(([name, path]) => ({ name, path, ...options }))),
       ],
     })
       .setLogger(logger)
@@ -136,6 +144,98 @@ describe('the inference worker', () => {
     // That prediction ended the row.
     await worker().terminate();
     await expect(model('small').predict([[1, 2, 3]])).resolves.toHaveLength(1);
+  });
+
+  it('warms its models up before it starts, says how far it is, and does so again after a death', async () => {
+    const slow = writeModule(`
+      export const inputs = { x: { shape: [1] } };
+      export const run = async (tf, x) => {
+        await new Promise((resolve) => setTimeout(resolve, 600));
+        return x;
+      };`);
+    const model = await start({ slow }, 'cpu', { batchSizes: [4, 1, 2] });
+    const warmUp = [
+      "model 'slow' is warming up: batches of 2 done, 2 of 3 sizes",
+      expect.stringMatching(/^model 'slow' warmed up with batches of 1, 2, 4 in \d+ ms$/),
+    ];
+    expect(logged.filter((line) => line.includes('warm'))).toEqual(warmUp);
+    expect(model('slow').ready).toBe(true);
+    logged.length = 0;
+    await worker().terminate();
+    expect(model('slow').ready).toBe(false);
+    await expect(model('slow').predict([[7]])).resolves.toEqual([Float32Array.of(7)]);
+    expect(model('slow').ready).toBe(true);
+    expect(logged.filter((line) => line.includes('warm'))).toEqual(warmUp);
+    await app?.close();
+    expect(model('slow').ready).toBe(false);
+  });
+
+  it('does not start with a batch size that the model cannot run', async () => {
+    const picky = writeModule(`
+      export const inputs = { x: { shape: [1] } };
+      export const run = (tf, x) => {
+        if (x.shape[0] === 8) throw new Error('no room for 8');
+        return x;
+      };`);
+    await expect(start({ picky }, 'cpu', { batchSizes: [1, 8] })).rejects.toThrow(
+      "model 'picky' cannot run a batch of 8 on cpu: no room for 8",
+    );
+  });
+
+  it('uses its shared memory again and again', async () => {
+    const model = await start({ small: small.path });
+    const predict = (size: number) => model('small').predict(Array.from({ length: size }, () => [1, 2, 3]));
+    for (let size = 1; size <= 300; size++) await predict(size);
+    // 300 inputs of three floats and their results of two: 6,000 bytes. One block of 4,096 bytes, and one of 8,192.
+    expect(await model('small').memory()).toMatchObject({ sharedBytes: 4096 + 8192 });
+    await Promise.all(Array.from({ length: 50 }, () => predict(100)));
+    expect(await model('small').memory()).toMatchObject({ sharedBytes: 4 * 4096 + 8192 });
+  });
+
+  it('fails the batch that runs out of memory, and no other', async () => {
+    const hungry = writeModule(`
+      export const inputs = { x: { shape: [1] } };
+      export const run = (tf, x) => {
+        // WebAssembly has 4 GiB.
+        if (x.dataSync()[0] === 666) {
+          for (let gib = 0; gib < 5; gib++) tf.engine().makeTensorFromTensorInfo(
+            tf.backend().makeOutput([256, 1024, 1024], 'float32'));
+        }
+        return x;
+      };`);
+    const model = await start({ hungry, small: small.path }, 'wasm');
+    for (let i = 0; i < 2; i++) {
+      const failed = model('hungry').predict([[666]]);
+      await expect(failed).rejects.toBeInstanceOf(InferenceError);
+      await expect(failed).rejects.toThrow(
+        "model 'hungry' failed on wasm: out of memory: WebAssembly has no room for a tensor of 1073741824 bytes",
+      );
+      const [result = []] = await model('small').predict([[1, 2, 3]]);
+      expect([...result]).toEqual(
+        small.reference([1, 2, 3]).map((score) => expect.closeTo(score, 5) as unknown),
+      );
+    }
+    expect(logged.filter((line) => line.includes('died'))).toEqual([]);
+  });
+
+  it('starts again when a failure has broken its backend', async () => {
+    const breaking = writeModule(`
+      export const inputs = { x: { shape: [1] } };
+      export const run = (tf, x) => {
+        if (x.dataSync()[0] !== 666) return x;
+        tf.backend().read = () => Promise.reject(new Error('the device is gone'));
+        throw new Error('broken');
+      };`);
+    const model = await start({ breaking });
+    await expect(model('breaking').predict([[666]])).rejects.toThrow(
+      "model 'breaking' failed on cpu: broken",
+    );
+    // It dies of it, with this prediction or before.
+    const again = await model('breaking')
+      .predict([[1]])
+      .catch(() => model('breaking').predict([[1]]));
+    expect(again).toEqual([Float32Array.of(1)]);
+    expect(logged).toContainEqual('the inference worker died (Error: the device is gone); started again now');
   });
 
   it('leaves the event loop free', async () => {

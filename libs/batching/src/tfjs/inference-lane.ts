@@ -1,19 +1,53 @@
 import { resolve as absolute } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { Logger } from '@nestjs/common';
 import { type BackendReport, type TfjsBackend, tfjsBackends } from './backend.js';
+import { BatchMemory, type SharedBatch, viewsOf } from './batch-memory.js';
+import { BatchSizes } from './batch-sizes.js';
 import { ServiceStoppedError } from '../core/errors.js';
-import { InferenceError, InferenceWorkerError, TfjsModuleError } from './errors.js';
+import { InferenceError, InferenceWorkerError, TfjsModuleError, UnsupportedModelError } from './errors.js';
 import { InferenceThread } from './inference-thread.js';
-import type { InferenceMemory } from './inference-worker.js';
-import type { BatchValues, ModelDescription } from './loaded-model.js';
+import type { BackendMemory } from './inference-worker.js';
+import { fillBatch } from './model-input.js';
+import type { InputShape, ModelDescription } from './network.js';
+
+/** Where a model is, and how it is to be run. */
+export interface ModelSource {
+  path: string;
+  inputShape?: InputShape;
+  batchSizes?: readonly number[];
+}
+
+/** A model that is loaded and warmed up. */
+export interface PreparedModel {
+  description: ModelDescription;
+  sizes: BatchSizes;
+}
+
+/** How long each step of a batch took, in milliseconds; see `InferenceTimings`. */
+export interface BatchSteps {
+  wait: number;
+  upload: number;
+  run: number;
+  read: number;
+  answer: number;
+}
+
+/** What lives in memory, over all models of the application. */
+export interface InferenceMemory extends BackendMemory {
+  /** Bytes of the memory that batches travel in: those in use, and a few that are kept for the next. */
+  sharedBytes: number;
+}
 
 interface Registration {
-  path: string;
-  description: Promise<ModelDescription>;
+  source: ModelSource;
+  model: Promise<PreparedModel>;
 }
 
 /** Longest pause before the worker is started again, in milliseconds. */
 const maxPause = 5000;
+/** A warm-up that takes longer tells how far it is, as often; in milliseconds. */
+const warmUpSilence = 1000;
 
 /**
  * What the models of one device share: its backend, and the inference worker in which their batches run one after the
@@ -21,12 +55,18 @@ const maxPause = 5000;
  * time and after any prediction that went well, else after a pause that doubles. In a pause predictions reject at once.
  */
 export class InferenceLane {
+  /** What batches travel in. */
+  readonly memory = new BatchMemory();
   readonly #logger = new Logger('TfjsModule');
   readonly #wanted: TfjsBackend | 'auto';
   readonly #models = new Map<string, Registration>();
   /** The worker, or why there is none. */
   #thread: Promise<InferenceThread>;
   #report!: BackendReport;
+  /** Whether the worker is up. */
+  #up = false;
+  /** Models that are being loaded or warmed up. */
+  #preparing = 0;
   /** Deaths and failed starts since the last prediction that went well. */
   #failures = 0;
   #closing: Promise<void> | undefined;
@@ -52,42 +92,92 @@ export class InferenceLane {
     return this.#report;
   }
 
-  /** Loads a model into the worker. The same name may come again with the same path only. */
-  async load(name: string, path: string): Promise<ModelDescription> {
-    const file = absolute(path);
-    const registered = this.#models.get(name);
-    if (registered && registered.path !== file) {
-      throw new TfjsModuleError(
-        `model '${name}' is registered twice, with ${registered.path} and ${file}: give one of them another name`,
-      );
-    }
-    if (registered) return registered.description;
-    const description = this.#load(name, file);
-    this.#models.set(name, { path: file, description });
-    return description;
+  /** Whether the worker is up, with all models loaded and warmed up. */
+  get ready(): boolean {
+    return this.#up && this.#preparing === 0 && !this.#closing;
   }
 
-  async #load(name: string, path: string): Promise<ModelDescription> {
+  /** Loads a model into the worker and warms it up. The same name may come again with the same source only. */
+  async load(name: string, { path, ...options }: ModelSource): Promise<PreparedModel> {
+    const source = { ...options, path: absolute(path) };
+    const registered = this.#models.get(name);
+    if (registered && !isDeepStrictEqual(registered.source, source)) {
+      throw new TfjsModuleError(
+        registered.source.path === source.path
+          ? `model '${name}' is registered twice, with different options: give one of them another name`
+          : `model '${name}' is registered twice, with ${registered.source.path} and ${source.path}: ` +
+              'give one of them another name',
+      );
+    }
+    if (registered) return registered.model;
+    const model = this.#thread.then((thread) => this.#prepare(thread, name, source));
+    this.#models.set(name, { source, model });
     try {
-      const thread = await this.#thread;
-      const description = await thread.call('load', [name, path]);
-      const { inputShape, outputShape } = description;
-      this.#logger.log(`model '${name}' loaded: [${inputShape.join(', ')}] to [${outputShape.join(', ')}]`);
-      return description;
+      return await model;
     } catch (error) {
       this.#models.delete(name);
       throw error;
     }
   }
 
-  /** Takes the batch's memory over. Gives all results, one after the other. */
-  async predict(model: string, batch: BatchValues, size: number): Promise<Float32Array> {
+  async #prepare(thread: InferenceThread, name: string, source: ModelSource): Promise<PreparedModel> {
+    this.#preparing += 1;
+    try {
+      const description = await thread.call('load', [name, source.path, source.inputShape]);
+      const { inputs, outputs } = description;
+      this.#logger.log(`model '${name}' loaded: ${shapesOf(inputs)} to ${shapesOf(outputs)}`);
+      const sizes = new BatchSizes(source.batchSizes, this.#report.gpu);
+      await this.#warmUp(thread, name, description, sizes.warmUp);
+      return { description, sizes };
+    } finally {
+      this.#preparing -= 1;
+    }
+  }
+
+  async #warmUp(
+    thread: InferenceThread,
+    name: string,
+    description: ModelDescription,
+    sizes: readonly number[],
+  ): Promise<void> {
+    if (sizes.length === 0) return;
+    const start = performance.now();
+    let logged = start;
+    for (const [i, size] of sizes.entries()) {
+      const batch = this.memory.take(description, size, []);
+      fillBatch(viewsOf(batch, description).inputs, [], size);
+      try {
+        await thread.call('predict', [name, batch]);
+      } catch (cause) {
+        if (cause instanceof InferenceWorkerError) throw cause;
+        const why = cause instanceof Error ? cause.message : String(cause);
+        throw new UnsupportedModelError(
+          `model '${name}' cannot run a batch of ${size} on ${this.#report.backend}: ${why}`,
+          { cause },
+        );
+      } finally {
+        this.memory.giveBack(batch);
+      }
+      if (performance.now() - logged > warmUpSilence && i < sizes.length - 1) {
+        logged = performance.now();
+        this.#logger.log(
+          `model '${name}' is warming up: batches of ${size} done, ${i + 1} of ${sizes.length} sizes`,
+        );
+      }
+    }
+    const took = Math.round(performance.now() - start);
+    this.#logger.log(`model '${name}' warmed up with batches of ${sizes.join(', ')} in ${took} ms`);
+  }
+
+  /** Runs a batch: its results are in its memory when this resolves. */
+  async predict(model: string, batch: SharedBatch): Promise<BatchSteps> {
     if (this.#closing) throw new ServiceStoppedError(`model '${model}'`);
+    const filled = now();
     const thread = await this.#thread;
     try {
-      const results = await thread.call('predict', [model, batch, size], [batch.buffer]);
+      const { started, upload, run, read } = await thread.call('predict', [model, batch]);
       this.#failures = 0;
-      return results;
+      return { wait: started - filled, upload, run, read, answer: now() - (started + upload + run + read) };
     } catch (error) {
       if (error instanceof InferenceWorkerError) throw error;
       const why = error instanceof Error ? error.message : String(error);
@@ -97,9 +187,9 @@ export class InferenceLane {
     }
   }
 
-  async memory(): Promise<InferenceMemory> {
+  async usedMemory(): Promise<InferenceMemory> {
     const thread = await this.#thread;
-    return thread.call('memory', []);
+    return { ...(await thread.call('memory', [])), sharedBytes: this.memory.bytes };
   }
 
   /** Finishes the predictions that were asked for, refuses others from now on, and ends the worker. */
@@ -122,7 +212,7 @@ export class InferenceLane {
     const thread = new InferenceThread();
     try {
       this.#report = await thread.call('start', [this.#wanted]);
-      for (const [name, { path }] of this.#models) await thread.call('load', [name, path]);
+      for (const [name, { source }] of this.#models) await this.#prepare(thread, name, source);
     } catch (error) {
       await thread.end();
       throw error;
@@ -133,10 +223,12 @@ export class InferenceLane {
     const { backend, device, passedOver } = this.#report;
     const others = passedOver.map((reason) => `; passed over ${reason}`).join('');
     this.#logger.log(`backend ${backend} on ${device}${others}`);
+    this.#up = true;
     return thread;
   }
 
   #restart(reason: InferenceWorkerError): void {
+    this.#up = false;
     if (this.#closing) return;
     const pause = this.#failures === 0 ? 0 : Math.min(100 * 2 ** this.#failures, maxPause);
     this.#failures += 1;
@@ -170,4 +262,17 @@ export class InferenceLane {
     // Whoever predicts is told; but perhaps nobody does before the next start.
     thread.catch(() => undefined);
   }
+}
+
+/** `[28, 28, 1]`, or each by its name where there are several. */
+function shapesOf(tensors: ModelDescription['inputs']): string {
+  const shapes = tensors.map(({ shape }) => `[${shape.join(', ')}]`);
+  return tensors.length === 1
+    ? shapes.join()
+    : tensors.map(({ name }, i) => `${name} ${shapes[i] ?? ''}`).join(', ');
+}
+
+/** Milliseconds since 1970, of a clock that both threads share and that nobody sets. */
+function now(): number {
+  return performance.timeOrigin + performance.now();
 }

@@ -45,15 +45,14 @@ export class InferenceThread {
     });
   }
 
-  /** Rejects with what the worker threw, or with `InferenceWorkerError` when it dies first. `transfer` moves buffers. */
+  /** Rejects with what the worker threw, or with `InferenceWorkerError` when it dies first. */
   async call<Name extends keyof WorkerCalls>(
     name: Name,
     args: Parameters<WorkerCalls[Name]>,
-    transfer: ArrayBuffer[] = [],
   ): Promise<Result<Name>> {
     if (this.#dead) throw this.#dead;
     const id = (this.#calls += 1);
-    this.#worker.postMessage({ id, name, args } satisfies Call<Name>, transfer);
+    this.#worker.postMessage({ id, name, args } satisfies Call<Name>);
     if (this.#callers.size === 0) this.#worker.ref();
     return new Promise<Result<Name>>((resolve, reject) => {
       this.#callers.set(id, { resolve: resolve as Caller['resolve'], reject });

@@ -2,8 +2,10 @@ import { on } from 'node:events';
 import { parentPort } from 'node:worker_threads';
 import type * as Tfjs from '@tensorflow/tfjs';
 import { type BackendReport, startBackend, type TfjsBackend } from './backend.js';
+import type { SharedBatch } from './batch-memory.js';
 import { BatchingError } from '../core/errors.js';
-import { type BatchValues, LoadedModel, type ModelDescription } from './loaded-model.js';
+import { LoadedModel, type WorkerSteps } from './loaded-model.js';
+import type { InputShape, ModelDescription } from './network.js';
 
 /**
  * The inference worker: the one thread that owns a backend and the models on it. It answers the calls of
@@ -11,7 +13,7 @@ import { type BatchValues, LoadedModel, type ModelDescription } from './loaded-m
  */
 
 /** What lives in the backend's memory, over all models: weights, and between two predictions nothing else. */
-export interface InferenceMemory {
+export interface BackendMemory {
   tensors: number;
   bytes: number;
 }
@@ -27,24 +29,47 @@ const calls = {
     return started.report;
   },
 
-  load: async (name: string, path: string): Promise<ModelDescription> => {
+  load: async (name: string, path: string, inputShape?: InputShape): Promise<ModelDescription> => {
     models.get(name)?.dispose();
-    const model = await LoadedModel.load(tf, path);
+    const model = await LoadedModel.load(tf, path, inputShape);
     models.set(name, model);
     return model.description;
   },
 
-  predict: async (name: string, batch: BatchValues, size: number): Promise<Float32Array<ArrayBuffer>> => {
+  predict: async (name: string, batch: SharedBatch): Promise<WorkerSteps> => {
     const model = models.get(name);
     if (!model) throw new Error('it is not loaded');
-    return model.run(batch, size);
+    try {
+      return await model.run(batch);
+    } catch (error) {
+      broken = await whatIsBroken();
+      throw error;
+    }
   },
 
-  memory: (): Promise<InferenceMemory> => {
+  memory: (): Promise<BackendMemory> => {
     const { numTensors: tensors, numBytes: bytes } = tf.memory();
     return Promise.resolve({ tensors, bytes });
   },
 };
+
+/** Why the backend is of no use any more; the error that this worker ends of. */
+let broken: Error | undefined;
+
+/**
+ * A failure can leave a backend that fails for ever, such as a WebAssembly that was aborted. Then this worker ends, and a new
+ * one takes its place.
+ */
+async function whatIsBroken(): Promise<Error | undefined> {
+  try {
+    const three = tf.add(1, 2);
+    const [value] = await three.data();
+    three.dispose();
+    return value === 3 ? undefined : new Error(`the backend adds 1 and 2 to ${String(value)}`);
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
 
 export type WorkerCalls = typeof calls;
 
@@ -71,11 +96,8 @@ export interface Failure {
 
 if (!parentPort) throw new Error('inference-worker.js runs in a worker thread only');
 for await (const [call] of on(parentPort, 'message') as AsyncIterable<[Call]>) {
-  const answer = await answerTo(call);
-  parentPort.postMessage(
-    answer,
-    answer.value instanceof Float32Array ? [answer.value.buffer as ArrayBuffer] : [],
-  );
+  parentPort.postMessage(await answerTo(call));
+  if (broken) throw broken;
 }
 
 async function answerTo({ id, name, args }: Call): Promise<Answer> {

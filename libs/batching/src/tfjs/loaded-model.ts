@@ -1,148 +1,186 @@
 import type * as Tfjs from '@tensorflow/tfjs';
+import { type SharedBatch, viewsOf } from './batch-memory.js';
+import { BatchingError } from '../core/errors.js';
 import { UnsupportedModelError } from './errors.js';
-import { readModelFiles } from './model-files.js';
+import {
+  type DeclaredTensor,
+  type InputShape,
+  loadNetwork,
+  type ModelDescription,
+  type Network,
+  type TensorDescription,
+} from './network.js';
 
-/** A batch as it travels: all its inputs one after the other, each row-major. */
-export type BatchValues = Uint8Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
-
-/** What the main thread has to know of a model. */
-export interface ModelDescription {
-  /** Shape of one input, without the batch dimension. */
-  inputShape: number[];
-  /** Shape of one result, without the batch dimension. */
-  outputShape: number[];
-  /** What the model computes with; a batch of bytes becomes this in the worker. */
-  inputType: 'float32' | 'int32';
+/** When the worker took a batch, in milliseconds since 1970, and how long each step then took. */
+export interface WorkerSteps {
+  started: number;
+  upload: number;
+  run: number;
+  read: number;
 }
-
-type AnyModel = Tfjs.LayersModel | Tfjs.GraphModel;
 
 /** One model in the memory of this thread's backend. Batches, of whatever model, must run one after the other. */
 export class LoadedModel {
   readonly #tf: typeof Tfjs;
-  readonly #model: AnyModel;
+  readonly #network: Network;
   readonly description: ModelDescription;
-  /** A graph with control flow, which TensorFlow.js runs asynchronously only. */
-  #dynamic = false;
 
-  /** Loads the model and runs it once. Throws `ModelFileError` or `UnsupportedModelError`. */
-  static async load(tf: typeof Tfjs, path: string): Promise<LoadedModel> {
-    const { json, weightSpecs, weightData } = await readModelFiles(path);
-    // How it was trained would bring an optimizer along, and fails for a loss that TensorFlow.js does not know.
-    delete json.trainingConfig;
-    const artifacts = await tf.io.getModelArtifactsForJSON(json, () =>
-      Promise.resolve([weightSpecs, weightData]),
-    );
-    const handler = { load: () => Promise.resolve(artifacts) };
-    const isGraph = json.format ? json.format === 'graph-model' : 'node' in json.modelTopology;
-    let model: AnyModel | undefined;
+  /**
+   * Loads the model and runs two zeros: they show at start-up what would else show with the first caller: an op that the
+   * backend lacks, an output that is not one per input. They also tell the shapes of the outputs, which a model need not
+   * say. Throws `ModelFileError` or `UnsupportedModelError`.
+   */
+  static async load(tf: typeof Tfjs, path: string, inputShape?: InputShape): Promise<LoadedModel> {
+    let network: Network | undefined;
     try {
-      model = isGraph ? await tf.loadGraphModel(handler) : await tf.loadLayersModel(handler);
-      const loaded = new LoadedModel(tf, model);
-      await loaded.#probe();
-      return loaded;
+      network = await loadNetwork(tf, path);
+      checkNames(network.inputs, inputShape);
+      const inputs = network.inputs.map((tensor) =>
+        describe(tensor, network?.inputs.length === 1, inputShape),
+      );
+      return new LoadedModel(tf, network, { inputs, outputs: await probe(tf, network, inputs) });
     } catch (cause) {
-      model?.dispose();
+      network?.dispose();
+      if (cause instanceof BatchingError) throw cause;
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new UnsupportedModelError(`${path} cannot be used on ${tf.getBackend()}: ${why}`, { cause });
     }
   }
 
-  private constructor(tf: typeof Tfjs, model: AnyModel) {
+  private constructor(tf: typeof Tfjs, network: Network, description: ModelDescription) {
     this.#tf = tf;
-    this.#model = model;
-    this.description = { ...describeInput(model), outputShape: [] };
+    this.#network = network;
+    this.description = description;
   }
 
-  /**
-   * Two zeros show at start-up what would else show with the first caller: an op that the backend lacks, an output that
-   * is not one per input. They also tell the shape of the output, which a graph model need not say.
-   */
-  async #probe(): Promise<void> {
-    const zeros = new Float32Array(
-      2 * this.description.inputShape.reduce((product, dim) => product * dim, 1),
-    );
-    let outputShape: number[];
-    try {
-      ({ outputShape } = await this.#execute(zeros, 2));
-    } catch (error) {
-      // TensorFlow.js says so in words only, and warns when a graph without need is run asynchronously.
-      if (!(error instanceof Error && error.message.includes('executeAsync'))) throw error;
-      this.#dynamic = true;
-      ({ outputShape } = await this.#execute(zeros, 2));
-    }
-    this.description.outputShape = outputShape;
-  }
-
-  /** Runs a batch of `size` inputs; gives all its results, one after the other, in a buffer of their own. */
-  async run(batch: BatchValues, size: number): Promise<Float32Array<ArrayBuffer>> {
-    const { values } = await this.#execute(batch, size);
-    return values;
+  /** Runs the batch: its results are in its memory when this resolves. */
+  async run(batch: SharedBatch): Promise<WorkerSteps> {
+    const { inputs, outputs } = viewsOf(batch, this.description);
+    return inScope(this.#tf, async () => {
+      const start = performance.now();
+      const tensors = inputs.map(({ values, shape, dtype }) =>
+        this.#tf.tensor(values, [batch.size, ...shape], dtype),
+      );
+      const uploaded = performance.now();
+      const results = await this.#network.run(tensors);
+      const ran = performance.now();
+      await Promise.all(
+        outputs.map(async ({ name, shape, values }) => {
+          const result = results[name];
+          const expected = [batch.size, ...shape];
+          if (result?.shape.join() !== expected.join()) {
+            throw new Error(
+              `${batch.size} inputs gave an output '${name}' of shape [${result?.shape.join(', ') ?? 'none'}], ` +
+                `not [${expected.join(', ')}]`,
+            );
+          }
+          values.set(await result.data());
+        }),
+      );
+      return {
+        started: performance.timeOrigin + start,
+        upload: uploaded - start,
+        run: ran - uploaded,
+        read: performance.now() - ran,
+      };
+    });
   }
 
   dispose(): void {
-    this.#model.dispose();
+    this.#network.dispose();
   }
+}
 
-  async #execute(
-    batch: BatchValues,
-    size: number,
-  ): Promise<{ values: Float32Array<ArrayBuffer>; outputShape: number[] }> {
-    const { inputShape, inputType } = this.description;
-    // The scope disposes of every tensor made in it, on every path. Unlike `tf.tidy` it may stay open across an await,
-    // as long as batches run one after the other.
-    this.#tf.engine().startScope();
-    try {
-      const output = await this.#predict(this.#tf.tensor(batch, [size, ...inputShape], inputType));
-      const [first, ...outputShape] = output.shape;
-      if (first !== size) {
-        throw new Error(
-          `${size} inputs gave an output of shape [${output.shape.join(', ')}], not one per input`,
-        );
-      }
-      // Copied in any case: what `data` gives may be the backend's own memory.
-      return { values: new Float32Array(await output.data<'float32'>()), outputShape };
-    } finally {
-      this.#tf.engine().endScope();
+/** Two, so that an output without a batch dimension is not taken for one with. */
+const probeSize = 2;
+
+async function probe(
+  tf: typeof Tfjs,
+  network: Network,
+  inputs: readonly TensorDescription[],
+): Promise<TensorDescription[]> {
+  return inScope(tf, async () => {
+    const zeros = inputs.map(({ shape, dtype }) => tf.zeros([probeSize, ...shape], dtype));
+    const results = Object.entries(await network.run(zeros));
+    return Promise.all(
+      results.map(async ([name, result]) => {
+        const [size, ...shape] = result.shape;
+        if (size !== probeSize) {
+          throw new Error(
+            `${probeSize} inputs gave an output '${name}' of shape [${result.shape.join(', ')}], not one per input`,
+          );
+        }
+        // Where the device works on its own, what went wrong shows when the results are read.
+        await result.data();
+        return { name, shape, dtype: knownType(`output '${name}'`, result.dtype) };
+      }),
+    );
+  });
+}
+
+/**
+ * Disposes of every tensor made in `work`, on every path. Unlike `tf.tidy` it may stay open across an await, as long as
+ * batches run one after the other.
+ */
+async function inScope<T>(tf: typeof Tfjs, work: () => Promise<T>): Promise<T> {
+  tf.engine().startScope();
+  try {
+    return await work();
+  } finally {
+    tf.engine().endScope();
+  }
+}
+
+function describe(tensor: DeclaredTensor, only: boolean, given: InputShape | undefined): TensorDescription {
+  const { name, shape: declared, dtype = 'float32' } = tensor;
+  const what = `input '${name}' ${dtype}[${declared?.map((dim) => dim ?? -1).join(', ') ?? '?'}]`;
+  if (!declared) throw new Error(`${what} does not say its shape`);
+  const [batch, ...open] = declared;
+  if (batch !== null && batch !== -1) {
+    throw new Error(`${what} needs an open batch dimension, so that a batch may have any size`);
+  }
+  const fixed = shapeGiven(given, name, only);
+  const shape = fixed ?? open;
+  if (!isShape(shape) || !fits(open, shape)) {
+    throw new Error(
+      fixed === undefined
+        ? `${what} leaves more open than the batch dimension: say its shape with the option inputShape`
+        : `${what} cannot have the inputShape ${JSON.stringify(fixed)}`,
+    );
+  }
+  return { name, shape, dtype: knownType(what, dtype) };
+}
+
+function shapeGiven(given: InputShape | undefined, name: string, only: boolean): unknown {
+  if (!given || Array.isArray(given)) return only ? given : undefined;
+  return (given as Readonly<Record<string, unknown>>)[name];
+}
+
+function isShape(shape: unknown): shape is readonly number[] {
+  return Array.isArray(shape) && shape.every((dim) => Number.isSafeInteger(dim) && Number(dim) >= 0);
+}
+
+function fits(open: readonly (number | null)[], shape: readonly number[]): boolean {
+  return (
+    open.length === shape.length && open.every((dim, i) => dim === null || dim === -1 || dim === shape[i])
+  );
+}
+
+/** A misspelt name would else leave the model's own shape, in silence. */
+function checkNames(inputs: readonly DeclaredTensor[], given: InputShape | undefined): void {
+  const names = inputs.map(({ name }) => `'${name}'`).join(', ');
+  if (Array.isArray(given)) {
+    if (inputs.length > 1) throw new Error(`inputShape must give a shape for each of ${names}`);
+    return;
+  }
+  for (const name of Object.keys(given ?? {})) {
+    if (!inputs.some((input) => input.name === name)) {
+      throw new Error(`inputShape names '${name}', which is no input of the model; it has ${names}`);
     }
   }
-
-  #predict(input: Tfjs.Tensor): Tfjs.Tensor | Promise<Tfjs.Tensor> {
-    const model = this.#model;
-    // `predict` of a layers model would cut the batch into pieces of 32.
-    if ('predictOnBatch' in model) return model.predictOnBatch(input) as Tfjs.Tensor;
-    if (this.#dynamic) return model.executeAsync(input) as Promise<Tfjs.Tensor>;
-    return model.execute(input) as Tfjs.Tensor;
-  }
 }
 
-function describeInput({ inputs, outputs }: AnyModel): Pick<ModelDescription, 'inputShape' | 'inputType'> {
-  const [input] = inputs;
-  const [output] = outputs;
-  if (inputs.length !== 1 || outputs.length !== 1 || !input || !output) {
-    throw new Error(
-      `it has inputs ${list(inputs)} and outputs ${list(outputs)}; only models with one of each can be used`,
-    );
-  }
-  const [batch, ...inputShape] = input.shape ?? [];
-  if (batch !== null && batch !== -1) {
-    throw new Error(
-      `input ${list([input])} needs an open batch dimension, so that a batch may have any size`,
-    );
-  }
-  if (!inputShape.every((dim) => dim !== null && dim >= 0)) {
-    throw new Error(`input ${list([input])} leaves more open than the batch dimension`);
-  }
-  if (input.dtype !== 'float32' && input.dtype !== 'int32') {
-    throw new Error(`input ${list([input])} must be float32 or int32`);
-  }
-  return { inputShape: inputShape as number[], inputType: input.dtype };
-}
-
-function list(tensors: readonly { name: string; shape?: (number | null)[]; dtype: string }[]): string {
-  return tensors
-    .map(
-      ({ name, shape, dtype }) => `'${name}' ${dtype}[${shape?.map((dim) => dim ?? -1).join(', ') ?? '?'}]`,
-    )
-    .join(', ');
+function knownType(what: string, dtype: string): TensorDescription['dtype'] {
+  if (dtype === 'float32' || dtype === 'int32' || dtype === 'bool') return dtype;
+  throw new Error(`${what} must be float32, int32 or bool; it is ${dtype}`);
 }

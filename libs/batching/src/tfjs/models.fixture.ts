@@ -152,6 +152,159 @@ export function writeGraphModel({
   return { path, reference: (input) => product(input, matrix, 3).map((score) => Math.max(score, 0)) };
 }
 
+/**
+ * The dense model with its weights quantised, as `tensorflowjs_converter --quantize_*` writes them. The reference computes
+ * with what the quantised weights stand for.
+ */
+export function writeQuantizedModel(dtype: 'uint8' | 'uint16' | 'float16'): FixtureModel {
+  const [inputs, units] = [20, 7];
+  const [min, scale] = dtype === 'uint8' ? [-1, 2 / 255] : [-1, 2 / 65_535];
+  const kernel = Float32Array.from({ length: inputs * units }, (_, i) =>
+    // Half floats: 1 + i / 1024, all of which they can hold.
+    dtype === 'float16' ? 1 + i / 1024 : min + Math.fround(scale) * ((i * 37) % 256),
+  );
+  const values =
+    dtype === 'float16'
+      ? Uint16Array.from(kernel, (_, i) => 0x3c00 + i)
+      : (dtype === 'uint8' ? Uint8Array : Uint16Array).from(kernel, (_, i) => (i * 37) % 256);
+  const quantization =
+    dtype === 'float16'
+      ? { dtype, original_dtype: 'float32' }
+      : { dtype, min, scale, original_dtype: 'float32' };
+  const topology = sequential([
+    layer('Dense', {
+      name: 'dense',
+      batch_input_shape: [null, inputs],
+      dtype: 'float32',
+      units,
+      activation: 'linear',
+      use_bias: false,
+    }),
+  ]);
+  const weights = [{ name: 'dense/kernel', shape: [inputs, units], values, quantization }];
+  return {
+    path: write('layers-model', topology, weights),
+    reference: (input) => product(input, kernel, units),
+  };
+}
+
+/**
+ * A layers model of two inputs and two outputs: `left` [3] and `right` [2], joined to `joined` [5], and their `scores` [2]
+ * by a matrix.
+ */
+export function writeFunctionalModel({ seed = 1 } = {}): {
+  path: string;
+  reference: (input: { left: ArrayLike<number>; right: ArrayLike<number> }) => {
+    joined: number[];
+    scores: number[];
+  };
+} {
+  const kernel = randomNumbers(5 * 2, seed);
+  const input = (name: string, size: number) => ({
+    ...layer('InputLayer', { name, batch_input_shape: [null, size], dtype: 'float32', sparse: false }),
+    name,
+    inbound_nodes: [],
+  });
+  const topology = layer('Model', {
+    name: 'model',
+    layers: [
+      input('left', 3),
+      input('right', 2),
+      {
+        ...layer('Concatenate', { name: 'joined', axis: -1 }),
+        name: 'joined',
+        inbound_nodes: [
+          [
+            ['left', 0, 0, {}],
+            ['right', 0, 0, {}],
+          ],
+        ],
+      },
+      {
+        ...layer('Dense', { name: 'scores', units: 2, activation: 'linear', use_bias: false }),
+        name: 'scores',
+        inbound_nodes: [[['joined', 0, 0, {}]]],
+      },
+    ],
+    input_layers: [
+      ['left', 0, 0],
+      ['right', 0, 0],
+    ],
+    output_layers: [
+      ['joined', 0, 0],
+      ['scores', 0, 0],
+    ],
+  });
+  const path = write('layers-model', topology, [{ name: 'scores/kernel', shape: [5, 2], values: kernel }]);
+  return {
+    path,
+    reference: ({ left, right }) => {
+      const joined = [...Array.from(left), ...Array.from(right)];
+      return { joined, scores: product(joined, kernel, 2) };
+    },
+  };
+}
+
+/**
+ * A graph model with a signature that names its tensors: `flags`, bools, and `counts`, integers, both [3], to the bools
+ * `not` and the integers `negative`.
+ */
+export function writeSignatureModel(): string {
+  const placeholder = (name: string, type: string) => ({
+    name,
+    op: 'Placeholder',
+    attr: { dtype: { type }, shape: { shape: shapeOf([-1, 3]) } },
+  });
+  const node = [
+    placeholder('a', 'DT_BOOL'),
+    placeholder('b', 'DT_INT32'),
+    { name: 'c', op: 'LogicalNot', input: ['a'], attr: {} },
+    { name: 'd', op: 'Neg', input: ['b'], attr: { T: { type: 'DT_INT32' } } },
+  ];
+  const tensor = (name: string, dtype: string) => ({
+    name: `${name}:0`,
+    dtype,
+    tensorShape: shapeOf([-1, 3]),
+  });
+  const signature = {
+    inputs: { flags: tensor('a', 'DT_BOOL'), counts: tensor('b', 'DT_INT32') },
+    outputs: { not: tensor('c', 'DT_BOOL'), negative: tensor('d', 'DT_INT32') },
+  };
+  return write('graph-model', { node, versions: { producer: 1 } }, [], { signature });
+}
+
+/** A layers model that leaves height and width open: [?, ?, 1] → the mean of 3 × 3 neighbours, zeros around → [?, ?, 1]. */
+export function writeOpenModel(): string {
+  const topology = sequential([
+    layer('Conv2D', {
+      name: 'conv',
+      batch_input_shape: [null, null, null, 1],
+      dtype: 'float32',
+      filters: 1,
+      kernel_size: [3, 3],
+      strides: [1, 1],
+      padding: 'same',
+      activation: 'linear',
+      use_bias: false,
+    }),
+  ]);
+  const values = new Float32Array(9).fill(1 / 9);
+  return write('layers-model', topology, [{ name: 'conv/kernel', shape: [3, 3, 1, 1], values }]);
+}
+
+/** A module of own code for the worker, as a file of its own. */
+export function writeModule(source: string, extension = 'mjs'): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'nest-batching-')), `model.${extension}`);
+  writeFileSync(path, source);
+  return path;
+}
+
+/**
+ * A SavedModel, for `tensorflow` only: `x` [3] floats and `k` [2] integers to `scores` = x · [[1, -2], [0.5, 4], [-1, 0.25]] + k
+ * and `twice` = 2 · k. Made with TensorFlow 2.21 by `tf.saved_model.save` of a `tf.function` with these tensors by name.
+ */
+export const savedModel = join(import.meta.dirname, 'saved-model.fixture');
+
 /** A graph model of integers: [3] → Neg → [3]. */
 export function writeIntegerModel(): FixtureModel {
   const node = [
@@ -181,13 +334,19 @@ function shapeOf(dims: number[]): object {
 interface Weight {
   name: string;
   shape: number[];
-  values: Float32Array | Int32Array | Uint8Array;
+  values: Float32Array | Int32Array | Uint8Array | Uint16Array;
   dtype?: string;
+  quantization?: object;
 }
 
 function write(format: string, modelTopology: object, weights: Weight[], more?: object): string {
   const path = mkdtempSync(join(tmpdir(), 'nest-batching-'));
-  const specs = weights.map(({ name, shape, dtype = 'float32' }) => ({ name, shape, dtype }));
+  const specs = weights.map(({ name, shape, dtype = 'float32', quantization }) => ({
+    name,
+    shape,
+    dtype,
+    quantization,
+  }));
   const weightsManifest = [{ paths: ['weights.bin'], weights: specs }];
   writeFileSync(
     join(path, 'model.json'),

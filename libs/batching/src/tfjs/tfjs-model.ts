@@ -1,36 +1,85 @@
-import { fillBatch, type ModelInput, splitResults } from './batch-buffer.js';
 import type { TfjsBackend } from './backend.js';
+import { type BatchTensor, type TensorValues, viewsOf } from './batch-memory.js';
+import type { BatchPiece } from './batch-sizes.js';
 import { ModelInputError } from './errors.js';
-import type { InferenceLane } from './inference-lane.js';
-import type { InferenceMemory } from './inference-worker.js';
-import type { ModelDescription } from './loaded-model.js';
+import type { BatchSteps, InferenceLane, InferenceMemory, PreparedModel } from './inference-lane.js';
+import {
+  bytesOnly,
+  checkInput,
+  fillBatch,
+  isNamed,
+  type ModelInput,
+  type NamedModelInput,
+} from './model-input.js';
+import type { TensorDescription } from './network.js';
+
+/** One result of a model that gives several tensors, by their names, each in the type that the model gives. */
+export type NamedModelResult = Record<string, Float32Array | Int32Array | Uint8Array>;
+
+/**
+ * What predictions have cost since the start: sums over all batches, in milliseconds. An input's way is fill, wait, upload,
+ * run, read, answer, split.
+ */
+export interface InferenceTimings {
+  /** Batches that the device ran, those for warming up not counted. */
+  batches: number;
+  /** Inputs in them, without those that only padded. */
+  inputs: number;
+  /** Checking the inputs and writing them into the shared memory; on the main thread. */
+  fill: number;
+  /** From then until the worker took the batch: the message to it, and the batches before this one. */
+  wait: number;
+  /** Making tensors of the inputs. */
+  upload: number;
+  /** Running the model. A device that works on its own (webgpu) is only told to, and `read` waits for it. */
+  run: number;
+  /** Reading the results back. */
+  read: number;
+  /** The message with the answer, until the main thread has time for it. */
+  answer: number;
+  /** Copying each result out of the shared memory; on the main thread. */
+  split: number;
+}
 
 /** A loaded model. Get it with `@InjectModel(name)`; in a unit test anything with a `predict` takes its place. */
 export class TfjsModel {
   /** The name it was registered under. */
   readonly name: string;
-  /** Shape of one input, without the batch dimension: `[28, 28, 1]`. */
-  readonly inputShape: readonly number[];
-  /** Shape of one result, without the batch dimension: `[10]`. */
-  readonly outputShape: readonly number[];
-  readonly #inputType: ModelDescription['inputType'];
+  /** The tensors of one input, in the model's order, without the batch dimension. */
+  readonly inputs: readonly TensorDescription[];
+  /** The tensors of one result, in the model's order, without the batch dimension. */
+  readonly outputs: readonly TensorDescription[];
+  readonly #model: PreparedModel;
   readonly #lane: InferenceLane;
+  readonly #timings: InferenceTimings = {
+    batches: 0,
+    inputs: 0,
+    fill: 0,
+    wait: 0,
+    upload: 0,
+    run: 0,
+    read: 0,
+    answer: 0,
+    split: 0,
+  };
 
   /** What `TfjsModule.forFeature` calls. */
-  static async load(lane: InferenceLane, name: string, path: string): Promise<TfjsModel> {
-    return new TfjsModel(lane, name, await lane.load(name, path));
+  constructor(lane: InferenceLane, name: string, model: PreparedModel) {
+    this.name = name;
+    this.inputs = model.description.inputs;
+    this.outputs = model.description.outputs;
+    this.#model = model;
+    this.#lane = lane;
   }
 
-  private constructor(
-    lane: InferenceLane,
-    name: string,
-    { inputShape, outputShape, inputType }: ModelDescription,
-  ) {
-    this.name = name;
-    this.inputShape = inputShape;
-    this.outputShape = outputShape;
-    this.#inputType = inputType;
-    this.#lane = lane;
+  /** Shape of one input, or of its first tensor, without the batch dimension: `[28, 28, 1]`. */
+  get inputShape(): readonly number[] {
+    return this.inputs[0]?.shape ?? [];
+  }
+
+  /** Shape of one result, or of its first tensor, without the batch dimension: `[10]`. */
+  get outputShape(): readonly number[] {
+    return this.outputs[0]?.shape ?? [];
   }
 
   /** The backend it runs on. */
@@ -43,32 +92,114 @@ export class TfjsModel {
     return this.#lane.report.device;
   }
 
+  /** Whether the worker is up, with all its models loaded and warmed up: `false` while it is started again. */
+  get ready(): boolean {
+    return this.#lane.ready;
+  }
+
+  /** What its predictions have cost so far, step by step. */
+  get timings(): InferenceTimings {
+    return { ...this.#timings };
+  }
+
   /**
-   * Runs the inputs as one batch in the inference worker and gives one result per input, in their order: `outputShape` as a
-   * flat, row-major array of its own. The inputs are read before this returns, so their memory may be used again at once.
-   * No inputs give no results.
-   *
-   * What is no number counts as NaN, and NaN makes NaN of the result it belongs to; no other result of the batch notices.
-   * A model of integers takes integers: fractions are cut off, and NaN is 0.
-   *
-   * Rejects with `ModelInputError` for an input of the wrong length (nothing was run), `InferenceError` when the model
-   * fails, `InferenceWorkerError` when the worker dies under it or is down, `ServiceStoppedError` after shutdown.
+   * Throws `ModelInputError` unless `predict` would take this input. Called with one input before the queue, it tells a
+   * caller at once, and keeps what is wrong out of everybody's batch.
    */
-  async predict(inputs: readonly ModelInput[]): Promise<Float32Array[]> {
+  check(input: ModelInput | NamedModelInput): void {
+    checkInput(this.name, this.#model.description, input, 0);
+  }
+
+  /**
+   * Runs the inputs as one batch in the inference worker and gives one result per input, in their order: a flat, row-major
+   * array of its own. The inputs are read before this returns, so their memory may be used again at once. No inputs give no
+   * results. A batch is padded to the sizes that were configured (see `TfjsModelOptions.batchSizes`).
+   *
+   * Inputs given as arrays, for a model of one input and one output, give arrays of floats. Inputs given by the names of
+   * their tensors, for any model, give results by name, in the model's own types.
+   *
+   * A model of integers takes integers: fractions are cut off.
+   *
+   * Rejects with `ModelInputError` for an input of the wrong length or with NaN in it (nothing was run), `InferenceError`
+   * when the model fails, `InferenceWorkerError` when the worker dies under it or is down, `ServiceStoppedError` after
+   * shutdown.
+   */
+  predict(inputs: readonly ModelInput[]): Promise<Float32Array[]>;
+  predict(inputs: readonly NamedModelInput[]): Promise<NamedModelResult[]>;
+  async predict(
+    inputs: readonly (ModelInput | NamedModelInput)[],
+  ): Promise<(Float32Array | NamedModelResult)[]> {
     if (inputs.length === 0) return [];
-    const length = this.inputShape.reduce((product, dim) => product * dim, 1);
-    inputs.forEach((input: ModelInput | undefined, index) => {
-      if (input?.length !== length) {
-        throw new ModelInputError(this.name, index, this.inputShape, length, input?.length);
-      }
+    const start = performance.now();
+    const { description, sizes } = this.#model;
+    // A loop and not `map`, which would leave holes for the inputs that are missing.
+    const tensors = Array.from(inputs, (input, i) => checkInput(this.name, description, input, i));
+    const named = isNamed(inputs[0]);
+    if (!named && this.outputs.length > 1) {
+      const names = this.outputs.map(({ name }) => `'${name}'`).join(', ');
+      const name = JSON.stringify(this.inputs[0]?.name);
+      throw new ModelInputError(
+        this.name,
+        0,
+        undefined,
+        `must be an object { ${name}: […] }, as the model gives several tensors, by name: ${names}`,
+      );
+    }
+    const asBytes = bytesOnly(tensors, description.inputs);
+    const batches = sizes.cut(inputs.length).map((piece) => {
+      const batch = this.#lane.memory.take(description, piece.size, asBytes);
+      const views = viewsOf(batch, description);
+      fillBatch(views.inputs, tensors.slice(piece.start, piece.start + piece.count), piece.size);
+      return { batch, views, piece };
     });
-    const batch = fillBatch(inputs, length, this.#inputType);
-    const results = await this.#lane.predict(this.name, batch, inputs.length);
-    return splitResults(results, inputs.length);
+    this.#timings.fill += performance.now() - start;
+    const results = await Promise.all(
+      batches.map(async ({ batch, views, piece }) => {
+        try {
+          this.#count(piece, await this.#lane.predict(this.name, batch));
+          return this.#split(views.outputs, piece, named);
+        } finally {
+          this.#lane.memory.giveBack(batch);
+        }
+      }),
+    );
+    return results.flat();
   }
 
   /** What lives in the backend's memory, over all models of the application: the same between any two predictions. */
   memory(): Promise<InferenceMemory> {
-    return this.#lane.memory();
+    return this.#lane.usedMemory();
   }
+
+  #count({ count }: BatchPiece, { wait, upload, run, read, answer }: BatchSteps): void {
+    this.#timings.batches += 1;
+    this.#timings.inputs += count;
+    this.#timings.wait += wait;
+    this.#timings.upload += upload;
+    this.#timings.run += run;
+    this.#timings.read += read;
+    this.#timings.answer += answer;
+  }
+
+  /** Each result is a copy, so that one which is kept does not keep the memory of a whole batch. */
+  #split(
+    outputs: readonly BatchTensor[],
+    { count, size }: BatchPiece,
+    named: boolean,
+  ): (Float32Array | NamedModelResult)[] {
+    const start = performance.now();
+    const results = Array.from({ length: count }, (_, i) => {
+      const rows = outputs.map(({ values }) => row(values, i, size));
+      if (named) return Object.fromEntries(outputs.map(({ name }, k) => [name, rows[k]])) as NamedModelResult;
+      const [values = new Float32Array()] = rows;
+      return values instanceof Float32Array ? values : Float32Array.from(values);
+    });
+    this.#timings.split += performance.now() - start;
+    return results;
+  }
+}
+
+function row(view: TensorValues, i: number, size: number): TensorValues {
+  const length = view.length / size;
+  return view.slice(i * length, (i + 1) * length);
 }

@@ -7,6 +7,7 @@ import { Test, type TestingModule } from '@nestjs/testing';
 import {
   getModelToken,
   InjectModel,
+  type InputShape,
   ModelFileError,
   TfjsBackendError,
   TfjsModel,
@@ -14,7 +15,15 @@ import {
   TfjsModuleError,
   UnsupportedModelError,
 } from 'nest-batching/tfjs';
-import { writeConvModel, writeDenseModel, writeGraphModel } from './models.fixture.js';
+import {
+  savedModel,
+  writeConvModel,
+  writeDenseModel,
+  writeFunctionalModel,
+  writeGraphModel,
+  writeModule,
+  writeOpenModel,
+} from './models.fixture.js';
 
 const dense = writeDenseModel();
 const conv = writeConvModel();
@@ -178,11 +187,6 @@ describe('TfjsModule', () => {
         'expected 24 bytes of weights, found 20',
       );
       await expectFailure(
-        [cpu(), forPath(writeGraphModel({ outputs: 2 }).path)],
-        UnsupportedModelError,
-        "it has inputs 'x' float32[-1, 4] and outputs 'scores0' float32[?], 'scores1' float32[?]; only models with one of each",
-      );
-      await expectFailure(
         [cpu(), forPath(writeDenseModel({ batch: 1 }).path)],
         UnsupportedModelError,
         'needs an open batch dimension',
@@ -195,8 +199,82 @@ describe('TfjsModule', () => {
       await expectFailure(
         [cpu(), forPath(writeGraphModel({ reshape: [1, 6] }).path)],
         UnsupportedModelError,
-        '2 inputs gave an output of shape [1, 6], not one per input',
+        "2 inputs gave an output 'scores0' of shape [1, 6], not one per input",
       );
+      await expectFailure(
+        [cpu(), forPath(savedModel)],
+        UnsupportedModelError,
+        'a SavedModel runs on the backend tensorflow only',
+      );
+    });
+
+    it('with an input shape that is missing, or that the model cannot have', async () => {
+      const open = writeOpenModel();
+      const wrong: [string, InputShape | undefined, string][] = [
+        [
+          open,
+          undefined,
+          "input 'conv_input' float32[-1, -1, -1, 1] leaves more open than the batch dimension",
+        ],
+        [open, [3, 4], "input 'conv_input' float32[-1, -1, -1, 1] cannot have the inputShape [3,4]"],
+        [open, [3, 4, 2], 'cannot have the inputShape [3,4,2]'],
+        [open, [3, 4.5, 1], 'cannot have the inputShape [3,4.5,1]'],
+        [open, { x: [3, 4, 1] }, "inputShape names 'x', which is no input of the model; it has 'conv_input'"],
+        [writeFunctionalModel().path, [3], "inputShape must give a shape for each of 'left', 'right'"],
+        [
+          writeFunctionalModel().path,
+          { left: [4] },
+          "input 'left' float32[-1, 3] cannot have the inputShape [4]",
+        ],
+      ];
+      for (const [path, inputShape, message] of wrong) {
+        const feature = TfjsModule.forFeature([{ name: 'm', path, inputShape }]);
+        await expectFailure([cpu(), feature], UnsupportedModelError, message);
+      }
+    });
+
+    it('with batch sizes that are none', () => {
+      for (const batchSizes of [[], [0], [1.5], [8, -1], 8 as unknown as number[]]) {
+        expect(() => TfjsModule.forFeature([{ name: 'm', path: dense.path, batchSizes }])).toThrow(
+          `batchSizes of model 'm' must be whole numbers from 1, at least one of them; they are ${JSON.stringify(batchSizes)}`,
+        );
+      }
+    });
+
+    it('with options for one name that differ', async () => {
+      await expectFailure(
+        [cpu(), forDense(), TfjsModule.forFeature([{ name: 'dense', path: dense.path, batchSizes: [4] }])],
+        TfjsModuleError,
+        "model 'dense' is registered twice, with different options: give one of them another name",
+      );
+    });
+
+    it('with a module that is missing, broken or of another form', async () => {
+      const wrong: [string, new (...args: never[]) => Error, string][] = [
+        ['/no/model.mjs', ModelFileError, '/no/model.mjs is missing'],
+        [writeModule('export const x = ;'), UnsupportedModelError, 'Unexpected token'],
+        [writeModule('export const run = () => {};'), UnsupportedModelError, 'must export `inputs`'],
+        [
+          writeModule("export const inputs = { x: { shape: [2] } }; export const run = () => 'scores';"),
+          UnsupportedModelError,
+          '`run` must give a tensor, or tensors by name; it gave a string',
+        ],
+        [
+          writeModule(`export const inputs = { x: { shape: [2] } };
+            export const load = () => { throw new Error('no weights') };
+            export const run = (tf, x) => x;`),
+          UnsupportedModelError,
+          'no weights',
+        ],
+        [
+          writeModule(`export const inputs = { x: { shape: [2] } };
+            export const load = (tf, loadModel) => loadModel('./none');
+            export const run = (tf, x) => x;`),
+          ModelFileError,
+          'none is missing',
+        ],
+      ];
+      for (const [path, type, message] of wrong) await expectFailure([cpu(), forPath(path)], type, message);
     });
   });
 

@@ -12,7 +12,9 @@ import {
 import { ModulesContainer } from '@nestjs/core';
 import type { TfjsBackend } from './backend.js';
 import { TfjsModuleError } from './errors.js';
-import { InferenceLane } from './inference-lane.js';
+import { checkBatchSizes } from './batch-sizes.js';
+import { InferenceLane, type ModelSource } from './inference-lane.js';
+import type { InputShape } from './network.js';
 import { TfjsModel } from './tfjs-model.js';
 
 export interface TfjsModuleOptions {
@@ -31,8 +33,22 @@ export interface TfjsModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> 
 export interface TfjsModelOptions {
   /** The name for `@InjectModel(name)`, one per application. */
   name: string;
-  /** A layers or graph model of TensorFlow.js: its `model.json`, or the folder that holds it. */
+  /**
+   * A layers or graph model of TensorFlow.js: its `model.json`, or the folder that holds it; on `tensorflow` also the folder
+   * of a SavedModel; or a JavaScript module (`.js`, `.mjs`, `.cjs`) of own code for the worker: see `ModelModule`.
+   */
   path: string;
+  /**
+   * Shape of one input without the batch dimension, where the model leaves more open than that; for a model of several
+   * inputs one for each that leaves something open, by name. Default: as the model says.
+   */
+  inputShape?: InputShape;
+  /**
+   * Sizes that batches are padded to, each run once at start-up; a batch above the largest is run in pieces. For devices
+   * that prepare something per shape. Whole numbers from 1. Default: on a GPU the powers of two (1 to 64 at start-up), else
+   * none: batches run as they come.
+   */
+  batchSizes?: readonly number[];
 }
 
 // Keys of the global symbol registry, since the library may be in the process twice, as ESM and as CommonJS.
@@ -79,20 +95,21 @@ export class TfjsModule implements OnApplicationShutdown {
   }
 
   static forFeature(models: readonly TfjsModelOptions[]): DynamicModule {
-    for (const { name, path } of models) {
+    for (const { name, path, batchSizes } of models) {
       if (models.some((other) => other.name === name && other.path !== path)) {
         throw new TfjsModuleError(
           `TfjsModule.forFeature: model '${name}' is listed twice, with different paths`,
         );
       }
+      checkBatchSizes(name, batchSizes);
     }
     return {
       module: TfjsFeatureModule,
-      providers: models.map(({ name, path }) => ({
+      providers: models.map(({ name, ...source }) => ({
         provide: getModelToken(name),
         // Optional only in order to say more than Nest could.
         inject: [{ token: laneToken, optional: true }],
-        useFactory: (lane?: InferenceLane) => loadModel(lane, name, path),
+        useFactory: (lane?: InferenceLane) => loadModel(lane, name, source),
       })),
       exports: models.map(({ name }) => getModelToken(name)),
     };
@@ -122,11 +139,15 @@ function openLane(
   return InferenceLane.open(backend);
 }
 
-function loadModel(lane: InferenceLane | undefined, name: string, path: string): Promise<TfjsModel> {
+async function loadModel(
+  lane: InferenceLane | undefined,
+  name: string,
+  source: ModelSource,
+): Promise<TfjsModel> {
   if (!lane) {
     throw new TfjsModuleError(
       `model '${name}' needs TfjsModule.forRoot() among the imports of the root module`,
     );
   }
-  return TfjsModel.load(lane, name, path);
+  return new TfjsModel(lane, name, await lane.load(name, source));
 }

@@ -1,0 +1,63 @@
+/** A run of inputs as it goes to the device: `count` of them from `start`, padded to `size`. */
+export interface BatchPiece {
+  start: number;
+  count: number;
+  size: number;
+}
+
+/** Sizes that are run at start-up where batches are padded to powers of two. */
+const warmPowers = [1, 2, 4, 8, 16, 32, 64];
+
+/**
+ * The sizes that batches are padded to, so that a device which prepares something for each shape (compiles a pipeline,
+ * picks an algorithm, keeps buffers) does it a few times, at start-up.
+ */
+export class BatchSizes {
+  readonly #allowed: readonly number[];
+  readonly #padded: boolean;
+
+  /**
+   * `allowed`: the sizes as configured; a batch above the largest is run in pieces. Where none are, batches are padded to
+   * powers of two, of any size, if `padded`, and else left as they come.
+   */
+  constructor(allowed: readonly number[] | undefined, padded: boolean) {
+    this.#allowed = (allowed ?? []).toSorted((a, b) => a - b);
+    this.#padded = padded;
+  }
+
+  /** The sizes to run once at start-up, the smallest first. */
+  get warmUp(): readonly number[] {
+    if (this.#allowed.length > 0) return this.#allowed;
+    return this.#padded ? warmPowers : [];
+  }
+
+  cut(count: number): BatchPiece[] {
+    const largest = this.#allowed.at(-1) ?? count;
+    const pieces: BatchPiece[] = [];
+    for (let start = 0; start < count; start += largest) {
+      const rest = Math.min(largest, count - start);
+      pieces.push({ start, count: rest, size: this.#sizeFor(rest) });
+    }
+    return pieces;
+  }
+
+  #sizeFor(count: number): number {
+    if (this.#allowed.length > 0) return this.#allowed.find((size) => size >= count) ?? count;
+    return this.#padded ? 2 ** Math.ceil(Math.log2(count)) : count;
+  }
+}
+
+/** Throws `RangeError` unless these are sizes that a batch can have. */
+export function checkBatchSizes(model: string, sizes: readonly number[] | undefined): void {
+  if (sizes === undefined) return;
+  if (
+    !Array.isArray(sizes) ||
+    sizes.length === 0 ||
+    !sizes.every((size) => Number.isSafeInteger(size) && Number(size) >= 1)
+  ) {
+    throw new RangeError(
+      `TfjsModule.forFeature: batchSizes of model '${model}' must be whole numbers from 1, at least one of them; ` +
+        `they are ${JSON.stringify(sizes)}`,
+    );
+  }
+}

@@ -1,0 +1,224 @@
+import { existsSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type * as Tfjs from '@tensorflow/tfjs';
+import { ModelFileError } from './errors.js';
+import { readModelFiles } from './model-files.js';
+
+/** One tensor that a model takes or gives, for one input: without the batch dimension. */
+export interface TensorDescription {
+  name: string;
+  shape: readonly number[];
+  dtype: 'float32' | 'int32' | 'bool';
+}
+
+/** What a model takes and gives, in its order. */
+export interface ModelDescription {
+  inputs: readonly TensorDescription[];
+  outputs: readonly TensorDescription[];
+}
+
+/** The shape of one input, or of each by name: says what the model leaves open. */
+export type InputShape = readonly number[] | Readonly<Record<string, readonly number[]>>;
+
+/**
+ * Own code in the inference worker: a module that exports this can be given as a model, to prepare inputs and finish
+ * results on the device. It may be ESM or CommonJS, plain JavaScript that Node can import.
+ *
+ * ```js
+ * export const inputs = { picture: { shape: [28, 28, 1], dtype: 'int32' } };
+ * export const load = (tf, loadModel) => loadModel('./digits/model.json');
+ * export const run = (tf, pictures, digits) => digits.predictOnBatch(tf.div(tf.cast(pictures, 'float32'), 255));
+ * ```
+ */
+export interface ModelModule<State = unknown> {
+  /** The tensors of one input by name: their shapes without the batch dimension; `dtype` is `float32` if not given. */
+  inputs: Readonly<
+    Record<string, { readonly shape: readonly number[]; readonly dtype?: TensorDescription['dtype'] }>
+  >;
+  /**
+   * Called once per start of the worker, with the TensorFlow.js of the backend; what it gives goes to `run`. `loadModel`
+   * loads a layers or graph model, its path seen from the module.
+   */
+  load?: (tf: typeof Tfjs, loadModel: (path: string) => Promise<AnyModel>) => State | Promise<State>;
+  /**
+   * Runs one batch: a tensor where `inputs` has one entry, else the tensors by name; each has the batch dimension first.
+   * Gives one tensor, or tensors by name, with one result per input. All tensors made on the way are disposed of.
+   */
+  run: (
+    tf: typeof Tfjs,
+    batch: never,
+    state: State,
+  ) => Tfjs.Tensor | Tfjs.NamedTensorMap | Promise<Tfjs.Tensor | Tfjs.NamedTensorMap>;
+}
+
+export type AnyModel = Tfjs.LayersModel | Tfjs.GraphModel;
+
+/** A tensor as the model's own files describe it, the batch dimension included; what is open is null or -1. */
+export interface DeclaredTensor {
+  name: string;
+  shape?: readonly (number | null)[];
+  dtype?: string;
+}
+
+/** Whatever computes, in one form: tensors in the order of `inputs` in, tensors by name out. */
+export interface Network {
+  inputs: readonly DeclaredTensor[];
+  run: (inputs: Tfjs.Tensor[]) => Promise<Tfjs.NamedTensorMap>;
+  dispose: () => void;
+}
+
+/** Loads what is at `path`. Throws `ModelFileError`, or what TensorFlow.js or the module throws. */
+export async function loadNetwork(tf: typeof Tfjs, path: string): Promise<Network> {
+  if (/\.[cm]?js$/.test(path)) return moduleNetwork(tf, path);
+  if (existsSync(join(path, 'saved_model.pb'))) return savedModelNetwork(tf, path);
+  const model = await loadModel(tf, path);
+  return 'predictOnBatch' in model ? layersNetwork(model) : graphNetwork(model);
+}
+
+/** Loads a layers or graph model: its `model.json`, or the folder that holds it. */
+async function loadModel(tf: typeof Tfjs, path: string): Promise<AnyModel> {
+  const { json, weightSpecs, weightData } = await readModelFiles(path);
+  // How it was trained would bring an optimizer along, and fails for a loss that TensorFlow.js does not know.
+  delete json.trainingConfig;
+  const artifacts = await tf.io.getModelArtifactsForJSON(json, () =>
+    Promise.resolve([weightSpecs, weightData]),
+  );
+  const handler = { load: () => Promise.resolve(artifacts) };
+  const isGraph = json.format ? json.format === 'graph-model' : 'node' in json.modelTopology;
+  return isGraph ? tf.loadGraphModel(handler) : tf.loadLayersModel(handler);
+}
+
+function layersNetwork(model: Tfjs.LayersModel): Network {
+  return {
+    // `name` has a number behind it when the model is loaded once more.
+    inputs: model.inputs.map(({ originalName, name, shape, dtype }) => ({
+      name: originalName ?? name,
+      shape,
+      dtype,
+    })),
+    run: (inputs) => {
+      // `predict` would cut the batch into pieces of 32.
+      const outputs = model.predictOnBatch(inputs);
+      // A sequential model has no names before its first batch.
+      return Promise.resolve(byName(model.outputNames, outputs));
+    },
+    dispose: () => {
+      model.dispose();
+    },
+  };
+}
+
+function graphNetwork(model: Tfjs.GraphModel): Network {
+  const { inputNodes, outputNodes } = model;
+  /** A graph with control flow, which TensorFlow.js runs asynchronously only. */
+  let dynamic = false;
+  return {
+    inputs: model.inputs.map(({ shape, dtype }, i) => ({ name: inputNodes[i] ?? '', shape, dtype })),
+    run: async (inputs) => {
+      const named = Object.fromEntries(inputs.map((tensor, i) => [inputNodes[i] ?? '', tensor]));
+      if (!dynamic) {
+        try {
+          return byName(outputNodes, model.execute(named, outputNodes));
+        } catch (error) {
+          // TensorFlow.js says so in words only, and warns when a graph without need is run asynchronously.
+          if (!(error instanceof Error && error.message.includes('executeAsync'))) throw error;
+          dynamic = true;
+        }
+      }
+      return byName(outputNodes, await model.executeAsync(named, outputNodes));
+    },
+    dispose: () => {
+      model.dispose();
+    },
+  };
+}
+
+/** What `tfjs-node` adds to TensorFlow.js, as far as it is used here. */
+interface TfjsNode {
+  node?: { loadSavedModel: (path: string) => Promise<SavedModel> };
+}
+
+interface SavedModel {
+  signature: Record<'inputs' | 'outputs', Record<string, { shape: Dimension[]; dtype: string }>>;
+  predict: (inputs: Tfjs.NamedTensorMap) => Tfjs.NamedTensorMap;
+  dispose: () => void;
+}
+
+/** A number, or a protocol buffer's dimension around it. */
+type Dimension = number | { array: [number] };
+
+async function savedModelNetwork(tf: typeof Tfjs & TfjsNode, path: string): Promise<Network> {
+  if (!tf.node) {
+    throw new Error(
+      'a SavedModel runs on the backend tensorflow only; tensorflowjs_converter makes others of it',
+    );
+  }
+  const model = await tf.node.loadSavedModel(path);
+  const names = Object.keys(model.signature.inputs);
+  return {
+    inputs: Object.entries(model.signature.inputs).map(([name, { shape, dtype }]) => ({
+      name,
+      shape: shape.map((dim) => (typeof dim === 'number' ? dim : dim.array[0])),
+      dtype,
+    })),
+    run: (inputs) =>
+      Promise.resolve(model.predict(Object.fromEntries(inputs.map((tensor, i) => [names[i] ?? '', tensor])))),
+    dispose: () => {
+      model.dispose();
+    },
+  };
+}
+
+async function moduleNetwork(tf: typeof Tfjs, path: string): Promise<Network> {
+  if (!existsSync(path) || !statSync(path).isFile()) throw new ModelFileError(`${path} is missing`);
+  const imported = (await import(pathToFileURL(path).href)) as Partial<ModelModule> & { default?: object };
+  // A CommonJS module may have its exports on `default` only.
+  const { inputs, load, run } = { ...imported.default, ...imported } as Partial<ModelModule>;
+  if (typeof inputs !== 'object' || typeof run !== 'function') {
+    throw new Error(
+      'a model given as a module must export `inputs` (name: { shape, dtype }) and `run(tf, batch, state)`',
+    );
+  }
+  const loaded: AnyModel[] = [];
+  const state = await load?.(tf, async (file) => {
+    const model = await loadModel(tf, resolve(dirname(path), file));
+    loaded.push(model);
+    return model;
+  });
+  const names = Object.keys(inputs);
+  const isTensor = (value: unknown): value is Tfjs.Tensor => value instanceof tf.Tensor;
+  return {
+    inputs: Object.entries(inputs).map(([name, { shape, dtype = 'float32' }]) => ({
+      name,
+      shape: [null, ...shape],
+      dtype,
+    })),
+    run: async (tensors) => {
+      const batch =
+        names.length === 1
+          ? tensors[0]
+          : Object.fromEntries(tensors.map((tensor, i) => [names[i] ?? '', tensor]));
+      const results: unknown = await run(tf, batch as never, state);
+      if (isTensor(results)) return { output: results };
+      if (typeof results === 'object' && results && Object.values(results).every(isTensor)) {
+        return results as Tfjs.NamedTensorMap;
+      }
+      throw new Error(`\`run\` must give a tensor, or tensors by name; it gave a ${typeof results}`);
+    },
+    dispose: () => {
+      for (const model of loaded) model.dispose();
+    },
+  };
+}
+
+/** The outputs under their names. (A layer with several outputs has one name for all.) */
+function byName(names: readonly string[], outputs: Tfjs.Tensor | Tfjs.Tensor[]): Tfjs.NamedTensorMap {
+  const tensors = Array.isArray(outputs) ? outputs : [outputs];
+  return Object.fromEntries(
+    tensors.map((tensor, i) => {
+      const name = names[i] ?? '';
+      return [names.indexOf(name) < i ? `${name}:${i}` : name, tensor];
+    }),
+  );
+}

@@ -5,10 +5,11 @@ import type { ModelDescription, TensorDescription } from './network.js';
 
 /**
  * The numbers of one input in one flat row, row-major, without the batch dimension. A typed array is taken over fastest,
- * and a batch of `Uint8Array` (a `Buffer` is one) travels as bytes.
+ * and a batch of `Uint8Array` (a `Buffer` is one) travels as bytes. Booleans are for tensors of bools only.
  */
 export type ModelInput =
   | readonly number[]
+  | readonly boolean[]
   | Uint8Array
   | Uint8ClampedArray
   | Int8Array
@@ -118,7 +119,8 @@ export function fillBatch(
     const length = values.length / size;
     let start = 0;
     for (const { [i]: numbers = [] } of inputs) {
-      values.set(numbers, start);
+      // Booleans become 0 and 1.
+      values.set(numbers as ArrayLike<number>, start);
       start += length;
     }
     values.fill(0, start);

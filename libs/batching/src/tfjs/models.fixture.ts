@@ -163,10 +163,8 @@ export function writeQuantizedModel(dtype: 'uint8' | 'uint16' | 'float16'): Fixt
     // Half floats: 1 + i / 1024, all of which they can hold.
     dtype === 'float16' ? 1 + i / 1024 : min + Math.fround(scale) * ((i * 37) % 256),
   );
-  const values =
-    dtype === 'float16'
-      ? Uint16Array.from(kernel, (_, i) => 0x3c00 + i)
-      : (dtype === 'uint8' ? Uint8Array : Uint16Array).from(kernel, (_, i) => (i * 37) % 256);
+  const codes = Array.from(kernel, (_, i) => (dtype === 'float16' ? 0x3c00 + i : (i * 37) % 256));
+  const values = dtype === 'uint8' ? Uint8Array.from(codes) : Uint16Array.from(codes);
   const quantization =
     dtype === 'float16'
       ? { dtype, original_dtype: 'float32' }

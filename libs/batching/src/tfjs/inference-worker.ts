@@ -1,7 +1,7 @@
 import { on } from 'node:events';
 import { parentPort } from 'node:worker_threads';
 import type * as Tfjs from '@tensorflow/tfjs';
-import { type BackendReport, startBackend, type TfjsBackend } from './backend.js';
+import { type BackendReport, startBackend, type StartedBackend, type TfjsBackend } from './backend.js';
 import { BatchingError } from '../core/errors.js';
 import { type BatchValues, LoadedModel, type ModelDescription } from './loaded-model.js';
 
@@ -18,18 +18,19 @@ export interface InferenceMemory {
 
 const models = new Map<string, LoadedModel>();
 let tf: typeof Tfjs;
+let checked: StartedBackend['checked'];
 
 const calls = {
   /** The first call, once. */
   start: async (backend: TfjsBackend | 'auto'): Promise<BackendReport> => {
     const started = await startBackend(backend);
-    tf = started.tf;
+    ({ tf, checked } = started);
     return started.report;
   },
 
   load: async (name: string, path: string): Promise<ModelDescription> => {
     models.get(name)?.dispose();
-    const model = await LoadedModel.load(tf, path);
+    const model = await checked(() => LoadedModel.load(tf, path));
     models.set(name, model);
     return model.description;
   },
@@ -37,7 +38,7 @@ const calls = {
   predict: async (name: string, batch: BatchValues, size: number): Promise<Float32Array<ArrayBuffer>> => {
     const model = models.get(name);
     if (!model) throw new Error('it is not loaded');
-    return model.run(batch, size);
+    return checked(() => model.run(batch, size));
   },
 
   memory: (): Promise<InferenceMemory> => {

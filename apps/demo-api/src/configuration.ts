@@ -7,7 +7,7 @@ export const variables = {
   PORT: { type: 'integer', minimum: 0, maximum: 65_535, default: 3000 },
   HOST: { type: 'string', default: '127.0.0.1' },
   HTTP_ADAPTER: { type: 'string', enum: ['express', 'fastify'], default: 'express' },
-  BACKEND: { type: 'string', enum: ['auto', 'tensorflow', 'wasm', 'cpu'], default: 'auto' },
+  BACKEND: { type: 'string', enum: ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'], default: 'auto' },
   BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 4096, default: 64 },
   MAX_DELAY: { type: 'number', minimum: 0, maximum: 60_000, default: 5 },
   MAX_QUEUED: { type: 'integer', minimum: 0, maximum: 1_000_000, default: 10_000 },

@@ -48,6 +48,6 @@ describe('startBackend', () => {
       parentPort.postMessage(report);
     `);
     expect(report).toMatchObject({ backend: 'cpu', device: 'CPU (plain JavaScript)' });
-    expect(report).toHaveProperty('passedOver.length', 2);
+    expect(report).toHaveProperty('passedOver.length', 3);
   });
 });

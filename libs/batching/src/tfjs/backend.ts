@@ -3,15 +3,18 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type * as Tfjs from '@tensorflow/tfjs';
 import type * as TfjsWasm from '@tensorflow/tfjs-backend-wasm';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { TfjsBackendError } from './errors.js';
+import { checksOf, findAdapter, holdDevice } from './webgpu.js';
 
 /**
  * Where a model runs:
  * - `tensorflow`: TensorFlow's own library through `@tensorflow/tfjs-node-gpu`, else `@tensorflow/tfjs-node`;
+ * - `webgpu`: a GPU of any make through the packages `webgpu` (Dawn) and `@tensorflow/tfjs-backend-webgpu`;
  * - `wasm`: WebAssembly on one core, through `@tensorflow/tfjs-backend-wasm`;
  * - `cpu`: plain JavaScript, slow, needs nothing but `@tensorflow/tfjs`.
  */
-export type TfjsBackend = 'tensorflow' | 'wasm' | 'cpu';
+export type TfjsBackend = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
 /** What came of starting a backend, in words for the log. */
 export interface BackendReport {
@@ -24,38 +27,60 @@ export interface BackendReport {
   passedOver: string[];
 }
 
-interface StartedBackend {
+/** A backend that runs in this thread. */
+export interface StartedBackend {
   tf: typeof Tfjs;
   device: string;
+  /** Whether a GPU does the arithmetic. */
   gpu: boolean;
+  /**
+   * Runs work on the device, one at a time, and rejects with the device's own message where it raised an error meanwhile
+   * that TensorFlow.js does not notice. Whatever awaits the device, loading included, goes through this.
+   */
+  checked: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
-/** Each backend's start, in the order in which `auto` tries them. */
-const starts: Record<TfjsBackend, () => Promise<StartedBackend>> = {
+/** Each backend's start, in the order in which `auto` tries them. Under `auto` only a GPU will do for WebGPU. */
+const starts: Record<TfjsBackend, (auto: boolean) => Promise<StartedBackend>> = {
   tensorflow: startTensorflow,
+  webgpu: startWebgpu,
   wasm: startWasm,
   cpu: startCpu,
 };
 
 export const tfjsBackends = Object.keys(starts) as readonly TfjsBackend[];
 
+const backendsOfGpus: readonly TfjsBackend[] = ['tensorflow', 'webgpu'];
+
 const require = createRequire(import.meta.url);
 
-/** Starts the backend in this thread; `auto` takes the first that works. Throws `TfjsBackendError` when none does. */
+/**
+ * Starts the backend in this thread; `auto` takes the first that uses a GPU, else the first that works. Throws
+ * `TfjsBackendError` when none does.
+ */
 export async function startBackend(
   wanted: TfjsBackend | 'auto',
-): Promise<{ tf: typeof Tfjs; report: BackendReport }> {
+): Promise<StartedBackend & { report: BackendReport }> {
   const passedOver: string[] = [];
+  let best: (StartedBackend & { backend: TfjsBackend }) | undefined;
   for (const backend of wanted === 'auto' ? tfjsBackends : [wanted]) {
+    if (best && (best.gpu || !backendsOfGpus.includes(backend))) break;
     try {
-      const { tf, device, gpu } = await starts[backend]();
-      return { tf, report: { backend, device, gpu, passedOver } };
+      const started = await starts[backend](wanted === 'auto');
+      if (best) passedOver.push(`${best.backend}: has no GPU here, it would run on ${best.device}`);
+      best = { backend, ...started };
     } catch (error) {
       passedOver.push(`${backend}: ${error instanceof Error ? error.message : JSON.stringify(error)}`);
     }
   }
-  const none = wanted === 'auto' ? 'no backend can start' : `backend ${wanted} cannot start`;
-  throw new TfjsBackendError(`${none}; ${passedOver.join('; ')}`);
+  if (!best) {
+    const none = wanted === 'auto' ? 'no backend can start' : `backend ${wanted} cannot start`;
+    throw new TfjsBackendError(`${none}; ${passedOver.join('; ')}`);
+  }
+  const { backend, device, gpu } = best;
+  // Another may have been tried since.
+  await best.checked(() => useBackend(best.tf, backend));
+  return { ...best, report: { backend, device, gpu, passedOver } };
 }
 
 async function startTensorflow(): Promise<StartedBackend> {
@@ -77,7 +102,7 @@ async function startTensorflow(): Promise<StartedBackend> {
     binding: { TF_Version: string };
   };
   const device = `${isUsingGpuDevice ? 'GPU' : 'CPU'} (TensorFlow ${binding.TF_Version})`;
-  return { tf, device, gpu: isUsingGpuDevice };
+  return { tf, device, gpu: isUsingGpuDevice, checked: unchecked };
 }
 
 /** Looks for the addon's file, because a `require` that fails leaves kernels registered for a backend that is not there. */
@@ -94,6 +119,15 @@ function findTensorflow(name: string): { name: string; problem?: string } {
   return built ? { name } : { name, problem: `has no addon in ${lib} (npm rebuild ${name} fetches it)` };
 }
 
+async function startWebgpu(auto: boolean): Promise<StartedBackend> {
+  const { device, gpu } = await holdDevice(findAdapter);
+  if (auto && !gpu) throw new Error(`has no GPU here, it would run on ${device}`);
+  const tf = loadTfjs('@tensorflow/tfjs');
+  load('@tensorflow/tfjs-backend-webgpu');
+  await holdDevice(() => useBackend(tf, 'webgpu'));
+  return { tf, device, gpu, checked: checksOf(tf.backend() as unknown as WebGPUBackend) };
+}
+
 async function startWasm(): Promise<StartedBackend> {
   const tf = loadTfjs('@tensorflow/tfjs');
   const name = '@tensorflow/tfjs-backend-wasm';
@@ -102,7 +136,12 @@ async function startWasm(): Promise<StartedBackend> {
   await withoutNewListeners(() => useBackend(tf, 'wasm'));
   refuseFailedMalloc(tf.backend() as unknown as WasmBackend);
   const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
-  return { tf, device: `CPU (WebAssembly${simd === true ? ' with SIMD' : ''})`, gpu: false };
+  return {
+    tf,
+    device: `CPU (WebAssembly${simd === true ? ' with SIMD' : ''})`,
+    gpu: false,
+    checked: unchecked,
+  };
 }
 
 interface WasmBackend {
@@ -143,8 +182,11 @@ async function withoutNewListeners(start: () => Promise<void>): Promise<void> {
 async function startCpu(): Promise<StartedBackend> {
   const tf = loadTfjs('@tensorflow/tfjs');
   await useBackend(tf, 'cpu');
-  return { tf, device: 'CPU (plain JavaScript)', gpu: false };
+  return { tf, device: 'CPU (plain JavaScript)', gpu: false, checked: unchecked };
 }
+
+/** These tell their errors by themselves. */
+const unchecked: StartedBackend['checked'] = (work) => work();
 
 async function useBackend(tf: typeof Tfjs, name: TfjsBackend): Promise<void> {
   if (!(await tf.setBackend(name))) {
@@ -152,11 +194,12 @@ async function useBackend(tf: typeof Tfjs, name: TfjsBackend): Promise<void> {
     await tf.findBackendFactory(name)();
     throw new Error('did not start');
   }
-  // One op shows that it works. TensorFlow needs it besides: when a thread that loaded it has run none, the process dies of
-  // a segmentation fault at its exit (TensorFlow 2.21).
-  const sum = tf.add(1, 1);
-  await sum.data();
+  // One op shows that it works, with too many numbers for `webgpu` to compute it without the GPU. TensorFlow needs one
+  // besides: when a thread that loaded it has run none, the process dies of a segmentation fault at its exit (2.21).
+  const sum = tf.tidy(() => tf.add(tf.ones([2048]), 1));
+  const [result] = await sum.data();
   sum.dispose();
+  if (result !== 2) throw new Error(`gives ${result ?? 'nothing'} for 1 + 1`);
 }
 
 function loadTfjs(name: string): typeof Tfjs {

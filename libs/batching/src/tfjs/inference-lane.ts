@@ -126,7 +126,7 @@ export class InferenceLane {
       const description = await thread.call('load', [name, source.path, source.inputShape]);
       const { inputs, outputs } = description;
       this.#logger.log(`model '${name}' loaded: ${shapesOf(inputs)} to ${shapesOf(outputs)}`);
-      const sizes = new BatchSizes(source.batchSizes, this.#report.gpu);
+      const sizes = new BatchSizes(source.batchSizes, this.#report.gpu || this.#report.backend === 'webgpu');
       await this.#warmUp(thread, name, description, sizes.warmUp);
       return { description, sizes };
     } finally {

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { DeviceLock } from './device-lock.js';
 import { InferenceWorkerError, ModelFileError, TfjsBackendError, UnsupportedModelError } from './errors.js';
 import type { Answer, Call, Failure, WorkerCalls } from './inference-worker.js';
 
@@ -14,8 +15,12 @@ interface Caller {
  * alive only while a call is under way.
  */
 export class InferenceThread {
+  readonly #deviceLock = new DeviceLock();
   // The application's own flags (loaders, `--input-type`, preloaded instrumentation) are none of the worker's business.
-  readonly #worker = new Worker(new URL('./inference-worker.js', import.meta.url), { execArgv: [] });
+  readonly #worker = new Worker(new URL('./inference-worker.js', import.meta.url), {
+    execArgv: [],
+    workerData: { deviceLock: this.#deviceLock.memory },
+  });
   readonly #callers = new Map<number, Caller>();
   #calls = 0;
   #dead: InferenceWorkerError | undefined;
@@ -32,10 +37,12 @@ export class InferenceThread {
     // An answer that cannot be read is an answer that somebody would wait for in vain.
     this.#worker.on('messageerror', (error) => {
       cause = error;
-      void this.#worker.terminate();
+      void this.end();
     });
+    process.on('exit', this.#atExit);
     this.ended = new Promise((resolve) => {
       this.#worker.once('exit', (exitCode) => {
+        process.removeListener('exit', this.#atExit);
         const why = cause ? `${cause.name}: ${cause.message}` : `exit code ${exitCode}`;
         this.#dead = new InferenceWorkerError(`the inference worker died (${why})`, { cause });
         resolve(this.#dead);
@@ -67,9 +74,15 @@ export class InferenceThread {
     else caller?.resolve(value);
   }
 
+  /** Ends the thread once the device has finished what it has begun. */
   async end(): Promise<void> {
+    await this.#deviceLock.take();
     await this.#worker.terminate();
   }
+
+  readonly #atExit = (): void => {
+    this.#deviceLock.takeSync();
+  };
 }
 
 const errorsByCode = {

@@ -1,7 +1,7 @@
 import { on } from 'node:events';
 import { parentPort } from 'node:worker_threads';
 import type * as Tfjs from '@tensorflow/tfjs';
-import { type BackendReport, startBackend, type TfjsBackend } from './backend.js';
+import { type BackendReport, startBackend, type StartedBackend, type TfjsBackend } from './backend.js';
 import type { SharedBatch } from './batch-memory.js';
 import { BatchingError } from '../core/errors.js';
 import { LoadedModel, type WorkerSteps } from './loaded-model.js';
@@ -20,18 +20,19 @@ export interface BackendMemory {
 
 const models = new Map<string, LoadedModel>();
 let tf: typeof Tfjs;
+let checked: StartedBackend['checked'];
 
 const calls = {
   /** The first call, once. */
   start: async (backend: TfjsBackend | 'auto'): Promise<BackendReport> => {
     const started = await startBackend(backend);
-    tf = started.tf;
+    ({ tf, checked } = started);
     return started.report;
   },
 
   load: async (name: string, path: string, inputShape?: InputShape): Promise<ModelDescription> => {
     models.get(name)?.dispose();
-    const model = await LoadedModel.load(tf, path, inputShape);
+    const model = await checked(() => LoadedModel.load(tf, path, inputShape));
     models.set(name, model);
     return model.description;
   },
@@ -40,7 +41,7 @@ const calls = {
     const model = models.get(name);
     if (!model) throw new Error('it is not loaded');
     try {
-      return await model.run(batch);
+      return await checked(() => model.run(batch));
     } catch (error) {
       broken = await whatIsBroken();
       throw error;
@@ -63,7 +64,7 @@ let broken: Error | undefined;
 async function whatIsBroken(): Promise<Error | undefined> {
   try {
     const three = tf.add(1, 2);
-    const [value] = await three.data();
+    const [value] = await checked(() => three.data());
     three.dispose();
     return value === 3 ? undefined : new Error(`the backend adds 1 and 2 to ${String(value)}`);
   } catch (error) {

@@ -165,7 +165,7 @@ describe('TfjsModule', () => {
       await expectFailure(
         [TfjsModule.forRoot({ backend: 'gpu' as 'cpu' })],
         RangeError,
-        "TfjsModule: backend must be one of auto, tensorflow, wasm, cpu; it is 'gpu'",
+        "TfjsModule: backend must be one of auto, tensorflow, webgpu, wasm, cpu; it is 'gpu'",
       );
     });
 

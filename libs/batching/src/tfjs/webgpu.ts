@@ -1,0 +1,173 @@
+import { createRequire } from 'node:module';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { workerData } from 'node:worker_threads';
+import type * as TfjsWebgpu from '@tensorflow/tfjs-backend-webgpu';
+import type * as Dawn from 'webgpu';
+import { DeviceLock } from './device-lock.js';
+
+/**
+ * WebGPU in Node: Dawn, through the package `webgpu`, in the places where TensorFlow.js looks for a browser's. One per
+ * thread.
+ */
+
+type Backend = TfjsWebgpu.WebGPUBackend;
+
+// Dawn crashes the process when this object is collected, so it lives as long as its thread.
+let dawn: GPU | undefined;
+
+const lock = new DeviceLock((workerData as { deviceLock?: SharedArrayBuffer } | null)?.deviceLock);
+
+export interface Adapter {
+  /** What does the arithmetic, in words. */
+  device: string;
+  /** `false` for a Vulkan made of software. */
+  gpu: boolean;
+}
+
+/** Opens Dawn and looks at the adapter that TensorFlow.js will take. Throws when there is none. */
+export async function findAdapter(): Promise<Adapter> {
+  const { create, globals } = await importDawn();
+  dawn ??= create([]);
+  // As TensorFlow.js will ask; where it gets none it fails with a TypeError.
+  const adapter = await dawn.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter) throw new Error(`found no GPU; ${remedy}`);
+  Object.assign(globalThis, globals);
+  const scope = globalThis as { navigator?: object };
+  scope.navigator ??= {};
+  Object.assign(scope.navigator, { gpu: dawn });
+  return describe(adapter.info);
+}
+
+async function importDawn(): Promise<typeof Dawn> {
+  try {
+    createRequire(import.meta.url).resolve('webgpu');
+  } catch {
+    throw new Error('webgpu is not installed; npm install webgpu @tensorflow/tfjs-backend-webgpu');
+  }
+  try {
+    return await import('webgpu');
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`the package webgpu does not load on ${process.platform}-${process.arch}: ${why}`, {
+      cause,
+    });
+  }
+}
+
+const api = { darwin: 'Metal', win32: 'Direct3D' }[process.platform as string] ?? 'Vulkan';
+
+const remedy =
+  api === 'Vulkan'
+    ? 'install its Vulkan driver and the Vulkan loader (on Debian libvulkan1)'
+    : `install a driver for ${api}`;
+
+function describe({ vendor, architecture, device, isFallbackAdapter }: GPUAdapterInfo): Adapter {
+  // Names come as identifiers: `nvidia-h200`, `llvmpipe-llvm-15-0-6-256-bits-`.
+  const name = (device || `${vendor} ${architecture}`).replaceAll('-', ' ').trim();
+  return isFallbackAdapter
+    ? { gpu: false, device: `CPU (${name.split(' ')[0] ?? ''}, software ${api} through Dawn)` }
+    : { gpu: true, device: `GPU (${name}, ${api} through Dawn)` };
+}
+
+/** Runs work while the main thread may not end this one; every promise of Dawn's needs it. */
+export function holdDevice<T>(work: () => Promise<T>): Promise<T> {
+  return lock.hold(work);
+}
+
+const filters = ['validation', 'out-of-memory', 'internal'] as const;
+
+/**
+ * Gives a function that runs work on the device, one at a time, and rejects with the GPU's own message when the device
+ * raised an error meanwhile. (WebGPU then gives zeros for a result.) The work disposes of its tensors itself. When the
+ * device is lost the thread dies of an error, which rejects the work.
+ */
+export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promise<T> {
+  const { device } = backend;
+  const pool = backend.bufferManager as unknown as BufferPool;
+  let working = false;
+  let lost: Error | undefined;
+  explainReadSync(backend);
+  void device.lost.then(({ reason, message }) => {
+    lost = new Error(`WebGPU device lost: ${reason}: ${message}`);
+    if (!working) die(lost);
+  });
+  // Where the thread ends in the midst of work, of whatever error, the promise under way has to be rejected.
+  process.on('exit', () => {
+    for (const buffer of [...pool.usedBuffers.values()].flat()) {
+      if (buffer.mapState === 'pending') buffer.unmap();
+    }
+    lock.release();
+  });
+
+  return (work) =>
+    holdDevice(async () => {
+      working = true;
+      for (const filter of filters) device.pushErrorScope(filter);
+      const [outcome] = await Promise.allSettled([work()]);
+      // Commands that were recorded and not yet sent: their errors belong to this work, and would fail the next.
+      backend.ensureCommandEncoderReady();
+      backend.endComputePassEncoder();
+      backend.submitQueue();
+      const errors = await Promise.all(filters.map(() => device.popErrorScope()));
+      const error = errors.find((error) => error !== null);
+      // Without an error of the GPU's, a read fails when the device is lost, and that may be told later.
+      if (!error && outcome.status === 'rejected' && outcome.reason instanceof DOMException) {
+        await Promise.race([device.lost, sleep(1000)]);
+      }
+      working = false;
+      if (lost) {
+        die(lost);
+        if (outcome.status === 'rejected') return new Promise(() => undefined);
+      }
+      if (error) {
+        emptyPool(pool);
+        throw new Error(`${error.constructor.name}: ${error.message.trim()}`);
+      }
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
+}
+
+/** The parts of TensorFlow.js' pool of buffers that it does not declare. */
+interface BufferPool {
+  freeBuffers: Map<string, GPUBuffer[]>;
+  usedBuffers: Map<string, GPUBuffer[]>;
+  numFreeBuffers: number;
+  numBytesAllocated: number;
+}
+
+/** A buffer that could not be made is pooled like any other, and would fail all work to come that has its size. */
+function emptyPool(pool: BufferPool): void {
+  for (const buffers of pool.freeBuffers.values()) {
+    for (const buffer of buffers.splice(0)) {
+      buffer.destroy();
+      pool.numFreeBuffers -= 1;
+      pool.numBytesAllocated -= buffer.size;
+    }
+  }
+}
+
+/** Ends the thread by an error that nobody catches, also where the environment makes rejections mere warnings. */
+function die(error: Error): void {
+  setImmediate(() => {
+    throw error;
+  });
+}
+
+/** Some ops read a tensor synchronously, for which TensorFlow.js uses a canvas that Node has not. */
+function explainReadSync(backend: Backend): void {
+  const readSync = backend.readSync.bind(backend);
+  backend.readSync = (dataId) => {
+    try {
+      return readSync(dataId);
+    } catch (cause) {
+      if (!(cause instanceof ReferenceError)) throw cause;
+      const op = /(\w+) \[as kernelFunc\]/.exec(cause.stack ?? '')?.[1];
+      throw new Error(
+        `${op ? `the op ${op}` : 'an op'} reads a tensor back synchronously, which WebGPU cannot do in Node; ` +
+          'use another backend for this model',
+        { cause },
+      );
+    }
+  };
+}

@@ -140,13 +140,11 @@ interface TfjsNode {
 }
 
 interface SavedModel {
-  signature: Record<'inputs' | 'outputs', Record<string, { shape: Dimension[]; dtype: string }>>;
+  /** A dimension is a protocol buffer; one that is open has the size -1. */
+  signature: { inputs: Record<string, { shape: { getSize: () => number }[]; dtype: string }> };
   predict: (inputs: Tfjs.NamedTensorMap) => Tfjs.NamedTensorMap;
   dispose: () => void;
 }
-
-/** A number, or a protocol buffer's dimension around it. */
-type Dimension = number | { array: [number] };
 
 async function savedModelNetwork(tf: typeof Tfjs & TfjsNode, path: string): Promise<Network> {
   if (!tf.node) {
@@ -159,7 +157,7 @@ async function savedModelNetwork(tf: typeof Tfjs & TfjsNode, path: string): Prom
   return {
     inputs: Object.entries(model.signature.inputs).map(([name, { shape, dtype }]) => ({
       name,
-      shape: shape.map((dim) => (typeof dim === 'number' ? dim : dim.array[0])),
+      shape: shape.map((dim) => dim.getSize()),
       dtype,
     })),
     run: (inputs) =>

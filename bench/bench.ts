@@ -1,12 +1,13 @@
 import { availableParallelism, cpus } from 'node:os';
 import { benchHttp } from './http.js';
+import { benchInference } from './inference.js';
 import { benchQueue } from './queue.js';
 import { benchRealtime } from './realtime.js';
 import { benchScheduling } from './scheduling.js';
 
 /**
- * `npm run bench [queue] [http] [scheduling] [realtime]`: what a queue costs per input, what it does for HTTP traffic, and
- * how well batches are timed, in a simulation and in real time. Every table compares in one run, checks the results it
+ * `npm run bench [queue] [http] [scheduling] [realtime] [inference]`: what a queue costs per input, what it does for HTTP
+ * traffic, how well batches are timed, in a simulation and in real time, and what networks give on each backend. Every table compares in one run, checks the results it
  * got, and ends with ratios.
  */
 const benches = {
@@ -14,6 +15,7 @@ const benches = {
   http: benchHttp,
   scheduling: benchScheduling,
   realtime: benchRealtime,
+  inference: () => benchInference(),
 };
 
 const names = process.argv.slice(2);

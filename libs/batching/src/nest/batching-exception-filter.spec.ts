@@ -23,6 +23,7 @@ import {
   QueueFullError,
   ServiceStoppedError,
 } from '../index.js';
+import { InferenceWorkerError, ModelInputError } from '../tfjs/errors.js';
 
 class OtherError extends BatchingError {
   readonly code = 'ERR_BATCHING_OTHER';
@@ -34,6 +35,8 @@ const errors: Record<string, Error> = {
   stopped: new ServiceStoppedError('Digits.classify'),
   timeout: new BatchTimeoutError('Digits.classify', 50, 'waiting'),
   result: new BatchResultError('Digits.classify', 3, 'a Map'),
+  input: new ModelInputError('digits', 0, undefined, 'must have 784 numbers; it has 5'),
+  worker: new InferenceWorkerError('secret'),
   other: new OtherError('secret'),
   unknown: new Error('secret'),
 };
@@ -56,6 +59,25 @@ const answers: [string, string | null, Record<string, unknown> & { statusCode: n
     },
   ],
   ['result', null, { ...internal, code: 'ERR_BATCHING_RESULT' }],
+  [
+    'input',
+    null,
+    {
+      statusCode: 400,
+      error: 'Bad Request',
+      message: "input 0 of model 'digits' must have 784 numbers; it has 5",
+      code: 'ERR_BATCHING_INPUT',
+    },
+  ],
+  [
+    'worker',
+    '1',
+    {
+      ...unavailable,
+      message: 'the inference worker is being started again',
+      code: 'ERR_BATCHING_WORKER',
+    },
+  ],
   ['other', null, { ...internal, code: 'ERR_BATCHING_OTHER' }],
   ['unknown', null, { statusCode: 500, message: 'Internal server error' }],
 ];

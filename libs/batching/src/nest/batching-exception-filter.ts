@@ -12,8 +12,10 @@ import {
 } from '../core/errors.js';
 
 /**
- * Answers the errors of queues. Over HTTP: 503 with `Retry-After` when the queue is full, too slow for the input's
- * timeout, or stopped; 504 when an input timed out; 413 when it costs more than a batch may; 500 when the batch function broke its promise; the body is `{ statusCode, error, message, code }`.
+ * Answers the errors of queues and models. Over HTTP: 503 with `Retry-After` when the queue is full, too slow for the input's
+ * timeout, or stopped, and while an inference worker is started again; 504 when an input timed out; 413 when it costs more
+ * than a batch may; 400 when it is not what the model takes; 500 when the batch function broke its promise; the body is
+ * `{ statusCode, error, message, code }`.
  * Microservices and gateways send `{ status: 'error', message, code }`. Nobody outside learns more than the name of
  * the queue; a 500 is logged.
  *
@@ -81,6 +83,13 @@ function answerTo(error: BatchingError): Answer {
   }
   if (error instanceof BatchTimeoutError) {
     return { statusCode: 504, message: `${error.queue} gave no result in time` };
+  }
+  // By their codes, as nobody who wants only the queue loads TensorFlow.js.
+  if (error.code === 'ERR_BATCHING_INPUT') {
+    return { statusCode: 400, message: error.message };
+  }
+  if (error.code === 'ERR_BATCHING_WORKER') {
+    return { statusCode: 503, message: 'the inference worker is being started again', retryAfter: 1 };
   }
   return { statusCode: 500, message: 'Internal server error' };
 }

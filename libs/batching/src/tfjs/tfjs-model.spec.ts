@@ -1,15 +1,14 @@
 import { Worker } from 'node:worker_threads';
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, beforeAll, expect, it, jest } from '@jest/globals';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
   getModelToken,
   InferenceError,
   ModelInputError,
-  type TfjsBackend,
-  TfjsBackendError,
   type TfjsModel,
   TfjsModule,
 } from 'nest-batching/tfjs';
+import { describeOn } from './backends.fixture.js';
 import {
   randomNumbers,
   savedModel,
@@ -28,10 +27,7 @@ import {
 const tolerance = 2e-5;
 
 for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
-  const missing = await whyNot(backend);
-  if (missing) process.stderr.write(`SKIPPED: all specs of the backend ${backend}. ${missing}\n`);
-
-  (missing ? describe.skip : describe)(`TfjsModel on ${backend}`, () => {
+  await describeOn(backend, 'TfjsModel', () => {
     const fixtures = {
       conv: writeConvModel(),
       dense: writeDenseModel(),
@@ -388,19 +384,6 @@ function watchSizes(): () => number[] {
       const { name, args } = message as { name: string; args: [string, { size: number }] };
       return name === 'predict' ? [args[1].size] : [];
     });
-}
-
-/** Why the backend cannot be tested on this machine; `undefined` when it can. wasm and cpu always must. */
-async function whyNot(backend: TfjsBackend): Promise<string | undefined> {
-  if (backend === 'wasm' || backend === 'cpu') return undefined;
-  try {
-    const app = await Test.createTestingModule({ imports: [TfjsModule.forRoot({ backend })] }).compile();
-    await app.close();
-    return undefined;
-  } catch (error) {
-    if (error instanceof TfjsBackendError) return error.message;
-    throw error;
-  }
 }
 
 function distance(result: ArrayLike<number>, expected: ArrayLike<number>): number {

@@ -25,14 +25,11 @@ export class DeviceLock {
   /** Worker: runs work on the device, one at a time. Once the worker is being ended, nothing begins or settles any more. */
   async hold<T>(work: () => Promise<T>): Promise<T> {
     Atomics.store(this.#state, working, 1);
-    try {
-      if (!this.ending) return await work();
-    } catch (error) {
-      if (!this.ending) throw error;
-    } finally {
-      this.release();
-    }
-    return new Promise(() => undefined);
+    const [outcome] = this.ending ? [] : await Promise.allSettled([work()]);
+    this.release();
+    if (!outcome || this.ending) return new Promise(() => undefined);
+    if (outcome.status === 'rejected') throw outcome.reason;
+    return outcome.value;
   }
 
   /** Worker: what `hold` does in the end, for a worker that ends by itself. */

@@ -1,54 +1,71 @@
+/// <reference lib="es2024.sharedmemory" />
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const free = 0;
-const held = 1;
-const taken = 2;
+/** Where the memory says whether the worker has work on the device, and whether the main thread ends it: 0 or 1. */
+const working = 0;
+const ending = 1;
 
-/** How long an end waits for the work under way, in milliseconds. */
+/** How long an end waits for the worker to break off, in milliseconds: it may be recording commands or compiling. */
 const patience = 5000;
 
 /**
- * Keeps the inference worker alive while a device works for it: the worker holds the lock for as long, and the main thread
- * takes it before it ends the worker. For Dawn (WebGPU) aborts the whole process, with SIGABRT, when a thread ends that has
- * a promise of its under way.
+ * Keeps the main thread from ending the inference worker while it waits for a device. For Dawn (WebGPU) aborts the whole
+ * process when a thread ends that has a promise of its pending.
  */
 export class DeviceLock {
-  /** For the other thread's `DeviceLock`. */
+  /** For the lock of the other thread. */
   readonly memory: SharedArrayBuffer;
   readonly #state: Int32Array<SharedArrayBuffer>;
 
-  constructor(memory = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)) {
+  constructor(memory = new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT)) {
     this.memory = memory;
     this.#state = new Int32Array(memory);
   }
 
-  /** In the worker, one at a time. Never settles once the lock was taken: the thread is about to end. */
+  /** Worker: runs work on the device, one at a time. Once the worker is being ended, nothing begins or settles any more. */
   async hold<T>(work: () => Promise<T>): Promise<T> {
-    if (Atomics.compareExchange(this.#state, 0, free, held) === taken) return new Promise(() => undefined);
-    try {
-      return await work();
-    } finally {
-      this.release();
-    }
+    Atomics.store(this.#state, working, 1);
+    const [outcome] = this.ending ? [] : await Promise.allSettled([work()]);
+    this.release();
+    if (!outcome || this.ending) return new Promise(() => undefined);
+    if (outcome.status === 'rejected') throw outcome.reason;
+    return outcome.value;
   }
 
-  /** In the worker, also when it ends by itself. */
+  /** Worker: what `hold` does in the end, for a worker that ends by itself. */
   release(): void {
-    Atomics.compareExchange(this.#state, 0, held, free);
-    Atomics.notify(this.#state, 0);
+    Atomics.store(this.#state, working, 0);
+    Atomics.notify(this.#state, working);
   }
 
-  /** In the main thread: waits for the work under way, and lets no other begin. */
-  async take(): Promise<void> {
-    for (const end = Date.now() + patience; !this.#tryTake() && Date.now() < end;) await sleep(2);
+  /** Worker: whether it is being ended. */
+  get ending(): boolean {
+    return Atomics.load(this.#state, ending) === 1;
   }
 
-  /** The same for the end of the process, which cannot wait for a promise. */
-  takeSync(): void {
-    while (!this.#tryTake() && Atomics.wait(this.#state, 0, held, patience) !== 'timed-out');
+  /** Worker: resolves when it is being ended; the work under way has to break off. */
+  async whenEnding(): Promise<void> {
+    await Atomics.waitAsync(this.#state, ending, 0).value;
   }
 
-  #tryTake(): boolean {
-    return Atomics.compareExchange(this.#state, 0, free, taken) !== held;
+  /** Main thread, before it ends the worker: lets no work begin, and waits until the work under way has broken off. */
+  async end(): Promise<void> {
+    this.#refuse();
+    for (const last = Date.now() + patience; this.#working && Date.now() < last;) await sleep(1);
+  }
+
+  /** The same when the process ends, which waits for no promise. */
+  endSync(): void {
+    this.#refuse();
+    while (this.#working && Atomics.wait(this.#state, working, 1, patience) !== 'timed-out');
+  }
+
+  #refuse(): void {
+    Atomics.store(this.#state, ending, 1);
+    Atomics.notify(this.#state, ending);
+  }
+
+  get #working(): boolean {
+    return Atomics.load(this.#state, working) === 1;
   }
 }

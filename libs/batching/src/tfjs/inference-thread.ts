@@ -74,14 +74,14 @@ export class InferenceThread {
     else caller?.resolve(value);
   }
 
-  /** Ends the thread once the device has finished what it has begun. */
+  /** Ends the thread; a call under way rejects with `InferenceWorkerError`. */
   async end(): Promise<void> {
-    await this.#deviceLock.take();
+    await this.#deviceLock.end();
     await this.#worker.terminate();
   }
 
   readonly #atExit = (): void => {
-    this.#deviceLock.takeSync();
+    this.#deviceLock.endSync();
   };
 }
 

@@ -16,6 +16,8 @@ import type { InputShape, ModelDescription } from './network.js';
 export interface BackendMemory {
   tensors: number;
   bytes: number;
+  /** On `webgpu`, what it has allocated on the GPU: in use, and kept to be used again. */
+  gpuBytes?: number;
 }
 
 const models = new Map<string, LoadedModel>();
@@ -32,7 +34,7 @@ const calls = {
 
   load: async (name: string, path: string, inputShape?: InputShape): Promise<ModelDescription> => {
     models.get(name)?.dispose();
-    const model = await checked(() => LoadedModel.load(tf, path, inputShape));
+    const model = await LoadedModel.load({ tf, checked }, path, inputShape);
     models.set(name, model);
     return model.description;
   },
@@ -49,8 +51,9 @@ const calls = {
   },
 
   memory: (): Promise<BackendMemory> => {
-    const { numTensors: tensors, numBytes: bytes } = tf.memory();
-    return Promise.resolve({ tensors, bytes });
+    const memory: Tfjs.MemoryInfo & { numBytesAllocatedInGPU?: number } = tf.memory();
+    const { numTensors: tensors, numBytes: bytes, numBytesAllocatedInGPU: gpuBytes } = memory;
+    return Promise.resolve({ tensors, bytes, gpuBytes });
   },
 };
 

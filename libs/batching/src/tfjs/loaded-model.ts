@@ -1,4 +1,5 @@
 import type * as Tfjs from '@tensorflow/tfjs';
+import type { StartedBackend } from './backend.js';
 import { type SharedBatch, viewsOf } from './batch-memory.js';
 import { BatchingError } from '../core/errors.js';
 import { UnsupportedModelError } from './errors.js';
@@ -30,15 +31,20 @@ export class LoadedModel {
    * backend lacks, an output that is not one per input. They also tell the shapes of the outputs, which a model need not
    * say. Throws `ModelFileError` or `UnsupportedModelError`.
    */
-  static async load(tf: typeof Tfjs, path: string, inputShape?: InputShape): Promise<LoadedModel> {
+  static async load(
+    { tf, checked }: Pick<StartedBackend, 'tf' | 'checked'>,
+    path: string,
+    inputShape?: InputShape,
+  ): Promise<LoadedModel> {
     let network: Network | undefined;
     try {
-      network = await loadNetwork(tf, path);
+      const loaded = (network = await checked(() => loadNetwork(tf, path)));
       checkNames(network.inputs, inputShape);
       const inputs = network.inputs.map((tensor) =>
         describe(tensor, network?.inputs.length === 1, inputShape),
       );
-      return new LoadedModel(tf, network, { inputs, outputs: await probe(tf, network, inputs) });
+      const outputs = await checked(() => probe(tf, loaded, inputs));
+      return new LoadedModel(tf, loaded, { inputs, outputs });
     } catch (cause) {
       network?.dispose();
       if (cause instanceof BatchingError) throw cause;

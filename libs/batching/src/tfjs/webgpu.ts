@@ -69,7 +69,7 @@ function describe({ vendor, architecture, device, isFallbackAdapter }: GPUAdapte
     : { gpu: true, device: `GPU (${name}, ${api} through Dawn)` };
 }
 
-/** Runs work while the main thread may not end this one; every promise of Dawn's needs it. */
+/** Runs work that awaits Dawn; the thread is not ended meanwhile. */
 export function holdDevice<T>(work: () => Promise<T>): Promise<T> {
   return lock.hold(work);
 }
@@ -84,24 +84,28 @@ const filters = ['validation', 'out-of-memory', 'internal'] as const;
 export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promise<T> {
   const { device } = backend;
   const pool = backend.bufferManager as unknown as BufferPool;
-  let working = false;
+  let busy = false;
   let lost: Error | undefined;
-  explainReadSync(backend);
   void device.lost.then(({ reason, message }) => {
     lost = new Error(`WebGPU device lost: ${reason}: ${message}`);
-    if (!working) die(lost);
+    if (!busy) die(lost);
   });
-  // Where the thread ends in the midst of work, of whatever error, the promise under way has to be rejected.
-  process.on('exit', () => {
+  const breakOff = () => {
     for (const buffer of [...pool.usedBuffers.values()].flat()) {
       if (buffer.mapState === 'pending') buffer.unmap();
     }
+  };
+  void lock.whenEnding().then(breakOff);
+  // The thread may also end by itself, of an error that nobody caught.
+  process.on('exit', () => {
+    breakOff();
     lock.release();
   });
+  explainReadSync(backend);
 
   return (work) =>
     holdDevice(async () => {
-      working = true;
+      busy = true;
       for (const filter of filters) device.pushErrorScope(filter);
       const [outcome] = await Promise.allSettled([work()]);
       // Commands that were recorded and not yet sent: their errors belong to this work, and would fail the next.
@@ -110,11 +114,11 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
       backend.submitQueue();
       const errors = await Promise.all(filters.map(() => device.popErrorScope()));
       const error = errors.find((error) => error !== null);
-      // Without an error of the GPU's, a read fails when the device is lost, and that may be told later.
-      if (!error && outcome.status === 'rejected' && outcome.reason instanceof DOMException) {
+      // A read that fails without an error of the GPU's was broken off, or the device is lost, which is told any moment.
+      if (!error && outcome.status === 'rejected' && outcome.reason instanceof DOMException && !lock.ending) {
         await Promise.race([device.lost, sleep(1000)]);
       }
-      working = false;
+      busy = false;
       if (lost) {
         die(lost);
         if (outcome.status === 'rejected') return new Promise(() => undefined);

@@ -6,7 +6,15 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Body, Controller, Injectable, Logger, Module, Post } from '@nestjs/common';
+import {
+  Body,
+  Controller,
+  Injectable,
+  Logger,
+  Module,
+  type NestApplicationOptions,
+  Post,
+} from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import autocannon from 'autocannon';
@@ -30,12 +38,12 @@ import {
 import type * as Backend from '../libs/batching/src/tfjs/backend.js';
 import type * as Memory from '../libs/batching/src/tfjs/batch-memory.js';
 import type * as Loaded from '../libs/batching/src/tfjs/loaded-model.js';
+import { deviceLimits, type DeviceLimits } from './device-limits.js';
 import { seeded } from './simulator.js';
 
-export interface BackendFigures {
-  device: string;
-  models: ModelFigures[];
-}
+/** What this process tells the one that started it, as it gets to know it. */
+export type BackendMessage =
+  { leftOut: string } | { device: string; model: ModelFigures } | { limits: DeviceLimits };
 
 export interface ModelFigures {
   name: string;
@@ -99,8 +107,11 @@ const subjects: Subject[] = [
   },
 ];
 
-const rounds = 3;
-const roundMs = 1500;
+const [backend, rounds, roundMs] = [
+  process.argv[2] as TfjsBackend,
+  Number(process.argv[3]),
+  Number(process.argv[4]),
+];
 
 @Injectable()
 class Inference {
@@ -124,27 +135,27 @@ class InferenceController {
 }
 
 Logger.overrideLogger(['error', 'warn']);
-const backend = process.argv[2] as TfjsBackend;
 try {
-  const models: ModelFigures[] = [];
-  let device = '';
   for (const subject of subjects) {
     // In plain JavaScript one tile takes half a minute.
     if (backend === 'cpu' && subject.name.startsWith('ESRGAN')) continue;
-    const measured = await measure(subject);
-    device = measured.device;
-    models.push(measured.figures);
+    tell(await measure(subject));
   }
-  process.send?.({ device, models } satisfies BackendFigures);
+  // Plain JavaScript has no device: nothing is copied anywhere.
+  if (backend !== 'cpu') tell({ limits: await deviceLimits(backend, roundMs) });
 } catch (error) {
   if (!(error instanceof TfjsBackendError)) throw error;
-  process.send?.({ problem: error.message });
+  tell({ leftOut: error.message });
 } finally {
   rmSync(folder, { recursive: true });
 }
 process.disconnect();
 
-async function measure(subject: Subject): Promise<{ device: string; figures: ModelFigures }> {
+function tell(message: BackendMessage): void {
+  process.send?.(message);
+}
+
+async function measure(subject: Subject): Promise<{ device: string; model: ModelFigures }> {
   const { name, path, shape, batchSize, callers, overHttp } = subject;
   const inputShape = name.startsWith('ESRGAN') ? shape : undefined;
   @Module({
@@ -160,7 +171,9 @@ async function measure(subject: Subject): Promise<{ device: string; figures: Mod
     controllers: [InferenceController],
   })
   class BenchModule {}
-  const app = await NestFactory.create<NestExpressApplication>(BenchModule);
+  // A backend that does not start is left out, and ends nothing.
+  const options: Pick<NestApplicationOptions, 'abortOnError'> = { abortOnError: false };
+  const app = await NestFactory.create<NestExpressApplication>(BenchModule, options);
   app.useBodyParser('raw', { limit: '1mb' });
   await app.listen(0, '127.0.0.1');
   const url = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`;
@@ -215,7 +228,7 @@ async function measure(subject: Subject): Promise<{ device: string; figures: Mod
   const { device } = model;
   await app.close();
   figures.loopDelayWithout = await delayOnMainThread(subject, inputShape);
-  return { device, figures };
+  return { device, model: figures };
 }
 
 /**

@@ -22,3 +22,9 @@ export function printTable(rows: readonly (readonly string[])[]): void {
     );
   }
 }
+
+/** The same rows as a table in Markdown. */
+export function markdownTable([head = [], ...rows]: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |\n`;
+  return [head, head.map((_, column) => (column === 0 ? '---' : '--:')), ...rows].map(line).join('');
+}

@@ -101,6 +101,27 @@ describe('batch.signal', () => {
     expect(queue.stats().runningBatches).toBe(0);
   });
 
+  it('keeps the reason why it aborted when callers of another batch give up later', async () => {
+    const contexts: BatchContext[] = [];
+    const queue = queueOf(
+      (_inputs, batch) => {
+        contexts.push(batch);
+        return new Promise(() => undefined);
+      },
+      { batchSize: 1, concurrency: 2 },
+    );
+    const [first, second] = [new AbortController(), new AbortController()];
+    const results = outcomes([
+      queue.submit(1, { signal: first.signal }),
+      queue.submit(2, { signal: second.signal }),
+    ]);
+    await setTimeout(5);
+    first.abort('one');
+    second.abort('two');
+    expect(contexts.map(({ signal }): unknown => signal.reason)).toEqual(['one', 'two']);
+    expect(await results).toEqual(['one', 'two']);
+  });
+
   it('aborts on a hard stop', async () => {
     const queue = queueOf(async (inputs, { signal }) => {
       await setTimeout(10_000, undefined, { signal });

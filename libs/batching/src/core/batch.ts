@@ -48,7 +48,9 @@ export class Batch<Input> implements BatchContext {
     return this.#controller.signal;
   }
 
+  /** The first reason stands, as in an `AbortController`. */
   abort(reason: unknown): void {
+    if (this.#aborted) return;
     this.#aborted = true;
     this.#abortedWith = reason;
     this.#controller?.abort(reason);

@@ -301,6 +301,12 @@ export class BatchQueue<Input, Result> {
     return !ticket || this.#room.length === 0 || this.#room.cost + ticket.cost <= maxQueuedCost;
   }
 
+  /** Whether nobody more may come in, so that waiting for more would be in vain. */
+  get #isFull(): boolean {
+    const { maxQueued, maxQueuedCost } = this.#options;
+    return this.#room.length >= maxQueued || this.#room.cost >= maxQueuedCost || this.#door.length > 0;
+  }
+
   #enter(entry: Entry<Input>): void {
     this.#counts.entered++;
     entry.place = Place.Room;
@@ -384,7 +390,7 @@ export class BatchQueue<Input, Result> {
 
   /** The one decision: if a slot is free and there is a reason, a batch leaves; else the alarm is set. */
   #pump(now: number): void {
-    const { batchSize, concurrency, maxDelay, maxCost, maxQueued, lane } = this.#options;
+    const { batchSize, concurrency, maxDelay, maxCost, lane } = this.#options;
     const slotFree = this.#batches.size < concurrency;
     // Those who came may have gone again in the same turn.
     const came = Math.min(this.#counts.entered - this.#told, this.#room.length);
@@ -394,7 +400,7 @@ export class BatchQueue<Input, Result> {
     const oldest = group?.oldest;
     if (!group || !oldest) {
       lane?.withdraw(this.#retry);
-    } else if (this.#room.length >= maxQueued || group.isFull(batchSize, maxCost)) {
+    } else if (this.#isFull || group.isFull(batchSize, maxCost)) {
       this.#leave(group, 'size', now);
     } else if (oldest.turn.draining) {
       this.#leave(group, 'drain', now);
@@ -534,8 +540,9 @@ export class BatchQueue<Input, Result> {
 
   /** Runs the halves of what failed, and theirs, down to the inputs at fault. */
   async #isolate(batch: Batch<Input>, failed: Entry<Input>[], error: unknown): Promise<void> {
-    // After a wrong number of results or a hanging run, no part of the batch would fare better.
-    if (failed.length < 2 || error instanceof BatchResultError || error instanceof BatchTimeoutError) {
+    // After a wrong number of results no part of the batch would fare better, and nobody wants more runs of one that was
+    // aborted: because a part of it hangs, or by a hard stop.
+    if (failed.length < 2 || error instanceof BatchResultError || batch.isAborted) {
       for (const entry of failed) this.#reject(entry, error);
       return;
     }
@@ -551,7 +558,7 @@ export class BatchQueue<Input, Result> {
         });
         this.#count(batch);
       } catch (cause) {
-        await this.#isolate(batch, entries, cause);
+        await this.#isolate(batch, batch.isAborted ? [...batch.remaining()] : entries, cause);
       }
     }
   }

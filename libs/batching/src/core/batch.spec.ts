@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { BatchContext } from './batch.js';
 import { BatchQueue } from './batch-queue.js';
@@ -12,6 +12,11 @@ function queueOf(batchFunction: BatchFunction<number, number>, options: Partial<
 async function outcomes(promises: Promise<unknown>[]): Promise<unknown[]> {
   const settled = await Promise.allSettled(promises);
   return settled.map((one): unknown => (one.status === 'fulfilled' ? one.value : one.reason));
+}
+
+/** Waits for what the queue is about to do: how long that takes on a busy machine, no number of milliseconds tells. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await setImmediate();
 }
 
 describe('isolateErrors (LitServe#340, triton server#2764, infinity#609)', () => {
@@ -57,12 +62,42 @@ describe('isolateErrors (LitServe#340, triton server#2764, infinity#609)', () =>
     );
     const gone = queue.submitMany([1, 2], { signal: caller.signal });
     const kept = queue.submitMany([3, 4]);
-    void setTimeout(3).then(() => {
-      caller.abort(new Error('gone'));
-    });
+    await until(() => seen.length === 1);
+    caller.abort(new Error('gone'));
     expect((await outcomes(gone)).map(String)).toEqual(['Error: gone', 'Error: gone']);
     expect(await outcomes(kept)).toEqual([3, 4]);
     expect(seen).toEqual([[1, 2, 3, 4], [3], [4]]);
+  });
+
+  it('gives the whole batch up when a part of it hangs', async () => {
+    const seen: number[][] = [];
+    const queue = queueOf(
+      async (inputs) => {
+        seen.push([...inputs]);
+        if (seen.length === 1) throw poison;
+        return new Promise(() => undefined);
+      },
+      { isolateErrors: true, runTimeout: 10 },
+    );
+    const results = await outcomes(queue.submitMany([1, 2, 3, 4]));
+    expect(results).toEqual(Array(4).fill(expect.any(BatchTimeoutError)));
+    expect(seen).toEqual([
+      [1, 2, 3, 4],
+      [1, 2],
+    ]);
+  });
+
+  it('runs no halves of a batch that a hard stop has aborted', async () => {
+    const run = jest.fn(async (inputs: number[], { signal }: BatchContext) => {
+      await setTimeout(10_000, undefined, { signal });
+      return inputs;
+    });
+    const queue = queueOf((inputs, batch) => run(inputs, batch), { isolateErrors: true });
+    const results = outcomes(queue.submitMany([1, 2, 3, 4]));
+    await until(() => queue.stats().running === 4);
+    await queue.stop({ hard: true });
+    expect((await results).map((error) => (error as Error).name)).toEqual(Array(4).fill('AbortError'));
+    expect(run).toHaveBeenCalledTimes(1);
   });
 
   it('is off by default: the function may not bear being called again', async () => {
@@ -91,14 +126,13 @@ describe('batch.signal', () => {
       queue.submit(1, { signal: first.signal }),
       queue.submit(2, { signal: second.signal }),
     ]);
-    await setTimeout(5);
+    await until(() => queue.stats().running === 2);
     first.abort('one');
     expect(contexts[0]?.signal.aborted).toBe(false);
     second.abort('two');
     expect(contexts[0]?.signal.aborted).toBe(true);
     expect(await results).toEqual(['one', 'two']);
-    await setTimeout(2);
-    expect(queue.stats().runningBatches).toBe(0);
+    await until(() => queue.stats().runningBatches === 0);
   });
 
   it('keeps the reason why it aborted when callers of another batch give up later', async () => {
@@ -115,7 +149,7 @@ describe('batch.signal', () => {
       queue.submit(1, { signal: first.signal }),
       queue.submit(2, { signal: second.signal }),
     ]);
-    await setTimeout(5);
+    await until(() => contexts.length === 2);
     first.abort('one');
     second.abort('two');
     expect(contexts.map(({ signal }): unknown => signal.reason)).toEqual(['one', 'two']);
@@ -128,7 +162,7 @@ describe('batch.signal', () => {
       return inputs;
     });
     const result = queue.submit(1).catch((error: unknown) => error);
-    await setTimeout(5);
+    await until(() => queue.stats().running === 1);
     await queue.stop({ hard: true });
     expect(String((await result) as Error)).toContain('abort');
   });
@@ -141,7 +175,7 @@ describe('batch.signal', () => {
       return inputs;
     });
     const results = outcomes([queue.submit(1, { timeout: 5 })]);
-    await setTimeout(20);
+    await until(() => late !== undefined);
     expect(late?.aborted).toBe(true);
     expect(late?.reason).toBeInstanceOf(BatchTimeoutError);
     await results;

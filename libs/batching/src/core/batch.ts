@@ -61,6 +61,10 @@ export class Batch<Input> implements BatchContext {
     for (let entry = this.first; entry; entry = entry.next) if (entry.place === Place.Batch) yield entry;
   }
 
+  get isAborted(): boolean {
+    return this.#aborted;
+  }
+
   get isDeserted(): boolean {
     return this.remaining().next().done === true;
   }

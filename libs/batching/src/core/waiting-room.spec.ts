@@ -160,6 +160,27 @@ describe('cost', () => {
   });
 });
 
+describe('a queue that is full by cost', () => {
+  it('waits for nobody more, as nobody more can come in', async () => {
+    for (const inputs of [
+      [3, 3],
+      [3, 2, 5],
+    ]) {
+      const { queue, batches } = filling<number>({
+        cost: (input) => input,
+        maxQueuedCost: 6,
+        maxDelay: Infinity,
+        onFull: 'wait',
+        autoStart: true,
+      });
+      const [first, second] = queue.submitMany(inputs);
+      expect(await Promise.all([first, second])).toEqual(inputs.slice(0, 2));
+      expect(batches).toEqual([inputs.slice(0, 2)]);
+      await queue.stop();
+    }
+  });
+});
+
 describe('a lane', () => {
   it('lets queues of one device take turns, and never more batches run than it has slots', async () => {
     const lane = new Lane();
@@ -203,6 +224,34 @@ describe('a lane', () => {
     caller.abort(new Error('gone'));
     await expect(gone).rejects.toThrow('gone');
     expect(await Promise.all([running, last])).toEqual([1, 3]);
+  });
+
+  it('fills all slots that become free together', async () => {
+    const lane = new Lane(2);
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    let running = 0;
+    const build = () =>
+      new BatchQueue<number, number>(
+        async (inputs) => {
+          running++;
+          await held;
+          if (inputs[0] === 2) await setTimeout(20);
+          running--;
+          return inputs;
+        },
+        { batchSize: 1, maxDelay: 0, lane },
+      );
+    const [first, second, third, fourth] = [build(), build(), build(), build()];
+    const before = [first.submit(1), second.submit(1)];
+    await setTimeout(2);
+    const after = [third.submit(2), fourth.submit(2)];
+    await setTimeout(2);
+    release();
+    await Promise.all(before);
+    await setTimeout(5);
+    expect(running).toBe(2);
+    await Promise.all(after);
   });
 
   it('checks its concurrency', () => {

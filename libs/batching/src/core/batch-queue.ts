@@ -540,10 +540,10 @@ export class BatchQueue<Input, Result> {
 
   /** Runs the halves of what failed, and theirs, down to the inputs at fault. */
   async #isolate(batch: Batch<Input>, failed: Entry<Input>[], error: unknown): Promise<void> {
-    // After a wrong number of results no part of the batch would fare better, and nobody wants more runs of one that was
-    // aborted: because a part of it hangs, or by a hard stop.
+    // After a wrong number of results no part of the batch would fare better; one that was aborted, because a part of it
+    // hangs or by a hard stop, is given up as a whole.
     if (failed.length < 2 || error instanceof BatchResultError || batch.isAborted) {
-      for (const entry of failed) this.#reject(entry, error);
+      for (const entry of batch.isAborted ? batch.remaining() : failed) this.#reject(entry, error);
       return;
     }
     const middle = failed.length >> 1;
@@ -558,7 +558,7 @@ export class BatchQueue<Input, Result> {
         });
         this.#count(batch);
       } catch (cause) {
-        await this.#isolate(batch, batch.isAborted ? [...batch.remaining()] : entries, cause);
+        await this.#isolate(batch, entries, cause);
       }
     }
   }

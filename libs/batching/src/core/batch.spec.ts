@@ -19,7 +19,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await setImmediate();
 }
 
-describe('isolateErrors (LitServe#340, triton server#2764, infinity#609)', () => {
+describe('isolateErrors', () => {
   const poison = new Error('poison');
   const failing = (culprits: number[]) =>
     jest.fn((inputs: number[]) => {

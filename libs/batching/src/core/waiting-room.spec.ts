@@ -32,28 +32,6 @@ describe('priority', () => {
     ]);
   });
 
-  it('is worth `aging` milliseconds of waiting a level, so the lowest is late but never starved', async () => {
-    const served: string[] = [];
-    const queue = new BatchQueue<string, string>(
-      async (inputs) => {
-        served.push(...inputs);
-        await setTimeout(2);
-        return inputs;
-      },
-      { batchSize: 1, maxDelay: 0, aging: 40, dispatch: 'eager' },
-    );
-    let flooding = true;
-    const flood = async () => {
-      while (flooding) await queue.submit('high', { priority: 1 });
-    };
-    const floods = [flood(), flood(), flood()];
-    await setTimeout(10);
-    await queue.submit('low', { timeout: 2000 });
-    flooding = false;
-    await Promise.all(floods);
-    expect(served.indexOf('low')).toBeGreaterThan(8);
-  });
-
   it('must be a finite number', async () => {
     await expect(filling().queue.submit(1, { priority: NaN })).rejects.toThrow(
       'priority: expected a finite number, got NaN',
@@ -118,13 +96,6 @@ describe('groupBy', () => {
 });
 
 describe('cost', () => {
-  it('bounds a batch, with the order of arrival kept', async () => {
-    const { queue, batches } = filling<number>({ batchSize: 10, cost: (input) => input, maxCost: 10 });
-    void queue.submitMany([4, 5, 3, 9, 1, 10, 2]);
-    await queue.stop();
-    expect(batches).toEqual([[4, 5], [3], [9, 1], [10], [2]]);
-  });
-
   it('refuses an input that costs more than a batch may', async () => {
     const { queue } = filling<number>({ cost: (input) => input, maxCost: 10 });
     const refused = await queue.submit(11).catch((error: unknown) => error);

@@ -211,6 +211,8 @@ export class BatchQueue<Input, Result> {
     await this.drain();
     clearTimeout(timer);
     this.#state = 'stopped';
+    // Of a batch that hangs only its slot of the lane is still of interest: nothing to keep the process alive for.
+    for (const batch of this.#batches) batch.limit?.unref();
   }
 
   /** Calls `listener` after every batch. A listener that throws is told by a process warning and hurts nobody. */
@@ -481,7 +483,7 @@ export class BatchQueue<Input, Result> {
       this.#settleAll(batch, this.#check(await this.#call(batch, batch.inputs), batch.size));
     } catch (error) {
       this.#count(batch);
-      if (this.#options.isolateErrors) await this.#isolate(batch, [...batch.remaining()], error);
+      if (this.#options.isolateErrors) await this.#isolate(batch, [...batch], error);
       // The final sweep: whatever broke, nobody of this batch is left hanging.
       for (const entry of batch.remaining()) this.#reject(entry, error);
     }
@@ -496,16 +498,15 @@ export class BatchQueue<Input, Result> {
     const batchFunction = this.#batchFunction as (inputs: Input[], batch?: Batch<Input>) => unknown;
     const returned = batchFunction.length > 1 ? batchFunction(inputs, batch) : batchFunction(inputs);
     if (runTimeout > LONGEST_TIMER) return returned;
-    let timer: NodeJS.Timeout | undefined;
     const hanging = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
+      batch.limit = setTimeout(() => {
         const error = new BatchTimeoutError(this.name, runTimeout, 'hanging');
         batch.abort(error);
         reject(error);
       }, runTimeout);
     });
     return Promise.race([returned, hanging]).finally(() => {
-      clearTimeout(timer);
+      clearTimeout(batch.limit);
     });
   }
 
@@ -538,7 +539,10 @@ export class BatchQueue<Input, Result> {
     batch.uncounted = 0;
   }
 
-  /** Runs the halves of what failed, and theirs, down to the inputs at fault. */
+  /**
+   * Runs the halves of what failed, and theirs, down to the inputs at fault. Those whose callers have gone since took part
+   * in the run that failed, and may be at fault, but are not run again.
+   */
   async #isolate(batch: Batch<Input>, failed: Entry<Input>[], error: unknown): Promise<void> {
     // After a wrong number of results no part of the batch would fare better; one that was aborted, because a part of it
     // hangs or by a hard stop, is given up as a whole.

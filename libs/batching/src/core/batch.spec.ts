@@ -66,7 +66,28 @@ describe('isolateErrors', () => {
     caller.abort(new Error('gone'));
     expect((await outcomes(gone)).map(String)).toEqual(['Error: gone', 'Error: gone']);
     expect(await outcomes(kept)).toEqual([3, 4]);
-    expect(seen).toEqual([[1, 2, 3, 4], [3], [4]]);
+    expect(seen).toEqual([
+      [1, 2, 3, 4],
+      [3, 4],
+    ]);
+  });
+
+  it('runs the last one left again: who has gone may have been at fault', async () => {
+    const caller = new AbortController();
+    let calls = 0;
+    const queue = queueOf(
+      async (inputs) => {
+        if (++calls === 1) await setTimeout(5);
+        if (inputs.includes(1)) throw poison;
+        return inputs;
+      },
+      { isolateErrors: true },
+    );
+    const gone = queue.submit(1, { signal: caller.signal });
+    const kept = queue.submit(2);
+    await until(() => calls === 1);
+    caller.abort(new Error('gone'));
+    expect((await outcomes([gone, kept])).map(String)).toEqual(['Error: gone', '2']);
   });
 
   it('gives the whole batch up when a part of it hangs', async () => {
@@ -174,10 +195,12 @@ describe('batch.signal', () => {
       late = batch.signal;
       return inputs;
     });
-    const results = outcomes([queue.submit(1, { timeout: 5 })]);
+    const caller = new AbortController();
+    const results = outcomes([queue.submit(1, { signal: caller.signal })]);
+    await until(() => queue.stats().running === 1);
+    caller.abort('gone');
     await until(() => late !== undefined);
-    expect(late?.aborted).toBe(true);
-    expect(late?.reason).toBeInstanceOf(BatchTimeoutError);
+    expect(late).toMatchObject({ aborted: true, reason: 'gone' });
     await results;
   });
 });
@@ -200,6 +223,20 @@ describe('runTimeout', () => {
     expect(signal?.aborted).toBe(true);
     expect(await queue.submit(2)).toBe(2);
     expect(calls).toBe(2);
+  });
+
+  it('does not keep the process alive once the queue has stopped', async () => {
+    const timers = jest.spyOn(globalThis, 'setTimeout');
+    const queue = queueOf(() => new Promise(() => undefined), { runTimeout: 60_000, maxDelay: 0 });
+    const given = outcomes([queue.submit(1)]);
+    await until(() => queue.stats().running === 1);
+    const limit = timers.mock.results.at(-1)?.value as NodeJS.Timeout;
+    timers.mockRestore();
+    expect(limit.hasRef()).toBe(true);
+    await queue.stop({ timeout: 0 });
+    expect(limit.hasRef()).toBe(false);
+    await given;
+    clearTimeout(limit);
   });
 
   it('leaves one that is in time alone, whether it succeeds or fails', async () => {

@@ -13,6 +13,7 @@ import {
   QueueFullError,
   ServiceStoppedError,
 } from './errors.js';
+import { type Backlog, expectedWait, lateness } from './forecast.js';
 import {
   type BatchFunction,
   type BatchOptions,
@@ -264,7 +265,7 @@ export class BatchQueue<Input, Result> {
       this.#drop(entry, 'stopped', new ServiceStoppedError(this.name));
     } else {
       entry.ticket = this.#ticket(entry.input, options);
-      const late = options ? this.#lateness(options) : 0;
+      const late = this.#lateness(options);
       if (late > 0) {
         this.#drop(entry, 'timeout', new DeadlineError(this.name, options?.timeout ?? 0, late));
       } else if (this.#hasRoom(entry)) {
@@ -275,12 +276,9 @@ export class BatchQueue<Input, Result> {
         this.#door.push(entry);
         if (options) this.#watch(entry, options);
       } else {
+        const retryAfter = expectedWait(this.#backlog(), this.#serviceTime, performance.now());
         const { maxQueued } = this.#options;
-        this.#drop(
-          entry,
-          'full',
-          new QueueFullError(this.name, maxQueued, this.#expectedWait(), this.#room.length),
-        );
+        this.#drop(entry, 'full', new QueueFullError(this.name, maxQueued, retryAfter, this.#room.length));
       }
     }
   }
@@ -315,32 +313,15 @@ export class BatchQueue<Input, Result> {
     this.#room.push(entry);
   }
 
-  /**
-   * Milliseconds until an input that came now would leave, if batches take as long as learned: the rest of the batch
-   * that ends first, and the batches ahead.
-   */
-  #expectedWait(priority = 0): number {
-    const { batchSize, concurrency } = this.#options;
-    const now = performance.now();
-    let untilFree = this.#batches.size < concurrency ? 0 : Infinity;
-    for (const batch of this.#batches) {
-      const rest = Math.max(0, batch.leftAt + this.#serviceTime.of(batch.size) - now);
-      untilFree = Math.min(untilFree, rest);
-    }
-    const batchesAhead = Math.floor(this.#room.ahead(priority) / batchSize);
-    return untilFree + (batchesAhead * this.#serviceTime.of(batchSize)) / concurrency;
+  #lateness({ timeout, priority }: SubmitOptions = {}): number {
+    if (timeout === undefined) return 0;
+    return lateness(this.#backlog(priority), timeout, this.#serviceTime, performance.now());
   }
 
-  /**
-   * By how many milliseconds an input that came now would miss its timeout. A queue that is idle, or that has learned
-   * nothing yet, takes all: if it refused, it would never learn that it has become faster.
-   */
-  #lateness({ timeout, priority }: SubmitOptions): number {
+  /** What stands before an input of this priority that comes now. */
+  #backlog(priority = 0): Backlog {
     const { batchSize, concurrency } = this.#options;
-    const ahead = this.#room.ahead(priority ?? 0);
-    if (timeout === undefined || (ahead === 0 && this.#batches.size < concurrency)) return 0;
-    const own = this.#serviceTime.of(Math.min(batchSize, ahead + 1));
-    return this.#expectedWait(priority) + own - timeout;
+    return { batchSize, concurrency, ahead: this.#room.ahead(priority), running: this.#batches };
   }
 
   /**

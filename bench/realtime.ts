@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BatchQueue, type BatchOptions } from 'nest-batching';
+import { BatchQueue, type BatchOptions, BatchTimeoutError, DeadlineError } from 'nest-batching';
 import { seeded } from './simulator.js';
 import { median, printTable, ratio } from './table.js';
 
@@ -67,6 +67,63 @@ export async function benchRealtime(): Promise<void> {
     ]);
   }
   printTable(rows);
+  await printOverload();
+}
+
+/** More than can be served, and every caller gives up after 400 ms: what the queue refuses, it refuses at once. */
+async function printOverload(): Promise<void> {
+  const rows = [['1.3 × capacity, timeout 400 ms', 'served', 'p99', 'refused', 'within', 'late', '']];
+  for (let round = 1; round <= ROUNDS; round++) {
+    const { served, latencies, refusals, late } = await overload(400, round);
+    const p99 = quantile(latencies, 0.99);
+    const all = latencies.length + refusals.length + late;
+    rows.push([
+      `round ${round}`,
+      `${(100 * served).toFixed(1)} % of capacity`,
+      `${p99.toFixed(0)} ms`,
+      `${((100 * refusals.length) / all).toFixed(1)} %`,
+      `p99 ${quantile(refusals, 0.99).toFixed(2)} ms`,
+      `${((100 * late) / all).toFixed(1)} %`,
+      served >= 0.975 && p99 <= 400 ? 'met' : 'missed',
+    ]);
+  }
+  printTable(rows);
+}
+
+function quantile(values: readonly number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? NaN;
+}
+
+async function overload(timeout: number, seed: number) {
+  const queue = sleepingQueue({ dispatch: 'adaptive', maxDelay: CAP, maxQueued: Infinity });
+  const latencies: number[] = [];
+  const refusals: number[] = [];
+  let late = 0;
+  const submit = async (input: number) => {
+    const submitted = performance.now();
+    const elapsed = () => performance.now() - submitted;
+    try {
+      assert.equal(await queue.submit(input, { timeout }), input * input);
+      if (submitted >= from) latencies.push(elapsed());
+    } catch (error) {
+      assert(error instanceof DeadlineError || error instanceof BatchTimeoutError);
+      if (submitted >= from && error instanceof DeadlineError) refusals.push(elapsed());
+      else if (submitted >= from) late++;
+    }
+    return input;
+  };
+  // The first two seconds fill the queue, and teach it how long a batch takes.
+  const from = performance.now() + 2000;
+  const until = from + 2 * MILLISECONDS;
+  // A batch sleeps up to a millisecond longer than it was told: the capacity is that of the batches as they ran.
+  const full: number[] = [];
+  queue.onBatch(({ size, ran }) => {
+    if (size === BATCH_SIZE && performance.now() >= from) full.push(ran);
+  });
+  await openLoop(submit, until, seed, 1, 0, 1.3);
+  await queue.stop();
+  const mean = full.reduce((sum, ran) => sum + ran, 0) / full.length;
+  return { served: latencies.length / (until - from) / (BATCH_SIZE / mean), latencies, refusals, late };
 }
 
 /** Mean latency under a load, once the queue has seen it for a while. */
@@ -75,13 +132,7 @@ async function measure(
   drive: Drive,
   seed: number,
 ): Promise<number> {
-  const queue = new BatchQueue<number, number>(
-    async (inputs) => {
-      await sleep(ALPHA * inputs.length + BETA);
-      return inputs.map((input) => input * input);
-    },
-    { batchSize: BATCH_SIZE, ...options },
-  );
+  const queue = sleepingQueue(options);
   const learnUntil = performance.now() + MILLISECONDS;
   let sum = 0;
   let count = 0;
@@ -103,13 +154,28 @@ async function measure(
   return sum / count;
 }
 
-/** Groups of inputs, each spread over some milliseconds, at random moments and at a load of .3. */
-async function openLoop(submit: Submit, until: number, seed: number, size: number, spread: number) {
+function sleepingQueue(options: Omit<BatchOptions, 'batchSize'>): BatchQueue<number, number> {
+  const run = async (inputs: number[]) => {
+    await sleep(ALPHA * inputs.length + BETA);
+    return inputs.map((input) => input * input);
+  };
+  return new BatchQueue<number, number>(run, { batchSize: BATCH_SIZE, ...options });
+}
+
+/** Groups of inputs, each spread over some milliseconds, at random moments. */
+async function openLoop(
+  submit: Submit,
+  until: number,
+  seed: number,
+  size: number,
+  spread: number,
+  rho = 0.3,
+) {
   const random = seeded(seed);
   const results: Promise<number>[] = [];
   let at = performance.now();
   for (;;) {
-    at -= (Math.log(1 - random()) * size) / (0.3 * CAPACITY);
+    at -= (Math.log(1 - random()) * size) / (rho * CAPACITY);
     if (at >= until) break;
     const moments = Array.from({ length: size }, () => at + spread * random()).sort((a, b) => a - b);
     for (const moment of moments) {

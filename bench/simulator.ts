@@ -1,4 +1,5 @@
 import type { DispatchPolicy } from '../libs/batching/src/core/dispatch-policy.js';
+import { lateness } from '../libs/batching/src/core/forecast.js';
 import { ServiceTime } from '../libs/batching/src/core/service-time.js';
 
 /** Milliseconds that a batch of n takes: alpha · n + beta. */
@@ -40,6 +41,8 @@ export interface Scene {
   readonly loads: readonly Load[];
   /** How long a turn is. Default: there are no turns. */
   readonly turn?: number;
+  /** Milliseconds after which every caller gives up. Default: never. */
+  readonly timeout?: number;
   /** Results until the end; the first tenth of them is not measured. */
   readonly items: number;
   readonly seed: number;
@@ -48,8 +51,11 @@ export interface Scene {
 export interface Measured {
   mean: number;
   p99: number;
-  /** Items per second. */
+  /** Items per second that were served, in time where there is a timeout. */
   throughput: number;
+  /** Shares of the inputs that were refused for their timeout, and that were taken in and missed it. */
+  refused: number;
+  late: number;
 }
 
 /**
@@ -58,7 +64,7 @@ export interface Measured {
  * results. Returns what was measured of the inputs of each load.
  */
 export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
-  const { curve, maxDelay, loads, turn = Infinity, items } = scene;
+  const { curve, maxDelay, loads, turn = Infinity, timeout = Infinity, items } = scene;
   const { batchSize } = curve;
   const streams = loads.map((_, index) => seeded(scene.seed + index));
   let [random = seeded(0)] = streams;
@@ -79,6 +85,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
 
   /** As `BatchQueue` decides in `#pump`. */
   const decide = (now: number) => {
+    if (timeout < Infinity) expire(now);
     if (running.length > 0 || waiting.length === 0) return;
     const leaveAt = waiting.length >= batchSize ? now : policy.leaveAt(view(), now);
     alarmAt = leaveAt > now ? leaveAt : Infinity;
@@ -91,6 +98,18 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
     oldest: waiting[0] ?? 0,
     serviceTime: (size: number) => serviceTime.of(size),
   });
+  const backlog = () => ({
+    batchSize,
+    concurrency: 1,
+    ahead: waiting.length,
+    running: new Set(running.length > 0 ? [{ leftAt, size: running.length }] : []),
+  });
+  /** Those whose time is over have gone. */
+  const expire = (now: number) => {
+    const inTime = waiting.filter((came) => came + timeout > now);
+    samples[present]?.miss(waiting.length - inTime.length);
+    waiting = inTime;
+  };
   const leave = (now: number) => {
     const size = policy.takes?.(waiting, batchSize) ?? batchSize;
     running = waiting.slice(0, size);
@@ -105,7 +124,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
     policy.ended?.(now);
     for (const came of running) {
       if (++done === Math.floor(items / 10)) for (const sample of samples) sample.restart(now);
-      if (came >= countedFrom) samples[present]?.latencies.push(now - came);
+      if (came >= countedFrom) samples[present]?.settle(now - came, timeout);
       if (load?.again && came >= turnedAt) arrivals.push(load.again(now, random));
     }
     running = [];
@@ -113,9 +132,13 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   };
   const arrive = (now: number) => {
     arrivals.pop();
+    if (load?.next) arrivals.push(load.next(now, random));
+    if (timeout < Infinity && lateness(backlog(), timeout, serviceTime, now) > 0) {
+      samples[present]?.refuse();
+      return;
+    }
     waiting.push(now);
     policy.arrived?.(1, waiting.length, running.length === 0, now);
-    if (load?.next) arrivals.push(load.next(now, random));
   };
   const takeTurn = (now: number) => {
     samples[present]?.pause(now);
@@ -145,12 +168,14 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
 
 /** Latencies, and the time in which they were collected. */
 class Samples {
-  readonly latencies: number[] = [];
+  readonly #latencies: number[] = [];
+  #refused = 0;
+  #late = 0;
   #since: number | undefined = 0;
   #collected = 0;
 
   restart(now: number): void {
-    this.latencies.length = 0;
+    this.#latencies.length = this.#refused = this.#late = 0;
     this.#collected = 0;
     if (this.#since !== undefined) this.#since = now;
   }
@@ -164,12 +189,28 @@ class Samples {
     this.#since = now;
   }
 
+  settle(latency: number, timeout: number): void {
+    if (latency <= timeout) this.#latencies.push(latency);
+    else this.#late++;
+  }
+
+  miss(inputs: number): void {
+    this.#late += inputs;
+  }
+
+  refuse(): void {
+    this.#refused++;
+  }
+
   summarize(): Measured {
-    const sorted = Float64Array.from(this.latencies).sort();
+    const sorted = Float64Array.from(this.#latencies).sort();
+    const all = sorted.length + this.#refused + this.#late;
     return {
       mean: sorted.reduce((sum, latency) => sum + latency, 0) / sorted.length,
       p99: sorted[Math.floor(sorted.length * 0.99)] ?? NaN,
       throughput: (sorted.length / this.#collected) * 1000,
+      refused: this.#refused / all,
+      late: this.#late / all,
     };
   }
 }

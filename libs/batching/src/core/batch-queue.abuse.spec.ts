@@ -2,18 +2,57 @@ import { setImmediate, setInterval, setTimeout } from 'node:timers/promises';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { BatchContext } from './batch.js';
 import { BatchQueue } from './batch-queue.js';
-import { BatchResultError, BatchTimeoutError } from './errors.js';
+import {
+  BatchResultError,
+  BatchTimeoutError,
+  DeadlineError,
+  QueueFullError,
+  ServiceStoppedError,
+} from './errors.js';
 import type { BatchFunction, BatchOptions } from './options.js';
+import { ServiceTime } from './service-time.js';
 
-/** Faults of other batchers (see their names) and of users' batch functions: nobody hangs, nobody else suffers. */
+/**
+ * Faults of other batchers, one test each, named after the system or the thread; faults of the reference; and what
+ * users' batch functions, callers and observers can do. Nobody hangs, nobody else suffers.
+ *
+ * Not here, because another part answers for it: inference off the event loop and workers that crash
+ * (`tfjs/inference-lane.spec.ts`), warm-up and padding to allowed sizes (triton server#4503, #6937; `tfjs/`), the order
+ * of a shutdown (`nest/batching-shutdown.spec.ts`). The machinery of threads (TensorFlow) has no counterpart.
+ */
 
-const options: BatchOptions = { batchSize: 3, maxDelay: 1 };
+const options: BatchOptions = { batchSize: 3, maxDelay: 1, dispatch: 'fixed' };
 
-function queueOf<Result>(
+function queueOf<Result, Input = number>(
   batchFunction: unknown,
-  more: Partial<BatchOptions> = {},
-): BatchQueue<number, Result> {
-  return new BatchQueue(batchFunction as BatchFunction<number, Result>, { ...options, ...more });
+  more: Partial<BatchOptions<Input>> = {},
+): BatchQueue<Input, Result> {
+  return new BatchQueue(batchFunction as BatchFunction<Input, Result>, { ...options, ...more });
+}
+
+const echo = (inputs: number[]) => inputs;
+
+const never = () => new Promise(() => undefined);
+
+/** Writes down every batch; `ms` each. */
+function recording<Input = number>(ms = 0) {
+  const batches: Input[][] = [];
+  const run = async (inputs: Input[]) => {
+    batches.push([...inputs]);
+    if (ms > 0) await setTimeout(ms);
+    return inputs;
+  };
+  return { batches, run };
+}
+
+/** Keeps the loop busy, as a native addon does. */
+function block(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await setImmediate();
 }
 
 async function outcomes(promises: Promise<unknown>[]): Promise<unknown[]> {
@@ -26,8 +65,348 @@ function expectBalance(queue: Pick<BatchQueue<never, unknown>, 'stats'>): void {
   expect(settled + dropped + waiting + running).toBe(submitted);
 }
 
-describe('a batch function that', () => {
-  const failure = new Error('broken');
+const failure = new Error('broken');
+
+describe('faults of other batchers', () => {
+  it('Triton: a change of shape closes the batch and holds up what is behind it', async () => {
+    const { batches, run } = recording<string>();
+    const queue = queueOf<string, string>(run, { autoStart: false, groupBy: (input) => input[0] });
+    for (const input of ['a1', 'b1', 'a2', 'b2', 'b3', 'a3', 'b4']) void queue.submit(input);
+    await queue.stop();
+    // Of those that fill a batch, the one whose oldest came first.
+    expect(batches).toEqual([['a1', 'a2', 'a3'], ['b1', 'b2', 'b3'], ['b4']]);
+  });
+
+  it('Triton: priorities without aging starve the lowest', async () => {
+    const { batches, run } = recording<string>(2);
+    const queue = queueOf<string, string>(run, { batchSize: 1, maxDelay: 0, aging: 40 });
+    let flooding = true;
+    const flood = async () => {
+      while (flooding) await queue.submit('high', { priority: 1 });
+    };
+    const floods = [flood(), flood(), flood()];
+    await until(() => batches.length === 3);
+    await queue.submit('low', { timeout: 5000 });
+    flooding = false;
+    await Promise.all(floods);
+    expect(batches.flat().indexOf('low')).toBeGreaterThan(8);
+  });
+
+  it('Ray: batches are closed while the executor is busy, and so leave under-full (ray#43288)', async () => {
+    const { batches, run } = recording(30);
+    const queue = queueOf<number>(run, { batchSize: 8 });
+    const all: Promise<number>[] = [];
+    for (let input = 0; input < 9; input++) {
+      all.push(queue.submit(input));
+      await setTimeout(3);
+    }
+    await outcomes(all);
+    expect(batches[0]?.length).toBeLessThan(4);
+    expect(batches).toHaveLength(2);
+  });
+
+  it('Ray: a cost function that throws hangs all callers', async () => {
+    const cost = (input: number) => {
+      if (input === 2) throw failure;
+      return 1;
+    };
+    const queue = queueOf<number>(echo, { cost, maxCost: 10 });
+    expect(await outcomes(queue.submitMany([1, 2, 3]))).toEqual([1, failure, 3]);
+    expectBalance(queue);
+  });
+
+  it('Ray: an exception in a result’s place is handed over as a value', async () => {
+    const queue = queueOf((inputs: number[]) => inputs.map((input) => (input === 2 ? failure : input)));
+    expect(await outcomes(queue.submitMany([1, 2, 3]))).toEqual([1, failure, 3]);
+    expect(queue.stats()).toMatchObject({ results: 2, errors: 1 });
+  });
+
+  it('Ray: an input that no longer fits goes to the back', async () => {
+    const { batches, run } = recording();
+    const queue = queueOf<number>(run, {
+      autoStart: false,
+      batchSize: 10,
+      cost: (input) => input,
+      maxCost: 10,
+    });
+    void queue.submitMany([4, 5, 3, 9, 1, 10, 2]);
+    await queue.stop();
+    expect(batches).toEqual([[4, 5], [3], [9, 1], [10], [2]]);
+  });
+
+  it('BentoML: polls every millisecond while something waits', async () => {
+    const timers = jest.spyOn(globalThis, 'setTimeout');
+    const immediates = jest.spyOn(globalThis, 'setImmediate');
+    const queue = queueOf<number>(echo, { maxDelay: 60 });
+    const waiting = queue.submitMany([1, 2]);
+    await setTimeout(30);
+    expect(timers).toHaveBeenCalledTimes(1);
+    expect(immediates).toHaveBeenCalledTimes(1);
+    timers.mockRestore();
+    immediates.mockRestore();
+    expect(await Promise.all(waiting)).toEqual([1, 2]);
+  });
+
+  it('BentoML: the queue is not bounded by default', async () => {
+    const queue = queueOf<number>(echo, { autoStart: false });
+    const taken = outcomes(queue.submitMany(Array.from({ length: 10_000 }, (_, input) => input)));
+    await expect(queue.submit(1)).rejects.toBeInstanceOf(QueueFullError);
+    await queue.stop();
+    await taken;
+  });
+
+  it('BentoML: a full queue sheds those who have waited longest', async () => {
+    const queue = queueOf<number>(echo, { autoStart: false, maxQueued: 2 });
+    const all = outcomes(queue.submitMany([1, 2, 3]));
+    await queue.stop();
+    expect(await all).toEqual([1, 2, expect.any(QueueFullError)]);
+  });
+
+  it('BentoML: the fit of the service time is undefined at a constant batch size', () => {
+    const serviceTime = new ServiceTime();
+    expect(serviceTime.of(8)).toBe(0);
+    for (let batch = 0; batch < 50; batch++) serviceTime.record(8, 13 + (batch % 2));
+    expect(serviceTime.of(8)).toBeCloseTo(13.5, 0);
+    expect(serviceTime.of(4)).toBeGreaterThan(10);
+    expect(serviceTime.of(16)).toBeLessThan(17);
+  });
+
+  it('TorchServe, LitServe, mosec: the delay is paid again after every batch (mosec#382)', async () => {
+    const { batches, run } = recording(60);
+    const queue = queueOf<number>(run, { batchSize: 2, maxDelay: 40 });
+    const first = queue.submitMany([1, 2]);
+    await until(() => batches.length === 1);
+    const late = queue.submit(3);
+    await outcomes(first);
+    // It waited longer than maxDelay for its slot already.
+    await setImmediate();
+    await setImmediate();
+    expect(queue.stats()).toMatchObject({ running: 1, waiting: 0 });
+    expect(await late).toBe(3);
+    expect(batches).toEqual([[1, 2], [3]]);
+  });
+
+  it('TorchServe, MLServer: a run that never comes back hangs its callers and those behind them', async () => {
+    const queue = queueOf<number>((inputs: number[]) => (inputs[0] === 1 ? never() : inputs), {
+      runTimeout: 20,
+      batchSize: 1,
+    });
+    expect(await outcomes(queue.submitMany([1, 2]))).toEqual([expect.any(BatchTimeoutError), 2]);
+    expectBalance(queue);
+  });
+
+  it('KServe, MLServer: an error of the batch is returned as success', async () => {
+    const queue = queueOf(() => failure);
+    const [first, second] = await outcomes(queue.submitMany([1, 2]));
+    expect(first).toBeInstanceOf(BatchResultError);
+    expect(first).toMatchObject({ expected: 2, received: 'an Error' });
+    expect(second).toBe(first);
+  });
+
+  it('DataLoader: any number of batches run at once', async () => {
+    const { run } = recording(5);
+    const queue = queueOf<number>(run, { batchSize: 1, concurrency: 2 });
+    const all = queue.submitMany([1, 2, 3, 4, 5]);
+    let most = 0;
+    while (queue.stats().settled < 5) {
+      most = Math.max(most, queue.stats().runningBatches);
+      await setImmediate();
+    }
+    expect(most).toBe(2);
+    expect(await outcomes(all)).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  it('DataLoader: requests never share a batch when the function blocks (tfjs#600, onnxruntime#19611)', async () => {
+    const sizes: number[] = [];
+    const blocking = (inputs: number[]) => {
+      sizes.push(inputs.length);
+      block(20);
+      return inputs;
+    };
+    const queue = queueOf<number>(blocking, { batchSize: 32, dispatch: 'eager' });
+    // Timers that come due while the loop is blocked stand for requests that arrive meanwhile.
+    const caller = async (delay: number) => {
+      await setTimeout(delay);
+      return queue.submit(delay);
+    };
+    await Promise.all([1, 5, 6, 7, 8, 9, 10].map(caller));
+    expect(sizes[0]).toBeLessThan(7);
+    expect(sizes).toHaveLength(2);
+  });
+
+  it('inbatches: too few results reach the wrong callers', async () => {
+    const queue = queueOf((inputs: number[]) => inputs.filter((input) => input !== 1));
+    const [first, ...others] = await outcomes(queue.submitMany([1, 2, 3]));
+    expect(first).toMatchObject({ code: 'ERR_BATCHING_RESULT', expected: 3, received: '2 results' });
+    expect(others).toEqual([first, first]);
+  });
+
+  it('@yornaath/batshit, @expo/batcher: a full batch waits out its window', async () => {
+    const queue = queueOf<number>(echo, { maxDelay: 60_000 });
+    expect(await outcomes(queue.submitMany([1, 2, 3]))).toEqual([1, 2, 3]);
+  });
+});
+
+describe('what users ask for', () => {
+  it('LitServe#340, triton server#2764, infinity#609: one bad input fails all', async () => {
+    const run = jest.fn((inputs: number[]) => {
+      if (inputs.includes(5)) throw failure;
+      return inputs;
+    });
+    const queue = queueOf<number>(run, { batchSize: 8, isolateErrors: true });
+    expect(await outcomes(queue.submitMany([1, 2, 3, 4, 5, 6, 7, 8]))).toEqual([
+      ...[1, 2, 3, 4],
+      failure,
+      ...[6, 7, 8],
+    ]);
+    expect(run.mock.calls.length - 1).toBeLessThanOrEqual(2 * Math.log2(8));
+  });
+
+  it('dataloader#58, pytorch/serve#1699, kserve#1666: a lone caller waits needlessly', async () => {
+    for (const dispatch of ['adaptive', 'eager'] as const) {
+      const queue = queueOf<number>(echo, { dispatch, maxDelay: 60_000 });
+      for (let input = 0; input < 100; input++) expect(await queue.submit(input)).toBe(input);
+      expect(queue.stats()).toMatchObject({ batches: 100, dispatches: { idle: 100 } });
+    }
+  });
+
+  it('triton server#3624: small batches under load', async () => {
+    const { batches, run } = recording(5);
+    const queue = queueOf<number>(run, { batchSize: 8, dispatch: 'eager' });
+    const until = performance.now() + 200;
+    const caller = async (input: number) => {
+      while (performance.now() < until) await queue.submit(input);
+    };
+    await Promise.all(Array.from({ length: 24 }, (_, input) => caller(input)));
+    const sizes = batches.slice(1, -3).map(({ length }) => length);
+    expect(sizes.length).toBeGreaterThan(5);
+    expect(Math.min(...sizes)).toBe(8);
+  });
+
+  it('ray#41057, triton server#6920: cancelled work is still computed, or breaks the loop', async () => {
+    const { batches, run } = recording(5);
+    const queue = queueOf<number>(run);
+    const first = queue.submitMany([1, 2, 3]);
+    const controller = new AbortController();
+    const gone = queue.submitMany([4, 5, 6, 7], { signal: controller.signal });
+    const last = queue.submit(8);
+    controller.abort(new Error('closed'));
+    expect((await outcomes(gone)).map(String)).toEqual(Array(4).fill('Error: closed'));
+    expect(await outcomes([...first, last])).toEqual([1, 2, 3, 8]);
+    expect(batches.flat()).toEqual([1, 2, 3, 8]);
+    expectBalance(queue);
+  });
+
+  it('ray#59059, BentoML#3859: batches are counted in inputs only, not in tokens or bytes', async () => {
+    const { batches, run } = recording<string>();
+    const queue = queueOf<string, string>(run, {
+      batchSize: 100,
+      cost: (text) => text.length,
+      maxCost: 8,
+    });
+    await Promise.all(queue.submitMany(['four', 'four', 'a', 'longer', 'b', 'c']));
+    expect(batches).toEqual([['four', 'four'], ['a', 'longer', 'b'], ['c']]);
+  });
+
+  it('triton server#7124, #6937: shapes that do not fit each other share a batch', async () => {
+    const { batches, run } = recording<number[]>();
+    const queue = queueOf<number[], number[]>(run, { autoStart: false, groupBy: ({ length }) => length });
+    void queue.submitMany([[1], [1, 2], [3], [3, 4], [5]]);
+    await queue.stop();
+    for (const batch of batches) expect(new Set(batch.map(({ length }) => length)).size).toBe(1);
+    expect(batches).toHaveLength(2);
+  });
+
+  it('triton server#5927, ray#59218: the time in the queue cannot be told from the time of the run', async () => {
+    const { run } = recording(40);
+    const queue = queueOf<number>(run, { batchSize: 1 });
+    const reports: { waited: number; ran: number }[] = [];
+    queue.onBatch((report) => reports.push(report));
+    await Promise.all(queue.submitMany([1, 2]));
+    const [first, second] = reports;
+    expect(first?.waited).toBeLessThan(35);
+    expect(first?.ran).toBeGreaterThan(35);
+    expect(second?.waited).toBeGreaterThan(35);
+    const { waitTime, runTime } = queue.stats();
+    expect(waitTime.max).toBeCloseTo(second?.waited ?? NaN);
+    expect(runTime.p50).toBeGreaterThan(35);
+  });
+
+  it('triton server#8979: nothing tells an autoscaler that the queue falls behind', async () => {
+    const queue = queueOf<number>(never, { batchSize: 2, maxQueued: 3 });
+    void outcomes(queue.submitMany([1, 2]));
+    await until(() => queue.stats().runningBatches === 1);
+    void outcomes(queue.submitMany([3, 4, 5, 6]));
+    // Backlog, slots in use of those there are, and who was sent away; beside it waitTime and runTime.
+    expect(queue.stats()).toMatchObject({
+      waiting: 3,
+      runningBatches: 1,
+      options: { concurrency: 1, maxQueued: 3 },
+      drops: { full: 1 },
+    });
+    await queue.stop({ timeout: 0 });
+  });
+
+  it('ray#36844: settings cannot be changed without a restart', async () => {
+    const { batches, run } = recording();
+    const queue = queueOf<number>(run, { maxDelay: Infinity });
+    const [first, second] = queue.submitMany([1, 2]);
+    queue.batchSize = 2;
+    expect(await Promise.all([first, second])).toEqual([1, 2]);
+    const third = queue.submit(3);
+    await setImmediate();
+    queue.maxDelay = 0;
+    expect(await third).toBe(3);
+    expect(batches).toEqual([[1, 2], [3]]);
+  });
+
+  it('ray#42950: no backpressure', async () => {
+    const { run } = recording(1);
+    const queue = queueOf<number>(run, { batchSize: 2, maxQueued: 2, onFull: 'wait' });
+    let most = 0;
+    queue.onBatch(() => (most = Math.max(most, queue.stats().waiting)));
+    const inputs = Array.from({ length: 20 }, (_, input) => input);
+    expect(await Promise.all(queue.submitMany(inputs))).toEqual(inputs);
+    expect(most).toBe(2);
+  });
+
+  it('MLServer#1306: with parameters of their own, inputs get the results of others', async () => {
+    interface Query {
+      text: string;
+      upper: boolean;
+    }
+    const queue = queueOf<string, Query>(
+      (inputs: Query[]) => inputs.map(({ text, upper }) => (upper ? text.toUpperCase() : text)),
+      { groupBy: ({ upper }) => upper },
+    );
+    const queries = ['a', 'b', 'c', 'd', 'e'].map((text, index) => ({ text, upper: index % 2 === 0 }));
+    expect(await Promise.all(queue.submitMany(queries))).toEqual(['A', 'b', 'C', 'd', 'E']);
+  });
+
+  it('a shutdown loses what comes late', async () => {
+    const { run } = recording(10);
+    const queue = queueOf<number>(run, { batchSize: 1 });
+    const early = queue.submit(1);
+    await until(() => queue.stats().running === 1);
+    const drained = queue.drain();
+    // While it drains it goes on taking inputs; a stop runs these, too, and refuses the next ones by name.
+    const late = queue.submit(2);
+    const stopped = queue.stop();
+    const all = outcomes([early, late, queue.submit(3)]);
+    await Promise.all([drained, stopped]);
+    expect(await all).toEqual([1, 2, expect.any(ServiceStoppedError)]);
+  });
+});
+
+describe('what the reference gets wrong', () => {
+  it('the clock of the delay starts before the first input has come', async () => {
+    const queue = queueOf<number>(echo, { maxDelay: 50 });
+    await setTimeout(80);
+    const first = queue.submit(1);
+    await setTimeout(20);
+    expect(queue.stats().waiting).toBe(1);
+    expect(await first).toBe(1);
+  });
 
   it.each<[string, unknown]>([
     [
@@ -44,23 +423,54 @@ describe('a batch function that', () => {
         throw failure;
       },
     ],
-  ])('%s: every caller of the batch gets that very error, and the next batch runs', async (_, broken) => {
-    const fail = jest.fn(broken as BatchFunction<number, number>);
+  ])('a batch function that %s ends the service, and its callers hang', async (_, broken) => {
+    const fail = broken as BatchFunction<number, number>;
     const queue = queueOf<number>((inputs: number[], batch: BatchContext) =>
       inputs.includes(0) ? fail(inputs, batch) : inputs,
     );
+    // That very error reaches every caller, and the next batch runs.
     expect(await outcomes(queue.submitMany([0, 1, 2]))).toEqual([failure, failure, failure]);
     expect(await outcomes(queue.submitMany([3, 4, 5]))).toEqual([3, 4, 5]);
     expectBalance(queue);
   });
 
+  it('too few results leave callers hanging without a word', async () => {
+    const queue = queueOf(() => []);
+    await expect(queue.submit(1)).rejects.toThrow('must return an array of 1 results');
+  });
+
+  it('a stop loses a batch that is partly collected', async () => {
+    const queue = queueOf<number>(echo, { maxDelay: 60_000 });
+    const collected = queue.submitMany([1, 2]);
+    await setImmediate();
+    await queue.stop();
+    expect(await Promise.all(collected)).toEqual([1, 2]);
+  });
+
+  it('a hard stop leaves those it drops hanging', async () => {
+    const queue = queueOf<number>(echo, { maxDelay: 60_000 });
+    const dropped = outcomes(queue.submitMany([1, 2]));
+    await queue.stop({ hard: true });
+    expect(await dropped).toEqual([expect.any(ServiceStoppedError), expect.any(ServiceStoppedError)]);
+  });
+
+  it('who has given up is still computed', async () => {
+    const { batches, run } = recording(20);
+    const queue = queueOf<number>(run, { batchSize: 1 });
+    const [first, second] = [queue.submit(1), queue.submit(2, { timeout: 5 })];
+    expect(await outcomes([first, second])).toEqual([1, expect.any(BatchTimeoutError)]);
+    await setTimeout(5);
+    expect(batches).toEqual([[1]]);
+  });
+});
+
+describe('a batch function that', () => {
   it('throws something that is no error: it reaches the callers as it is', async () => {
     const queue = queueOf(() => Promise.reject('a string')); // eslint-disable-line @typescript-eslint/prefer-promise-reject-errors
     expect(await outcomes(queue.submitMany([1, 2]))).toEqual(['a string', 'a string']);
   });
 
   it.each<[string, unknown, string]>([
-    ['too few results', [1, 2], '2 results'],
     ['too many results', [1, 2, 3, 4], '4 results'],
     ['nothing', undefined, 'undefined'],
     ['null', null, 'null'],
@@ -68,7 +478,7 @@ describe('a batch function that', () => {
     ['an object with a length', { length: 3 }, 'an Object'],
     ['a typed array', new Float32Array(3), 'a Float32Array'],
     ['a Map', new Map(), 'a Map'],
-  ])('returns %s: a BatchResultError that says so (DataLoader)', async (_, returned, received) => {
+  ])('returns %s: a BatchResultError that says so', async (_, returned, received) => {
     for (const value of [returned, Promise.resolve(returned)]) {
       const queue = queueOf(() => value);
       const [first, ...others] = await outcomes(queue.submitMany([1, 2, 3]));
@@ -83,12 +493,6 @@ describe('a batch function that', () => {
     const once = Promise.resolve([1, 2]);
     const queue = queueOf(() => once, { batchSize: 2 });
     expect(await outcomes(queue.submitMany([1, 2, 3]))).toEqual([1, 2, expect.any(BatchResultError)]);
-  });
-
-  it('returns an Error in a place: that caller alone gets it (DataLoader; Ray hands it over as a value)', async () => {
-    const queue = queueOf((inputs: number[]) => inputs.map((input) => (input === 2 ? failure : input)));
-    expect(await outcomes(queue.submitMany([1, 2, 3]))).toEqual([1, failure, 3]);
-    expect(queue.stats()).toMatchObject({ results: 2, errors: 1 });
   });
 
   it('returns results with a getter that throws: those before it keep theirs, nobody hangs', async () => {
@@ -110,13 +514,10 @@ describe('a batch function that', () => {
   });
 
   it('never returns: callers with a timeout do not hang, and other slots go on', async () => {
-    const queue = queueOf<number>(
-      (inputs: number[]) => (inputs[0] === 0 ? new Promise(() => undefined) : inputs),
-      {
-        batchSize: 1,
-        concurrency: 2,
-      },
-    );
+    const queue = queueOf<number>((inputs: number[]) => (inputs[0] === 0 ? never() : inputs), {
+      batchSize: 1,
+      concurrency: 2,
+    });
     const stuck = queue.submit(0, { timeout: 20 });
     expect(await queue.submit(1)).toBe(1);
     await expect(stuck).rejects.toBeInstanceOf(BatchTimeoutError);
@@ -134,33 +535,15 @@ describe('a batch function that', () => {
 });
 
 describe('callers', () => {
-  it('who abort do not stop the loop, nor are they computed (ray#41057, triton server#6920)', async () => {
-    const computed: number[] = [];
-    const queue = queueOf<number>(async (inputs: number[]) => {
-      computed.push(...inputs);
-      await setTimeout(5);
-      return inputs;
-    });
-    const first = queue.submitMany([1, 2, 3]);
-    const controller = new AbortController();
-    const gone = queue.submitMany([4, 5, 6, 7], { signal: controller.signal });
-    const last = queue.submit(8);
-    controller.abort(new Error('closed'));
-    expect((await outcomes(gone)).map(String)).toEqual(Array(4).fill('Error: closed'));
-    expect(await outcomes([...first, last])).toEqual([1, 2, 3, 8]);
-    expect(computed).toEqual([1, 2, 3, 8]);
-    expectBalance(queue);
-  });
-
   it('who submit from within a continuation of a batch are served', async () => {
-    const queue = queueOf<number>((inputs: number[]) => inputs);
+    const queue = queueOf<number>(echo);
     const chain = async (left: number): Promise<number> =>
       left === 0 ? 0 : chain((await queue.submit(left)) - 1);
     expect(await Promise.all([chain(20), chain(20), chain(20)])).toEqual([0, 0, 0]);
   });
 
   it('who come and go in one turn do not stop an adaptive queue', async () => {
-    const queue = queueOf<number>((inputs: number[]) => inputs, { dispatch: 'adaptive' });
+    const queue = queueOf<number>(echo, { dispatch: 'adaptive' });
     const controller = new AbortController();
     const gone = queue.submit(1, { signal: controller.signal });
     controller.abort(new Error('gone'));
@@ -170,7 +553,7 @@ describe('callers', () => {
   });
 
   it('who abort in the handler of another result are dropped before the next batch', async () => {
-    const queue = queueOf<number>((inputs: number[]) => inputs, { batchSize: 1 });
+    const queue = queueOf<number>(echo, { batchSize: 1 });
     const controller = new AbortController();
     const second = queue.submit(1).then(() => {
       controller.abort(new Error('enough'));
@@ -180,79 +563,23 @@ describe('callers', () => {
     await expect(third).rejects.toThrow('enough');
     expectBalance(queue);
   });
+
+  it('who ask for the impossible are told at once, and those who wait are not disturbed', async () => {
+    const { batches, run } = recording(20);
+    const queue = queueOf<number>(run, { batchSize: 1 });
+    await queue.submit(0);
+    const waiting = queue.submitMany([1, 2, 3]);
+    const refused = outcomes(queue.submitMany([4, 5], { timeout: 15 }));
+    expect(queue.stats()).toMatchObject({ waiting: 3, drops: { timeout: 2 } });
+    expect(await refused).toEqual([expect.any(DeadlineError), expect.any(DeadlineError)]);
+    expect(await Promise.all(waiting)).toEqual([1, 2, 3]);
+    expect(batches).toHaveLength(4);
+  });
 });
 
-describe('scheduling', () => {
-  it('a full batch does not wait out its window (batshit, @expo/batcher)', async () => {
-    const queue = queueOf<number>((inputs: number[]) => inputs, { maxDelay: 60_000 });
-    expect(await outcomes(queue.submitMany([1, 2, 3]))).toEqual([1, 2, 3]);
-  });
-
-  it('the delay is not paid again after every batch (TorchServe, mosec#382)', async () => {
-    const sizes: number[] = [];
-    const queue = queueOf<number>(
-      async (inputs: number[]) => {
-        sizes.push(inputs.length);
-        await setTimeout(60);
-        return inputs;
-      },
-      { batchSize: 2, maxDelay: 40 },
-    );
-    const first = queue.submitMany([1, 2]);
-    await setTimeout(5);
-    const late = queue.submit(3);
-    await outcomes(first);
-    // It waited longer than maxDelay for its slot already.
-    await setImmediate();
-    await setImmediate();
-    expect(queue.stats()).toMatchObject({ running: 1, waiting: 0 });
-    expect(await late).toBe(3);
-    expect(sizes).toEqual([2, 1]);
-  });
-
-  it('batches are not closed while the slot is busy (Ray: under-full batches, ray#43288)', async () => {
-    const sizes: number[] = [];
-    const queue = queueOf<number>(
-      async (inputs: number[]) => {
-        sizes.push(inputs.length);
-        await setTimeout(30);
-        return inputs;
-      },
-      { batchSize: 8 },
-    );
-    const all: Promise<number>[] = [];
-    for (let input = 0; input < 9; input++) {
-      all.push(queue.submit(input));
-      await setTimeout(3);
-    }
-    await outcomes(all);
-    expect(sizes[0]).toBeLessThan(4);
-    expect(sizes).toHaveLength(2);
-  });
-
-  it('a batch function that blocks does not keep what comes in meanwhile from travelling together', async () => {
-    const sizes: number[] = [];
-    const queue = queueOf<number>(
-      (inputs: number[]) => {
-        sizes.push(inputs.length);
-        const end = performance.now() + 20;
-        while (performance.now() < end);
-        return inputs;
-      },
-      { batchSize: 32, dispatch: 'eager' },
-    );
-    // Timers that come due while the loop is blocked stand for requests that arrive meanwhile.
-    const caller = async (delay: number) => {
-      await setTimeout(delay);
-      return queue.submit(delay);
-    };
-    await Promise.all([1, 5, 6, 7, 8, 9, 10].map(caller));
-    expect(sizes[0]).toBeLessThan(7);
-    expect(sizes).toHaveLength(2);
-  });
-
-  it('a long backlog does not starve the event loop', async () => {
-    const queue = queueOf<number>((inputs: number[]) => inputs, { batchSize: 1, maxQueued: 0 });
+describe('a long backlog', () => {
+  it('does not starve the event loop', async () => {
+    const queue = queueOf<number>(echo, { batchSize: 1, maxQueued: 0 });
     let turns = 0;
     const counting = new AbortController();
     void (async () => {
@@ -266,7 +593,7 @@ describe('scheduling', () => {
 
 describe('observers', () => {
   it('that throw hurt nobody and are told by a warning', async () => {
-    const queue = queueOf<number>((inputs: number[]) => inputs);
+    const queue = queueOf<number>(echo);
     const warnings: string[] = [];
     const warn = jest
       .spyOn(process, 'emitWarning')
@@ -281,26 +608,5 @@ describe('observers', () => {
     warn.mockRestore();
     expect(others).toHaveBeenCalledTimes(2);
     expect(warnings[0]).toContain('bad observer');
-  });
-});
-
-describe('many inputs', () => {
-  it('of mixed outcomes leave nothing behind', async () => {
-    const queue = queueOf<number>(
-      (inputs: number[]) => {
-        if (inputs[0] === 13) throw new Error('unlucky');
-        return inputs.map((input) => (input % 7 === 0 ? new Error('seven') : input));
-      },
-      { batchSize: 16, maxQueued: 0 },
-    );
-    const controller = new AbortController();
-    const all = Array.from({ length: 20_000 }, (_, input) =>
-      queue.submit(input, input % 5 === 0 ? { signal: controller.signal } : undefined),
-    );
-    controller.abort();
-    await outcomes(all);
-    const stats = queue.stats();
-    expect(stats).toMatchObject({ submitted: 20_000, waiting: 0, running: 0, dropped: 4000 });
-    expect(stats.settled).toBe(16_000);
   });
 });

@@ -13,6 +13,7 @@ import {
   QueueFullError,
   ServiceStoppedError,
 } from './errors.js';
+import { type Backlog, expectedWait, lateness } from './forecast.js';
 import {
   type BatchFunction,
   type BatchOptions,
@@ -211,6 +212,8 @@ export class BatchQueue<Input, Result> {
     await this.drain();
     clearTimeout(timer);
     this.#state = 'stopped';
+    // Of a batch that hangs only its slot of the lane is still of interest: nothing to keep the process alive for.
+    for (const batch of this.#batches) batch.limit?.unref();
   }
 
   /** Calls `listener` after every batch. A listener that throws is told by a process warning and hurts nobody. */
@@ -262,7 +265,7 @@ export class BatchQueue<Input, Result> {
       this.#drop(entry, 'stopped', new ServiceStoppedError(this.name));
     } else {
       entry.ticket = this.#ticket(entry.input, options);
-      const late = options ? this.#lateness(options) : 0;
+      const late = this.#lateness(options);
       if (late > 0) {
         this.#drop(entry, 'timeout', new DeadlineError(this.name, options?.timeout ?? 0, late));
       } else if (this.#hasRoom(entry)) {
@@ -273,12 +276,9 @@ export class BatchQueue<Input, Result> {
         this.#door.push(entry);
         if (options) this.#watch(entry, options);
       } else {
+        const retryAfter = expectedWait(this.#backlog(), this.#serviceTime, performance.now());
         const { maxQueued } = this.#options;
-        this.#drop(
-          entry,
-          'full',
-          new QueueFullError(this.name, maxQueued, this.#expectedWait(), this.#room.length),
-        );
+        this.#drop(entry, 'full', new QueueFullError(this.name, maxQueued, retryAfter, this.#room.length));
       }
     }
   }
@@ -301,38 +301,27 @@ export class BatchQueue<Input, Result> {
     return !ticket || this.#room.length === 0 || this.#room.cost + ticket.cost <= maxQueuedCost;
   }
 
+  /** Whether nobody more may come in, so that waiting for more would be in vain. */
+  get #isFull(): boolean {
+    const { maxQueued, maxQueuedCost } = this.#options;
+    return this.#room.length >= maxQueued || this.#room.cost >= maxQueuedCost || this.#door.length > 0;
+  }
+
   #enter(entry: Entry<Input>): void {
     this.#counts.entered++;
     entry.place = Place.Room;
     this.#room.push(entry);
   }
 
-  /**
-   * Milliseconds until an input that came now would leave, if batches take as long as learned: the rest of the batch
-   * that ends first, and the batches ahead.
-   */
-  #expectedWait(priority = 0): number {
-    const { batchSize, concurrency } = this.#options;
-    const now = performance.now();
-    let untilFree = this.#batches.size < concurrency ? 0 : Infinity;
-    for (const batch of this.#batches) {
-      const rest = Math.max(0, batch.leftAt + this.#serviceTime.of(batch.size) - now);
-      untilFree = Math.min(untilFree, rest);
-    }
-    const batchesAhead = Math.floor(this.#room.ahead(priority) / batchSize);
-    return untilFree + (batchesAhead * this.#serviceTime.of(batchSize)) / concurrency;
+  #lateness({ timeout, priority }: SubmitOptions = {}): number {
+    if (timeout === undefined) return 0;
+    return lateness(this.#backlog(priority), timeout, this.#serviceTime, performance.now());
   }
 
-  /**
-   * By how many milliseconds an input that came now would miss its timeout. A queue that is idle, or that has learned
-   * nothing yet, takes all: if it refused, it would never learn that it has become faster.
-   */
-  #lateness({ timeout, priority }: SubmitOptions): number {
+  /** What stands before an input of this priority that comes now. */
+  #backlog(priority = 0): Backlog {
     const { batchSize, concurrency } = this.#options;
-    const ahead = this.#room.ahead(priority ?? 0);
-    if (timeout === undefined || (ahead === 0 && this.#batches.size < concurrency)) return 0;
-    const own = this.#serviceTime.of(Math.min(batchSize, ahead + 1));
-    return this.#expectedWait(priority) + own - timeout;
+    return { batchSize, concurrency, ahead: this.#room.ahead(priority), running: this.#batches };
   }
 
   /**
@@ -384,7 +373,7 @@ export class BatchQueue<Input, Result> {
 
   /** The one decision: if a slot is free and there is a reason, a batch leaves; else the alarm is set. */
   #pump(now: number): void {
-    const { batchSize, concurrency, maxDelay, maxCost, maxQueued, lane } = this.#options;
+    const { batchSize, concurrency, maxDelay, maxCost, lane } = this.#options;
     const slotFree = this.#batches.size < concurrency;
     // Those who came may have gone again in the same turn.
     const came = Math.min(this.#counts.entered - this.#told, this.#room.length);
@@ -394,7 +383,7 @@ export class BatchQueue<Input, Result> {
     const oldest = group?.oldest;
     if (!group || !oldest) {
       lane?.withdraw(this.#retry);
-    } else if (this.#room.length >= maxQueued || group.isFull(batchSize, maxCost)) {
+    } else if (this.#isFull || group.isFull(batchSize, maxCost)) {
       this.#leave(group, 'size', now);
     } else if (oldest.turn.draining) {
       this.#leave(group, 'drain', now);
@@ -475,7 +464,7 @@ export class BatchQueue<Input, Result> {
       this.#settleAll(batch, this.#check(await this.#call(batch, batch.inputs), batch.size));
     } catch (error) {
       this.#count(batch);
-      if (this.#options.isolateErrors) await this.#isolate(batch, [...batch.remaining()], error);
+      if (this.#options.isolateErrors) await this.#isolate(batch, [...batch], error);
       // The final sweep: whatever broke, nobody of this batch is left hanging.
       for (const entry of batch.remaining()) this.#reject(entry, error);
     }
@@ -490,16 +479,15 @@ export class BatchQueue<Input, Result> {
     const batchFunction = this.#batchFunction as (inputs: Input[], batch?: Batch<Input>) => unknown;
     const returned = batchFunction.length > 1 ? batchFunction(inputs, batch) : batchFunction(inputs);
     if (runTimeout > LONGEST_TIMER) return returned;
-    let timer: NodeJS.Timeout | undefined;
     const hanging = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
+      batch.limit = setTimeout(() => {
         const error = new BatchTimeoutError(this.name, runTimeout, 'hanging');
         batch.abort(error);
         reject(error);
       }, runTimeout);
     });
     return Promise.race([returned, hanging]).finally(() => {
-      clearTimeout(timer);
+      clearTimeout(batch.limit);
     });
   }
 
@@ -532,11 +520,15 @@ export class BatchQueue<Input, Result> {
     batch.uncounted = 0;
   }
 
-  /** Runs the halves of what failed, and theirs, down to the inputs at fault. */
+  /**
+   * Runs the halves of what failed, and theirs, down to the inputs at fault. Those whose callers have gone since took part
+   * in the run that failed, and may be at fault, but are not run again.
+   */
   async #isolate(batch: Batch<Input>, failed: Entry<Input>[], error: unknown): Promise<void> {
-    // After a wrong number of results or a hanging run, no part of the batch would fare better.
-    if (failed.length < 2 || error instanceof BatchResultError || error instanceof BatchTimeoutError) {
-      for (const entry of failed) this.#reject(entry, error);
+    // After a wrong number of results no part of the batch would fare better; one that was aborted, because a part of it
+    // hangs or by a hard stop, is given up as a whole.
+    if (failed.length < 2 || error instanceof BatchResultError || batch.isAborted) {
+      for (const entry of batch.isAborted ? batch.remaining() : failed) this.#reject(entry, error);
       return;
     }
     const middle = failed.length >> 1;

@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { BatchContext } from './batch.js';
 import { BatchQueue } from './batch-queue.js';
@@ -14,7 +14,12 @@ async function outcomes(promises: Promise<unknown>[]): Promise<unknown[]> {
   return settled.map((one): unknown => (one.status === 'fulfilled' ? one.value : one.reason));
 }
 
-describe('isolateErrors (LitServe#340, triton server#2764, infinity#609)', () => {
+/** Waits for what the queue is about to do: how long that takes on a busy machine, no number of milliseconds tells. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await setImmediate();
+}
+
+describe('isolateErrors', () => {
   const poison = new Error('poison');
   const failing = (culprits: number[]) =>
     jest.fn((inputs: number[]) => {
@@ -57,12 +62,63 @@ describe('isolateErrors (LitServe#340, triton server#2764, infinity#609)', () =>
     );
     const gone = queue.submitMany([1, 2], { signal: caller.signal });
     const kept = queue.submitMany([3, 4]);
-    void setTimeout(3).then(() => {
-      caller.abort(new Error('gone'));
-    });
+    await until(() => seen.length === 1);
+    caller.abort(new Error('gone'));
     expect((await outcomes(gone)).map(String)).toEqual(['Error: gone', 'Error: gone']);
     expect(await outcomes(kept)).toEqual([3, 4]);
-    expect(seen).toEqual([[1, 2, 3, 4], [3], [4]]);
+    expect(seen).toEqual([
+      [1, 2, 3, 4],
+      [3, 4],
+    ]);
+  });
+
+  it('runs the last one left again: who has gone may have been at fault', async () => {
+    const caller = new AbortController();
+    let calls = 0;
+    const queue = queueOf(
+      async (inputs) => {
+        if (++calls === 1) await setTimeout(5);
+        if (inputs.includes(1)) throw poison;
+        return inputs;
+      },
+      { isolateErrors: true },
+    );
+    const gone = queue.submit(1, { signal: caller.signal });
+    const kept = queue.submit(2);
+    await until(() => calls === 1);
+    caller.abort(new Error('gone'));
+    expect((await outcomes([gone, kept])).map(String)).toEqual(['Error: gone', '2']);
+  });
+
+  it('gives the whole batch up when a part of it hangs', async () => {
+    const seen: number[][] = [];
+    const queue = queueOf(
+      async (inputs) => {
+        seen.push([...inputs]);
+        if (seen.length === 1) throw poison;
+        return new Promise(() => undefined);
+      },
+      { isolateErrors: true, runTimeout: 10 },
+    );
+    const results = await outcomes(queue.submitMany([1, 2, 3, 4]));
+    expect(results).toEqual(Array(4).fill(expect.any(BatchTimeoutError)));
+    expect(seen).toEqual([
+      [1, 2, 3, 4],
+      [1, 2],
+    ]);
+  });
+
+  it('runs no halves of a batch that a hard stop has aborted', async () => {
+    const run = jest.fn(async (inputs: number[], { signal }: BatchContext) => {
+      await setTimeout(10_000, undefined, { signal });
+      return inputs;
+    });
+    const queue = queueOf((inputs, batch) => run(inputs, batch), { isolateErrors: true });
+    const results = outcomes(queue.submitMany([1, 2, 3, 4]));
+    await until(() => queue.stats().running === 4);
+    await queue.stop({ hard: true });
+    expect((await results).map((error) => (error as Error).name)).toEqual(Array(4).fill('AbortError'));
+    expect(run).toHaveBeenCalledTimes(1);
   });
 
   it('is off by default: the function may not bear being called again', async () => {
@@ -91,14 +147,34 @@ describe('batch.signal', () => {
       queue.submit(1, { signal: first.signal }),
       queue.submit(2, { signal: second.signal }),
     ]);
-    await setTimeout(5);
+    await until(() => queue.stats().running === 2);
     first.abort('one');
     expect(contexts[0]?.signal.aborted).toBe(false);
     second.abort('two');
     expect(contexts[0]?.signal.aborted).toBe(true);
     expect(await results).toEqual(['one', 'two']);
-    await setTimeout(2);
-    expect(queue.stats().runningBatches).toBe(0);
+    await until(() => queue.stats().runningBatches === 0);
+  });
+
+  it('keeps the reason why it aborted when callers of another batch give up later', async () => {
+    const contexts: BatchContext[] = [];
+    const queue = queueOf(
+      (_inputs, batch) => {
+        contexts.push(batch);
+        return new Promise(() => undefined);
+      },
+      { batchSize: 1, concurrency: 2 },
+    );
+    const [first, second] = [new AbortController(), new AbortController()];
+    const results = outcomes([
+      queue.submit(1, { signal: first.signal }),
+      queue.submit(2, { signal: second.signal }),
+    ]);
+    await until(() => contexts.length === 2);
+    first.abort('one');
+    second.abort('two');
+    expect(contexts.map(({ signal }): unknown => signal.reason)).toEqual(['one', 'two']);
+    expect(await results).toEqual(['one', 'two']);
   });
 
   it('aborts on a hard stop', async () => {
@@ -107,7 +183,7 @@ describe('batch.signal', () => {
       return inputs;
     });
     const result = queue.submit(1).catch((error: unknown) => error);
-    await setTimeout(5);
+    await until(() => queue.stats().running === 1);
     await queue.stop({ hard: true });
     expect(String((await result) as Error)).toContain('abort');
   });
@@ -119,10 +195,12 @@ describe('batch.signal', () => {
       late = batch.signal;
       return inputs;
     });
-    const results = outcomes([queue.submit(1, { timeout: 5 })]);
-    await setTimeout(20);
-    expect(late?.aborted).toBe(true);
-    expect(late?.reason).toBeInstanceOf(BatchTimeoutError);
+    const caller = new AbortController();
+    const results = outcomes([queue.submit(1, { signal: caller.signal })]);
+    await until(() => queue.stats().running === 1);
+    caller.abort('gone');
+    await until(() => late !== undefined);
+    expect(late).toMatchObject({ aborted: true, reason: 'gone' });
     await results;
   });
 });
@@ -145,6 +223,20 @@ describe('runTimeout', () => {
     expect(signal?.aborted).toBe(true);
     expect(await queue.submit(2)).toBe(2);
     expect(calls).toBe(2);
+  });
+
+  it('does not keep the process alive once the queue has stopped', async () => {
+    const timers = jest.spyOn(globalThis, 'setTimeout');
+    const queue = queueOf(() => new Promise(() => undefined), { runTimeout: 60_000, maxDelay: 0 });
+    const given = outcomes([queue.submit(1)]);
+    await until(() => queue.stats().running === 1);
+    const limit = timers.mock.results.at(-1)?.value as NodeJS.Timeout;
+    timers.mockRestore();
+    expect(limit.hasRef()).toBe(true);
+    await queue.stop({ timeout: 0 });
+    expect(limit.hasRef()).toBe(false);
+    await given;
+    clearTimeout(limit);
   });
 
   it('leaves one that is in time alone, whether it succeeds or fails', async () => {

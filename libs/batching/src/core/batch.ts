@@ -18,6 +18,8 @@ export class Batch<Input> implements BatchContext {
   /** Callers that have got a result; those among them that the queue has not counted yet. */
   results = 0;
   uncounted = 0;
+  /** Rings when the batch function has taken its `runTimeout`. */
+  limit: NodeJS.Timeout | undefined;
   #controller: AbortController | undefined;
   #abortedWith: unknown;
   #aborted = false;
@@ -48,15 +50,25 @@ export class Batch<Input> implements BatchContext {
     return this.#controller.signal;
   }
 
+  /** The first reason stands, as in an `AbortController`. */
   abort(reason: unknown): void {
+    if (this.#aborted) return;
     this.#aborted = true;
     this.#abortedWith = reason;
     this.#controller?.abort(reason);
   }
 
+  *[Symbol.iterator](): Generator<Entry<Input>> {
+    for (let entry = this.first; entry; entry = entry.next) yield entry;
+  }
+
   /** Those who still wait for their result. */
   *remaining(): Generator<Entry<Input>> {
-    for (let entry = this.first; entry; entry = entry.next) if (entry.place === Place.Batch) yield entry;
+    for (const entry of this) if (entry.place === Place.Batch) yield entry;
+  }
+
+  get isAborted(): boolean {
+    return this.#aborted;
   }
 
   get isDeserted(): boolean {

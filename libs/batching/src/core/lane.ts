@@ -23,6 +23,8 @@ export class Lane {
     }
     this.#waiting.delete(retry);
     this.#running++;
+    // Of slots that became free together, only the first in turn was told.
+    this.#callNext();
     return true;
   }
 

@@ -13,10 +13,14 @@ export class ServiceTime {
   #ran = 0;
   #sizeSquared = 0;
   #sizeRan = 0;
+  /** Milliseconds by which a batch has differed from what was expected, on average. */
+  deviation = 0;
 
   record(size: number, ran: number): void {
+    const error = this.isKnown ? Math.abs(ran - this.of(size)) : 0;
     this.#weight = this.#weight * MEMORY + 1;
     const share = 1 / this.#weight;
+    this.deviation += (error - this.deviation) * share;
     this.#size += (size - this.#size) * share;
     this.#ran += (ran - this.#ran) * share;
     this.#sizeSquared += (size * size - this.#sizeSquared) * share;

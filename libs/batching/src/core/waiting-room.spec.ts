@@ -32,28 +32,6 @@ describe('priority', () => {
     ]);
   });
 
-  it('is worth `aging` milliseconds of waiting a level, so the lowest is late but never starved', async () => {
-    const served: string[] = [];
-    const queue = new BatchQueue<string, string>(
-      async (inputs) => {
-        served.push(...inputs);
-        await setTimeout(2);
-        return inputs;
-      },
-      { batchSize: 1, maxDelay: 0, aging: 40, dispatch: 'eager' },
-    );
-    let flooding = true;
-    const flood = async () => {
-      while (flooding) await queue.submit('high', { priority: 1 });
-    };
-    const floods = [flood(), flood(), flood()];
-    await setTimeout(10);
-    await queue.submit('low', { timeout: 2000 });
-    flooding = false;
-    await Promise.all(floods);
-    expect(served.indexOf('low')).toBeGreaterThan(8);
-  });
-
   it('must be a finite number', async () => {
     await expect(filling().queue.submit(1, { priority: NaN })).rejects.toThrow(
       'priority: expected a finite number, got NaN',
@@ -118,13 +96,6 @@ describe('groupBy', () => {
 });
 
 describe('cost', () => {
-  it('bounds a batch, with the order of arrival kept', async () => {
-    const { queue, batches } = filling<number>({ batchSize: 10, cost: (input) => input, maxCost: 10 });
-    void queue.submitMany([4, 5, 3, 9, 1, 10, 2]);
-    await queue.stop();
-    expect(batches).toEqual([[4, 5], [3], [9, 1], [10], [2]]);
-  });
-
   it('refuses an input that costs more than a batch may', async () => {
     const { queue } = filling<number>({ cost: (input) => input, maxCost: 10 });
     const refused = await queue.submit(11).catch((error: unknown) => error);
@@ -157,6 +128,27 @@ describe('cost', () => {
       [3, 3],
       [5, 1],
     ]);
+  });
+});
+
+describe('a queue that is full by cost', () => {
+  it('waits for nobody more, as nobody more can come in', async () => {
+    for (const inputs of [
+      [3, 3],
+      [3, 2, 5],
+    ]) {
+      const { queue, batches } = filling<number>({
+        cost: (input) => input,
+        maxQueuedCost: 6,
+        maxDelay: Infinity,
+        onFull: 'wait',
+        autoStart: true,
+      });
+      const [first, second] = queue.submitMany(inputs);
+      expect(await Promise.all([first, second])).toEqual(inputs.slice(0, 2));
+      expect(batches).toEqual([inputs.slice(0, 2)]);
+      await queue.stop();
+    }
   });
 });
 
@@ -203,6 +195,34 @@ describe('a lane', () => {
     caller.abort(new Error('gone'));
     await expect(gone).rejects.toThrow('gone');
     expect(await Promise.all([running, last])).toEqual([1, 3]);
+  });
+
+  it('fills all slots that become free together', async () => {
+    const lane = new Lane(2);
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    let running = 0;
+    const build = () =>
+      new BatchQueue<number, number>(
+        async (inputs) => {
+          running++;
+          await held;
+          if (inputs[0] === 2) await setTimeout(20);
+          running--;
+          return inputs;
+        },
+        { batchSize: 1, maxDelay: 0, lane },
+      );
+    const [first, second, third, fourth] = [build(), build(), build(), build()];
+    const before = [first.submit(1), second.submit(1)];
+    await setTimeout(2);
+    const after = [third.submit(2), fourth.submit(2)];
+    await setTimeout(2);
+    release();
+    await Promise.all(before);
+    await setTimeout(5);
+    expect(running).toBe(2);
+    await Promise.all(after);
   });
 
   it('checks its concurrency', () => {

@@ -1,0 +1,50 @@
+import { describe, expect, it } from '@jest/globals';
+import { type Backlog, expectedWait, lateness } from './forecast.js';
+import { ServiceTime } from './service-time.js';
+
+/** Has learned that a batch takes 10 ms, give or take `jitter`. */
+function learned(jitter = 0): ServiceTime {
+  const serviceTime = new ServiceTime();
+  for (let batch = 0; batch < 200; batch++) serviceTime.record(8, 10 + (batch % 2 === 0 ? jitter : -jitter));
+  return serviceTime;
+}
+
+const running = (...leftAt: number[]) => new Set(leftAt.map((at) => ({ leftAt: at, size: 8 })));
+
+const idle: Backlog = { batchSize: 8, concurrency: 1, ahead: 0, running: running() };
+
+describe('expectedWait', () => {
+  it('is nothing with a free slot and less than a batch ahead', () => {
+    expect(expectedWait({ ...idle, ahead: 7 }, learned(), 0)).toBe(0);
+  });
+
+  it('is the rest of the batch that ends first, and the batches ahead, shared by the slots', () => {
+    const one = { ...idle, ahead: 17, running: running(96) };
+    expect(expectedWait(one, learned(), 100)).toBeCloseTo(6 + 2 * 10);
+    const two = { ...one, concurrency: 2, running: running(96, 92) };
+    expect(expectedWait(two, learned(), 100)).toBeCloseTo(2 + 10);
+  });
+
+  it('does not count on a batch that is overdue', () => {
+    expect(expectedWait({ ...idle, running: running(50) }, learned(), 100)).toBe(0);
+  });
+});
+
+describe('lateness', () => {
+  const busy = { ...idle, ahead: 8, running: running(100) };
+
+  it('is what the wait and its own run take beyond the timeout', () => {
+    expect(lateness(busy, 25, learned(), 100)).toBeCloseTo(5);
+    expect(lateness(busy, 40, learned(), 100)).toBeCloseTo(-10);
+  });
+
+  it('allows for runs that take longer than the mean: who comes just in time is late every other time', () => {
+    // The batch that runs, the one ahead and its own: three runs.
+    expect(lateness(busy, 30, learned(1), 100)).toBeCloseTo(4 * Math.sqrt(3), 0);
+  });
+
+  it('is none for an idle queue, whatever it has learned, and for one that has learned nothing', () => {
+    expect(lateness(idle, 1, learned(), 100)).toBe(0);
+    expect(lateness(busy, 0, new ServiceTime(), 100)).toBe(0);
+  });
+});

@@ -1,0 +1,44 @@
+import type { ServiceTime } from './service-time.js';
+
+/** What stands before an input that comes now. */
+export interface Backlog {
+  readonly batchSize: number;
+  readonly concurrency: number;
+  /** Inputs that wait and leave before it. */
+  readonly ahead: number;
+  /** Batches that run. */
+  readonly running: ReadonlySet<{ readonly leftAt: number; readonly size: number }>;
+}
+
+/** Milliseconds until it would leave, by the run times learned: the rest of the batch that ends first, and those ahead. */
+export function expectedWait(
+  { batchSize, concurrency, ahead, running }: Backlog,
+  serviceTime: ServiceTime,
+  now: number,
+): number {
+  let untilFree = running.size < concurrency ? 0 : Infinity;
+  for (const { leftAt, size } of running) {
+    untilFree = Math.min(untilFree, Math.max(0, leftAt + serviceTime.of(size) - now));
+  }
+  const batchesAhead = Math.floor(ahead / batchSize);
+  return untilFree + (batchesAhead * serviceTime.of(batchSize)) / concurrency;
+}
+
+/**
+ * By how many milliseconds it would miss its timeout; at most 0 if it can be served in time.
+ *
+ * The runs may all take somewhat longer than expected. Who comes just in time by the mean is late every other time, and
+ * its run is then wasted; under overload there is always another to take instead. So the forecast allows for four mean
+ * deviations, as TCP does for its retransmissions (RFC 6298), which add up like those of independent runs.
+ *
+ * A queue that is idle, or has learned nothing yet, takes all: if it refused, it would never learn that it has become
+ * faster.
+ */
+export function lateness(backlog: Backlog, timeout: number, serviceTime: ServiceTime, now: number): number {
+  const { batchSize, concurrency, ahead, running } = backlog;
+  if (ahead === 0 && running.size < concurrency) return 0;
+  const own = serviceTime.of(Math.min(batchSize, ahead + 1));
+  const runs = Math.floor(ahead / batchSize) / concurrency + 2;
+  const margin = 4 * serviceTime.deviation * Math.sqrt(runs);
+  return expectedWait(backlog, serviceTime, now) + own + margin - timeout;
+}

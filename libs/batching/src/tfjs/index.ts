@@ -1,4 +1,10 @@
-export type { TfjsBackend } from './backend.js';
+export {
+  type BackendReport,
+  type StartedBackend,
+  startBackend,
+  type TfjsBackend,
+  tfjsBackends,
+} from './backend.js';
 export {
   InferenceError,
   InferenceWorkerError,

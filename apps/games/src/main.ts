@@ -1,0 +1,198 @@
+import 'reflect-metadata';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Logger } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { Presets, SingleBar } from 'cli-progress';
+import { startBackend, type TfjsBackend, TfjsBackendError, tfjsBackends } from 'nest-batching/tfjs';
+import { Games, GamesModule, type Progress } from './games.js';
+import { learningCurve, replayPage, type Stage } from './pictures.js';
+import { NetworkSettings, SESSIONS } from './policy-network.js';
+
+const HELP = `Plays ${SESSIONS} games of CartPole side by side on one network, and learns from them.
+
+npm run games -- [options]
+
+  --seed N        the same whole number gives the same games again (default 1)
+  --hidden N      units in each of the two hidden layers (default 64)
+  --backend NAME  ${tfjsBackends.join(', ')}, or auto for the first that works (default wasm)
+  --batch-size N  instead of learning, play in turns with batches of ${SESSIONS} and of N, and compare
+  --out FOLDER    where the learning curve and the replay are written (default dist/games)
+  --help          show this`;
+
+/** The mean return of 100 games in a row with which Gym counts CartPole-v1 as solved. */
+const TARGET = 475;
+/** About ten times what it takes. */
+const MOST_STEPS = 1_000_000;
+/** The replay shows the beginning, when these means were first reached, and the end. */
+const STAGES = [20, 80];
+const ROUNDS = 7;
+const ROUND_MS = 500;
+
+interface Options {
+  readonly seed: number;
+  readonly hidden: number;
+  readonly backend: TfjsBackend | 'auto';
+  readonly batchSize: number | undefined;
+  readonly out: string;
+}
+
+class UsageError extends Error {}
+
+try {
+  const options = readOptions();
+  if (options) await main(options);
+  else console.log(HELP);
+} catch (error) {
+  if (!(error instanceof UsageError || error instanceof TfjsBackendError)) throw error;
+  console.error(`error: ${error.message}`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}
+
+/** The command line, checked; nothing if help is wanted. */
+function readOptions(): Options | undefined {
+  const { values } = parse();
+  if (values.help) return undefined;
+  const backends = [...tfjsBackends, 'auto'] as const;
+  const backend = backends.find((name) => name === values.backend);
+  if (!backend) throw new UsageError(`--backend: expected ${backends.join(', ')}, got '${values.backend}'`);
+  if (values.out === '') throw new UsageError('--out: expected a folder, got an empty text');
+  const batchSize = values['batch-size'];
+  return {
+    seed: wholeNumber('--seed', values.seed, 0, 2 ** 31 - 1),
+    hidden: wholeNumber('--hidden', values.hidden, 1, 8192),
+    backend,
+    batchSize: batchSize === undefined ? undefined : wholeNumber('--batch-size', batchSize, 1, SESSIONS - 1),
+    out: values.out,
+  };
+}
+
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        seed: { type: 'string', default: '1' },
+        hidden: { type: 'string', default: '64' },
+        backend: { type: 'string', default: 'wasm' },
+        'batch-size': { type: 'string' },
+        out: { type: 'string', default: 'dist/games' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+  } catch (error) {
+    throw new UsageError(`${(error as Error).message} (--help shows what there is)`);
+  }
+}
+
+function wholeNumber(name: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < least || value > most) {
+    throw new UsageError(`${name}: expected a whole number from ${least} to ${most}, got '${text}'`);
+  }
+  return value;
+}
+
+async function main(options: Options): Promise<void> {
+  const { hidden, seed, backend, batchSize } = options;
+  const { report } = await startBackend(backend);
+  console.log(
+    `${SESSIONS} games of CartPole, one network with 2 × ${hidden} hidden units (${report.backend}, ${report.device})`,
+  );
+  Logger.overrideLogger(['warn', 'error']);
+  const module = GamesModule.with(new NetworkSettings(hidden, seed));
+  const app = await NestFactory.createApplicationContext(module);
+  try {
+    const games = app.get(Games);
+    if (batchSize === undefined) await learn(games, options);
+    else await compare(games, batchSize);
+  } finally {
+    // Stops the batched service, then frees the network.
+    await app.close();
+  }
+}
+
+async function learn(games: Games, { out }: Options): Promise<void> {
+  await makeFolder(out);
+  const stages: Stage[] = [{ steps: 0, games: await games.playBest() }];
+  const lessons: Progress[] = [];
+  const format = `{bar} return {mean} of ${TARGET} | {games} games | {rate} steps/s | batches of {batch}`;
+  const bar = new SingleBar({ format, barsize: 24, noTTYOutput: true }, Presets.shades_classic);
+  const begin = performance.now();
+  bar.start(TARGET, 0, { mean: 0, games: 0, rate: 0, batch: 0 });
+  for await (const progress of games.train()) {
+    lessons.push(progress);
+    const { steps, ended, mean, meanBatch } = progress;
+    bar.update(Math.min(mean, TARGET), {
+      mean: mean.toFixed(0),
+      games: inWords(ended.length),
+      rate: inWords((1000 * steps) / (performance.now() - begin)),
+      batch: meanBatch.toFixed(1),
+    });
+    if (mean >= TARGET || steps >= MOST_STEPS) break;
+    if (mean >= (STAGES[stages.length - 1] ?? Infinity))
+      stages.push({ steps, games: await games.playBest() });
+  }
+  bar.stop();
+
+  const { steps = 0, ended = [], mean = 0 } = lessons.at(-1) ?? {};
+  const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+  console.log(
+    `The last 100 games brought ${mean.toFixed(1)} on average, after ${inWords(ended.length)} games, ` +
+      `${inWords(steps)} steps, ${lessons.length} lessons and ${seconds} s`,
+  );
+  if (mean < TARGET) {
+    console.error(`error: ${TARGET} was not reached; try another --seed, or a --hidden nearer to 64`);
+    process.exitCode = 1;
+  }
+
+  const best = await games.playBest();
+  const returns = best.map((places) => places.length - 1);
+  console.log(
+    `${returns.length} new games, played as well as it can: ${meanOf(returns).toFixed(1)} on average, ` +
+      `from ${Math.min(...returns)} to ${Math.max(...returns)}`,
+  );
+  stages.push({ steps, games: best });
+  const [curve, replay] = [join(out, 'learning-curve.svg'), join(out, 'replay.html')];
+  await writeFile(curve, learningCurve(lessons));
+  await writeFile(replay, await replayPage(stages));
+  console.log(`Written: ${curve}, and ${replay} to watch the games in a browser`);
+}
+
+/** Plays by turns with full batches and with small ones, since what else the machine does changes with time. */
+async function compare(games: Games, batchSize: number): Promise<void> {
+  console.log(`Environment steps per second with batches of ${SESSIONS} and of ${batchSize}, in turns:`);
+  const ratios: number[] = [];
+  // The first round warms up.
+  for (let round = 0; round <= ROUNDS; round++) {
+    const full = await games.measure(SESSIONS, ROUND_MS);
+    const small = await games.measure(batchSize, ROUND_MS);
+    if (round === 0) continue;
+    ratios.push(full / small);
+    console.log(
+      `${inWords(full).padStart(10)}${inWords(small).padStart(10)}${(full / small).toFixed(1).padStart(8)} ×`,
+    );
+  }
+  const [least, middle, most] = [0, ROUNDS >> 1, ROUNDS - 1].map((i) =>
+    ratios.sort((a, b) => a - b)[i]?.toFixed(1),
+  );
+  console.log(`Batches of ${SESSIONS} play ${middle} times as fast (median; ${least} to ${most})`);
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    throw new UsageError(
+      `--out: expected a folder that can be written to, got '${path}' (${(error as Error).message})`,
+    );
+  }
+}
+
+function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+function inWords(value: number): string {
+  return Math.round(value).toLocaleString('en');
+}

@@ -1,5 +1,6 @@
 import { availableParallelism, cpus } from 'node:os';
 import { benchHttp } from './http.js';
+import { benchLookup } from './lookup.js';
 import { benchQueue } from './queue.js';
 import { benchRealtime } from './realtime.js';
 import { benchScheduling } from './scheduling.js';
@@ -12,6 +13,7 @@ import { benchScheduling } from './scheduling.js';
 const benches = {
   queue: benchQueue,
   http: benchHttp,
+  lookup: benchLookup,
   scheduling: benchScheduling,
   realtime: benchRealtime,
 };

@@ -4,14 +4,16 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import pg from 'pg';
 
 /**
  * A PostgreSQL server of one's own, in a folder of its own, reached through a socket in it: nobody else's server is
  * touched, and no port is taken. Needs PostgreSQL's programs on this machine.
  */
 export class PostgresServer {
-  /** For DATABASE_URL. */
+  /** For DATABASE_URL: a database that is there from the beginning. */
   readonly url: string;
+  #databases = 0;
   #process: ChildProcessByStdio<null, null, Readable> | undefined;
   /** Jest may end a worker without its hooks. */
   readonly #kill = () => this.#process?.kill('SIGKILL');
@@ -64,6 +66,16 @@ export class PostgresServer {
         reject(new Error(`the PostgreSQL server ended:\n${log}`));
       });
     });
+  }
+
+  /** The URL of one more database, which is empty. */
+  async newDatabase(): Promise<string> {
+    const name = `test_${++this.#databases}`;
+    const client = new pg.Client(this.url);
+    await client.connect();
+    await client.query(`CREATE DATABASE ${name}`);
+    await client.end();
+    return this.url.replace(/[^/]*$/, name);
   }
 
   /** Ends the server, and with it all its connections; its data stay. */

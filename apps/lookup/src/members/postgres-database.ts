@@ -36,7 +36,7 @@ export class PostgresDatabase extends MemberDatabase {
     });
     // An idle connection breaks when the server is restarted. Unheard, the event would end the process.
     pool.on('error', (error) => {
-      new Logger(PostgresDatabase.name).warn(`A connection was lost: ${error.message}`);
+      if (!pool.ending) new Logger(PostgresDatabase.name).warn(`A connection was lost: ${error.message}`);
     });
     try {
       await withClient(pool, (client) => makeTable(client, samples));

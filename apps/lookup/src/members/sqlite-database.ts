@@ -74,6 +74,8 @@ export class SqliteDatabase extends MemberDatabase {
         try {
           return { id: Number(insert.run(member).lastInsertRowid), ...member };
         } catch (error) {
+          // Some errors undo the whole transaction, and the rows that follow would then be stored one by one.
+          if (!database.inTransaction) throw error;
           return refusalOf(member, error);
         }
       }),
@@ -99,7 +101,7 @@ const INSERT =
 /**
  * SQLite undoes a statement that breaks a constraint, and nothing else: the transaction goes on, without a savepoint.
  *
- * @throws anything else, such as a full disk, which undoes the whole transaction
+ * @throws anything else, such as a full disk: then nothing of the batch is stored
  */
 function refusalOf(member: NewMember, error: unknown): Error {
   const { code = '' } = error as { code?: string };

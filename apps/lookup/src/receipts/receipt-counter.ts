@@ -30,8 +30,14 @@ export class ReceiptCounter implements OnModuleInit, OnApplicationShutdown {
   /** @throws {StartError} when the file holds something else than a number */
   async onModuleInit(): Promise<void> {
     await mkdir(dirname(this.path), { recursive: true });
-    this.#file = await open(this.path, constants.O_RDWR | constants.O_CREAT);
-    await this.#read(this.#file);
+    const file = await open(this.path, constants.O_RDWR | constants.O_CREAT);
+    try {
+      await this.#read(file);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    this.#file = file;
   }
 
   @SerialService()

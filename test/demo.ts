@@ -54,6 +54,7 @@ export class AppProcess {
         if (port) resolve(`http://127.0.0.1:${port}`);
       };
       this.#process.stdout.on('data', look);
+      look();
       void this.exit.then(() => {
         reject(new Error(`it did not start:\n${this.output}`));
       });

@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
-import { BatchingRegistry } from 'nest-batching';
+import { type Batched, BatchingRegistry, getBatchedToken } from 'nest-batching';
+import pg from 'pg';
 import { readConfiguration } from '../apps/lookup/src/configuration.js';
 import { openDatabase } from '../apps/lookup/src/create-app.js';
 import type { Member } from '../apps/lookup/src/members/member.js';
+import { MemberDirectory } from '../apps/lookup/src/members/member-directory.js';
 import { sampleMembers } from '../apps/lookup/src/members/sample-members.js';
 import { AppProcess, connections, send } from './demo.js';
 import { kinds, newDatabase, startLookup, type TestDatabase } from './lookup.js';
@@ -32,7 +34,9 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
     let app: INestApplication;
     let url: string;
     beforeAll(async () => {
-      ({ app, url } = await startLookup(place.environment));
+      const { DATABASE_URL = '' } = place.environment;
+      const impatient = DATABASE_URL && `${DATABASE_URL}?statement_timeout=500`;
+      ({ app, url } = await startLookup({ ...place.environment, DATABASE_URL: impatient }));
     });
     afterAll(async () => {
       agent.destroy();
@@ -196,7 +200,28 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       expect(find?.meanBatch).toBeCloseTo((find?.requests ?? 0) / (find?.batches ?? 0), 0);
     });
 
+    test('has a queue that suits the database', () => {
+      const { options } = app.get(BatchingRegistry).get('MemberDirectory.findById').stats();
+      expect(options).toMatchObject({ batchSize: 256, concurrency: kind === 'SQLite' ? 1 : 2 });
+    });
+
     if (kind === 'PostgreSQL') {
+      test('does not wait for ever for a table that somebody has locked', async () => {
+        const client = new pg.Client(place.environment.DATABASE_URL);
+        await client.connect();
+        await client.query('BEGIN; LOCK TABLE nest_batching_lookup.members IN ACCESS EXCLUSIVE MODE');
+        const answers = await Promise.all([
+          get(`${url}/members/1`),
+          post(`${url}/members`, { ...grace, email: 'locked@example.org' }),
+        ]);
+        for (const answer of answers) {
+          expect(answer).toMatchObject({ status: 503, body: { code: 'ERR_DATABASE' } });
+        }
+        await client.end();
+        expect(await get(`${url}/members/1`)).toEqual({ status: 200, body: samples[0] });
+        expect((await post(`${url}/members`, { ...grace, email: 'locked@example.org' })).status).toBe(201);
+      });
+
       test('tells everybody when the server is gone, and goes on when it is back', async () => {
         await place.server?.pause();
         const answers = await Promise.all([
@@ -213,11 +238,46 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
     }
   });
 
+  test('answers those who still wait when it is closed', async () => {
+    const { app } = await startLookup({ ...place.environment, BATCH_SIZE: '2' });
+    const members = app.get<Batched<MemberDirectory>>(getBatchedToken(MemberDirectory));
+    const found = members.findById.submitMany(samples.map(({ id }) => id));
+    const added = members.add.submitMany(
+      samples.slice(0, 20).map((sample) => ({ ...sample, email: `late.${sample.email}` })),
+    );
+    const closed = app.close();
+    expect(await Promise.all(found)).toEqual(samples);
+    expect((await Promise.all(added)).map(({ email }) => email)).toContain('late.lina.becker.1@example.org');
+    await closed;
+  });
+
   describe('as a process', () => {
-    let lookup: AppProcess;
+    const started: AppProcess[] = [];
+    const start = (environment: Record<string, string>, ...nodeOptions: string[]) => {
+      const lookup = new AppProcess('lookup', environment, nodeOptions);
+      started.push(lookup);
+      return lookup;
+    };
     afterEach(async () => {
-      lookup.kill('SIGKILL');
-      await lookup.exit;
+      for (const lookup of started) {
+        lookup.kill('SIGKILL');
+        await lookup.exit;
+      }
+    });
+
+    test('starts twice at the same time on a new database, which is filled once', async () => {
+      const other = await place.another();
+      const environment = { ...other.environment, MEMBERS: '20000' };
+      const both = [start(environment), start(environment)];
+      for (const lookup of both) {
+        const url = await lookup.listening();
+        expect((await get(`${url}/members/20000`)).status).toBe(200);
+        expect((await get(`${url}/members/20001`)).status).toBe(404);
+      }
+      expect(both.filter(({ output }) => output.includes('Filled the new database with 20000'))).toHaveLength(
+        1,
+      );
+      await other.remove();
     });
 
     /** See shutdown.e2e.spec.ts for when a request is accepted. */
@@ -226,7 +286,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       const environment = { ...other.environment, MEMBERS: '500' };
       const log = join(other.environment.DATA_FOLDER ?? '', 'requests');
       const logger = ['--import', join(import.meta.dirname, 'request-log.mjs')];
-      lookup = new AppProcess('lookup', { ...environment, REQUEST_LOG: log }, logger);
+      const lookup = start({ ...environment, REQUEST_LOG: log }, ...logger);
       const { answered, ended } = traffic(await lookup.listening());
       await sleep(700);
       lookup.kill('SIGTERM');

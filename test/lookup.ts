@@ -3,7 +3,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { INestApplication } from '@nestjs/common';
+import { type INestApplication, Logger } from '@nestjs/common';
 import { readConfiguration } from '../apps/lookup/src/configuration.js';
 import { createApp } from '../apps/lookup/src/create-app.js';
 import { hasPostgres, PostgresServer } from './postgres-server.js';
@@ -55,6 +55,8 @@ export async function startLookup(
   environment: Record<string, string>,
 ): Promise<{ app: INestApplication; url: string }> {
   const app = await createApp(readConfiguration({ PORT: '0', MEMBERS: '1000', ...environment }));
+  // Tests provoke errors; that they are told is for them to see.
+  Logger.overrideLogger(false);
   await app.listen(0, '127.0.0.1');
   const { port } = (app.getHttpServer() as Server).address() as AddressInfo;
   return { app, url: `http://127.0.0.1:${port}` };

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
 import pg from 'pg';
 import { kinds, newDatabase, type TestDatabase } from '../../../../test/lookup.js';
 import { ApiError } from '../api-error.js';
@@ -12,6 +13,8 @@ import { SqliteDatabase } from './sqlite-database.js';
 
 // A busy machine may be ten times as slow as an idle one.
 jest.setTimeout(60_000);
+// Failures are provoked here.
+Logger.overrideLogger(false);
 
 const SAMPLES = 1000;
 
@@ -79,6 +82,7 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
     members[0] = member('too.young', { born: 2025 });
     members[15] = member('taken', { email: taken?.email ?? '' });
     members[16] = member('too.old', { born: 1800 });
+    members[20] = member('between.years', { born: 1990.5 });
     members[32] = member('apart.31');
     const results = await database.insert(members);
 
@@ -89,10 +93,11 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
       [0, 'ERR_AGE'],
       [15, 'ERR_EMAIL_TAKEN'],
       [16, 'ERR_AGE'],
+      [20, 'ERR_ROW'],
       [32, 'ERR_EMAIL_TAKEN'],
     ]);
     const stored = results.filter((result): result is Member => !(result instanceof Error));
-    expect(stored).toHaveLength(29);
+    expect(stored).toHaveLength(28);
     expect(byId(await database.find(stored.map(({ id }) => id)))).toEqual(byId(stored));
   });
 
@@ -113,7 +118,14 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
   test.each([0, 1])('stores nothing of a batch that fails as a whole (%i)', async (fault) => {
     const members = Array.from({ length: 2000 }, (_, index) => member(`whole.${index}`));
     const repair = await breakInserts(place, `whole.999@example.org`, fault);
-    await expect((async () => database.insert(members))()).rejects.toThrow();
+    // Not `rejects.toThrow()`: Jest does not know the errors of an addon that an earlier spec has loaded.
+    const insert = async () => database.insert(members);
+    expect(
+      await insert().then(
+        () => 'stored',
+        () => 'failed',
+      ),
+    ).toBe('failed');
     await repair();
     const results = (await database.insert(members)) as Member[];
     expect(results.map(({ email }) => email)).toEqual(members.map(({ email }) => email));

@@ -1,6 +1,7 @@
 import { availableParallelism, cpus } from 'node:os';
 import { benchHttp } from './http.js';
 import { benchInference } from './inference.js';
+import { benchLookup } from './lookup.js';
 import { benchQueue } from './queue.js';
 import { benchRealtime } from './realtime.js';
 import { benchScheduling } from './scheduling.js';
@@ -13,6 +14,7 @@ import { benchScheduling } from './scheduling.js';
 const benches = {
   queue: benchQueue,
   http: benchHttp,
+  lookup: benchLookup,
   scheduling: benchScheduling,
   realtime: benchRealtime,
   inference: () => benchInference(),

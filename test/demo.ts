@@ -21,19 +21,19 @@ export async function startDemo(
   return { app, url: `http://127.0.0.1:${port}` };
 }
 
-/** The built demo as a process of its own. */
-export class DemoProcess {
+/** A built application as a process of its own. */
+export class AppProcess {
   readonly #process: ChildProcessByStdio<null, Readable, Readable>;
   /** What it has written so far, to stdout and to stderr. */
   output = '';
   /** Resolves when it has ended, with how. */
   readonly exit: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 
-  constructor(environment: NodeJS.ProcessEnv, ...nodeOptions: string[]) {
-    const main = join(import.meta.dirname, '../dist/demo-api/apps/demo-api/src/main.js');
+  constructor(app: string, environment: NodeJS.ProcessEnv, nodeOptions: readonly string[]) {
+    const main = join(import.meta.dirname, `../dist/${app}/apps/${app}/src/main.js`);
     if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
     this.#process = spawn(process.execPath, [...nodeOptions, main], {
-      env: { PATH: process.env.PATH, PORT: '0', LOG_FORMAT: 'json', ...environment },
+      env: { PATH: process.env.PATH, PORT: '0', ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     for (const stream of [this.#process.stdout, this.#process.stderr]) {
@@ -54,14 +54,21 @@ export class DemoProcess {
         if (port) resolve(`http://127.0.0.1:${port}`);
       };
       this.#process.stdout.on('data', look);
+      look();
       void this.exit.then(() => {
-        reject(new Error(`the demo did not start:\n${this.output}`));
+        reject(new Error(`it did not start:\n${this.output}`));
       });
     });
   }
 
   kill(signal: NodeJS.Signals): void {
     this.#process.kill(signal);
+  }
+}
+
+export class DemoProcess extends AppProcess {
+  constructor(environment: NodeJS.ProcessEnv, ...nodeOptions: string[]) {
+    super('demo-api', { LOG_FORMAT: 'json', ...environment }, nodeOptions);
   }
 }
 

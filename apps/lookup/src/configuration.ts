@@ -1,0 +1,59 @@
+import { join } from 'node:path';
+import { appFolder } from './app-folder.js';
+import { ObjectSchema, numberIn, type Property } from './check.js';
+
+/** Every variable that is read, what it may be, and what it is when it is not set or empty. See README.md. */
+export const variables = {
+  PORT: integer(0, 65_535, 3001),
+  HOST: { type: 'string', description: 'an address of this machine', default: '127.0.0.1' },
+  DATABASE_URL: {
+    type: 'string',
+    pattern: '^$|^postgres(ql)?://',
+    description: 'postgres://user:password@host:port/database, or nothing for SQLite',
+    default: '',
+  },
+  DATA_FOLDER: { type: 'string', description: 'a folder', default: join(appFolder, 'data') },
+  MEMBERS: integer(1, 10_000_000, 100_000),
+  BATCH_SIZE: integer(1, 10_000, 256),
+} satisfies Record<string, Property>;
+
+/** The settings of the application. */
+export interface Configuration {
+  port: number;
+  host: string;
+  /** Empty: SQLite. */
+  databaseUrl: string;
+  /** Where SQLite's file and the receipt counter are. */
+  dataFolder: string;
+  /** How many a new database is filled with. */
+  members: number;
+  /** Most in one batch, of lookups and of inserts. */
+  batchSize: number;
+}
+
+/** @throws {CheckError} that names every variable that is not what it may be */
+export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration {
+  const given: Record<string, unknown> = {};
+  for (const [name, { type }] of Object.entries(variables)) {
+    const text = environment[name];
+    if (text) given[name] = type === 'integer' ? numberIn(text) : text;
+  }
+  const { PORT, HOST, DATABASE_URL, DATA_FOLDER, MEMBERS, BATCH_SIZE } = environmentSchema.check(given);
+  return {
+    port: PORT,
+    host: HOST,
+    databaseUrl: DATABASE_URL,
+    dataFolder: DATA_FOLDER,
+    members: MEMBERS,
+    batchSize: BATCH_SIZE,
+  };
+}
+
+const environmentSchema = new ObjectSchema<{
+  [Name in keyof typeof variables]: (typeof variables)[Name]['default'];
+}>(variables);
+
+function integer(minimum: number, maximum: number, preset: number) {
+  const description = `an integer from ${minimum} to ${maximum}`;
+  return { type: 'integer', minimum, maximum, description, default: preset };
+}

@@ -1,0 +1,70 @@
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import { BatchingRegistry, SerialService } from 'nest-batching';
+import type { Member } from '../members/member.js';
+import { StartError } from '../start-error.js';
+
+export interface Receipt {
+  /** One more than that of the receipt before: bookkeepers want no gap and no number twice. */
+  receipt: number;
+  /** Who has paid. */
+  member: number;
+}
+
+/**
+ * Numbers receipts. The last number is in a file, which is read, added to and written: three steps, between which another
+ * call must not begin, or both hand out the same number. `@SerialService()` sees to that within this process; a
+ * second process needs a file of its own.
+ */
+@Injectable()
+export class ReceiptCounter implements OnModuleInit, OnApplicationShutdown {
+  #file: FileHandle | undefined;
+
+  constructor(
+    private readonly path: string,
+    private readonly registry: BatchingRegistry,
+  ) {}
+
+  /** @throws {StartError} when the file holds something else than a number */
+  async onModuleInit(): Promise<void> {
+    await mkdir(dirname(this.path), { recursive: true });
+    const file = await open(this.path, constants.O_RDWR | constants.O_CREAT);
+    try {
+      await this.#read(file);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    this.#file = file;
+  }
+
+  @SerialService()
+  async next({ id }: Member): Promise<Receipt> {
+    const file = this.#file;
+    if (!file) throw new Error('the receipt counter is not open');
+    const receipt = (await this.#read(file)) + 1;
+    // In place: a number never becomes shorter.
+    await file.write(String(receipt), 0);
+    // A number that was handed out stays so, whatever happens to the machine.
+    await file.datasync();
+    return { receipt, member: id };
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.registry.stop();
+    await this.#file?.close();
+  }
+
+  /** The last number; 0 in a new file. */
+  async #read(file: FileHandle): Promise<number> {
+    const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(32), position: 0 });
+    const text = buffer.toString('utf8', 0, bytesRead).trim();
+    if (/^\d{0,15}$/.test(text)) return Number(text);
+    throw new StartError(
+      `${this.path}: expected the number of the last receipt, got ${JSON.stringify(text)}. ` +
+        'Write the number into it, or delete it to begin with 1.',
+    );
+  }
+}

@@ -20,7 +20,7 @@ import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
 jest.setTimeout(300_000);
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const python = pythonWithTensorflow();
+const python = process.env.TENSORFLOW_PYTHON ?? pythonWithTensorflow();
 const missing = python ? whyNoPackage() : 'No Python with TensorFlow (TENSORFLOW_PYTHON, or python3).';
 if (missing) process.stderr.write(`SKIPPED: npx nest-batching link-tensorflow, for real. ${missing}\n`);
 
@@ -120,11 +120,10 @@ if (missing) process.stderr.write(`SKIPPED: npx nest-batching link-tensorflow, f
 
 /** Looks without importing TensorFlow, which takes seconds. */
 function pythonWithTensorflow(): string | undefined {
-  const candidate = process.env.TENSORFLOW_PYTHON ?? 'python3';
   const has = 'import importlib.util, sys; sys.exit(importlib.util.find_spec("tensorflow") is None)';
   try {
-    execFileSync(candidate, ['-c', has], { stdio: 'ignore' });
-    return candidate;
+    execFileSync('python3', ['-c', has], { stdio: 'ignore' });
+    return 'python3';
   } catch {
     return undefined;
   }

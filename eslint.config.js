@@ -34,6 +34,15 @@ export default tseslint.config(
   arrow('nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
   arrow('tfjs', '^\\.\\./(?!core/)', 'tfjs/ imports core/ and Nest only'),
   {
+    files: ['libs/batching/src/index.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        { patterns: [{ regex: '^(?!\\./(core|nest)/)', message: 'the barrel is core/ and nest/' }] },
+      ],
+    },
+  },
+  {
     files: ['apps/**/*.ts', 'test/**/*.ts'],
     rules: {
       'no-restricted-imports': [

@@ -24,8 +24,11 @@ class ConfigurationModule {}
   imports: [
     BatchingModule.forRootAsync({
       inject: [Configuration],
-      useFactory: ({ batchSize, maxDelay, maxQueued, shutdownTimeout }: Configuration) => ({
-        queues: { 'DigitClassifier.classify': { batchSize, maxDelay, maxQueued } },
+      useFactory: ({ batchSize, maxDelay, maxQueued, tileBatchSize, shutdownTimeout }: Configuration) => ({
+        queues: {
+          'DigitClassifier.classify': { batchSize, maxDelay, maxQueued },
+          'TileUpscaler.upscale': { batchSize: tileBatchSize },
+        },
         shutdownTimeout,
       }),
     }),

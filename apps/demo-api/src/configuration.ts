@@ -11,6 +11,7 @@ export const variables = {
   BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 4096, default: 64 },
   MAX_DELAY: { type: 'number', minimum: 0, maximum: 60_000, default: 5 },
   MAX_QUEUED: { type: 'integer', minimum: 0, maximum: 1_000_000, default: 10_000 },
+  TILE_BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 64, default: 4 },
   MAX_PHOTO_PIXELS: { type: 'integer', minimum: 7056, maximum: 100_000_000, default: 1_000_000 },
   LOG_LEVEL: { type: 'string', enum: [...LOG_LEVELS], default: 'log' },
   LOG_FORMAT: { type: 'string', enum: ['auto', 'text', 'json'], default: 'auto' },
@@ -27,7 +28,7 @@ export class Configuration {
   readonly maxDelay: number;
   /** 0: no limit. */
   readonly maxQueued: number;
-  /** What a caller may send to be enlarged. */
+  readonly tileBatchSize: number;
   readonly maxPhotoPixels: number;
   readonly logLevels: LogLevel[];
   readonly logFormat: 'auto' | 'text' | 'json';
@@ -46,6 +47,7 @@ export class Configuration {
     this.batchSize = given.BATCH_SIZE;
     this.maxDelay = given.MAX_DELAY;
     this.maxQueued = given.MAX_QUEUED;
+    this.tileBatchSize = given.TILE_BATCH_SIZE;
     this.maxPhotoPixels = given.MAX_PHOTO_PIXELS;
     this.logLevels = LOG_LEVELS.slice(LOG_LEVELS.indexOf(given.LOG_LEVEL));
     this.logFormat = given.LOG_FORMAT;
@@ -61,6 +63,7 @@ const environmentSchema = new CheckedSchema<{
   BATCH_SIZE: number;
   MAX_DELAY: number;
   MAX_QUEUED: number;
+  TILE_BATCH_SIZE: number;
   MAX_PHOTO_PIXELS: number;
   LOG_LEVEL: LogLevel;
   LOG_FORMAT: 'auto' | 'text' | 'json';

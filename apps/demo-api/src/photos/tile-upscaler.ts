@@ -6,7 +6,7 @@ import { InjectModel, TfjsModel } from 'nest-batching/tfjs';
 export class TileUpscaler {
   constructor(@InjectModel('esrgan') private readonly model: TfjsModel) {}
 
-  /** Takes tiles of 84×84 pixels, 8-bit RGB, of whatever pictures; gives 168×168 for each. */
+  /** Takes tiles of 84×84 pixels, 8-bit RGB, of whatever pictures; gives 168×168 for each. The environment retunes the batch size. */
   @BatchedService(4, 5)
   async upscale(tiles: readonly Uint8Array[]): Promise<Uint8ClampedArray[]> {
     const enlarged = await this.model.predict(tiles);

@@ -10,16 +10,15 @@ export type SendEvent = (event: string, data: unknown) => void;
  */
 export function eventStream(run: (send: SendEvent) => Promise<void>): Promise<StreamableFile> {
   return new Promise((resolve, reject) => {
-    let hasBegun = false;
     const events = new PassThrough();
+    let answer: StreamableFile | undefined;
     const send: SendEvent = (event, data) => {
-      hasBegun = true;
       events.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-      resolve(new StreamableFile(events, { type: 'text/event-stream' }));
+      resolve((answer ??= new StreamableFile(events, { type: 'text/event-stream' })));
     };
     run(send)
       .catch((error: unknown) => {
-        if (!hasBegun) throw error;
+        if (!answer) throw error;
         send('error', errorBodyOf(error));
       })
       .finally(() => events.end())

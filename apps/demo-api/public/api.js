@@ -49,7 +49,7 @@ export async function upscale(photo, signal, onProgress) {
   await readEvents(response, (event, data) => {
     if (event === 'progress') onProgress(data);
     else if (event === 'picture') picture = pngOf(data.png);
-    else throw new ApiError(data.message, data.code);
+    else throw new ApiError(data.message, data.code, data.details);
   });
   if (picture) return picture;
   throw new Error('The server ended before the picture was done.');
@@ -83,8 +83,12 @@ async function call(path, init) {
     throw new Error('The server cannot be reached. Is it still running?', { cause: error });
   }
   if (response.ok) return response;
-  const { message, code } = (await response.json().catch(() => undefined)) ?? {};
-  throw new ApiError(message ?? `The server answered ${response.status} ${response.statusText}.`, code);
+  const { message, code, details } = (await response.json().catch(() => undefined)) ?? {};
+  throw new ApiError(
+    message ?? `The server answered ${response.status} ${response.statusText}.`,
+    code,
+    details,
+  );
 }
 
 /** What the server said about a request that it did not fulfil. */
@@ -92,10 +96,12 @@ export class ApiError extends Error {
   /**
    * @param {string} message
    * @param {string} [code] what it was, for programs
+   * @param {any} [details] what else there is to know
    */
-  constructor(message, code) {
+  constructor(message, code, details) {
     super(message);
     this.code = code;
+    this.details = details;
   }
 }
 

@@ -3,7 +3,7 @@ import { ApiError, upscale } from './api.js';
 import { element, show, takeFiles } from './elements.js';
 import { startLive } from './live.js';
 
-/** Pixels of the smaller copy that is offered of a photo which the server refuses: some seconds' work for a CPU. */
+/** Most pixels of the smaller copy that is offered of a photo which the server refuses: some seconds' work for a CPU. */
 const SMALLER = 250_000;
 
 const stage = element('stage');
@@ -127,15 +127,20 @@ async function reveal(picture, name) {
  */
 function refuse(photo, name, reason) {
   show(error, reason.message);
-  const isTooLarge = reason instanceof ApiError && /^ERR_(PICTURE|BODY)_TOO_LARGE$/.test(reason.code ?? '');
-  smaller.hidden = !isTooLarge || before.naturalWidth * before.naturalHeight <= SMALLER;
-  smaller.onclick = async () => enlarge(await smallerCopy(photo), name);
+  if (!(reason instanceof ApiError)) return;
+  const isTooLarge = reason.code === 'ERR_PICTURE_TOO_LARGE';
+  smaller.hidden = !isTooLarge && reason.code !== 'ERR_BODY_TOO_LARGE';
+  const pixels = Math.min(SMALLER, isTooLarge ? reason.details.limit : Infinity);
+  smaller.onclick = async () => enlarge(await smallerCopy(photo, pixels), name);
 }
 
-/** @param {Blob} photo */
-async function smallerCopy(photo) {
+/**
+ * @param {Blob} photo
+ * @param {number} pixels
+ */
+async function smallerCopy(photo, pixels) {
   const picture = await createImageBitmap(photo);
-  const scale = Math.sqrt(SMALLER / (picture.width * picture.height));
+  const scale = Math.sqrt(pixels / (picture.width * picture.height));
   const canvas = document.createElement('canvas');
   canvas.width = Math.floor(picture.width * scale);
   canvas.height = Math.floor(picture.height * scale);
@@ -157,7 +162,7 @@ function showDivider() {
 /** Shows both pictures with the sides of the enlarged one, or as large as they fit. */
 function fit() {
   const [width, height] = [2 * before.naturalWidth, 2 * before.naturalHeight];
-  const room = { width: stage.clientWidth, height: Math.max(320, 0.6 * innerHeight) };
+  const room = { width: stage.clientWidth, height: Math.max(320, 0.65 * innerHeight) };
   const scale = Math.min(1, room.width / width, room.height / height);
   element('zoom').hidden = scale === 1 || !comparison.classList.contains('done');
   comparison.style.width = `${Math.floor(width * (actual.checked ? 1 : scale))}px`;

@@ -11,13 +11,16 @@ export type PictureErrorCode =
 /** A picture that cannot be used. The message says what was expected and what came. */
 export class PictureError extends Error {
   override readonly name = 'PictureError';
+  /** What else there is to know, for programs. */
+  readonly details: unknown;
 
   constructor(
     readonly code: PictureErrorCode,
     message: string,
-    options?: ErrorOptions,
+    { details, ...options }: ErrorOptions & { details?: unknown } = {},
   ) {
     super(message, options);
+    this.details = details;
   }
 }
 
@@ -75,5 +78,6 @@ function checkSize(width: number, height: number, { pixels, shortestSide = 1 }: 
   throw new PictureError(
     'ERR_PICTURE_TOO_LARGE',
     `expected a picture of at most ${pixels} pixels${rule}, got ${width}×${height}`,
+    { details: { limit: pixels } },
   );
 }

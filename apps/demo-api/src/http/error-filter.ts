@@ -63,7 +63,7 @@ export function errorBodyOf(error: unknown): ErrorBody {
     return errorBody(400, error.message, 'ERR_INVALID', error.problems);
   }
   if (error instanceof PictureError) {
-    return errorBody(pictureStatus[error.code], error.message, error.code);
+    return errorBody(pictureStatus[error.code], error.message, error.code, error.details);
   }
   if (error instanceof HttpException) {
     const body = error.getResponse();

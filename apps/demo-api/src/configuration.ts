@@ -12,7 +12,7 @@ export const variables = {
   MAX_DELAY: { type: 'number', minimum: 0, maximum: 60_000, default: 5 },
   MAX_QUEUED: { type: 'integer', minimum: 0, maximum: 1_000_000, default: 10_000 },
   TILE_BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 64, default: 4 },
-  MAX_PHOTO_PIXELS: { type: 'integer', minimum: 7056, maximum: 100_000_000, default: 1_000_000 },
+  MAX_PHOTO_PIXELS: { type: 'integer', minimum: 7056, maximum: 16_000_000, default: 1_000_000 },
   LOG_LEVEL: { type: 'string', enum: [...LOG_LEVELS], default: 'log' },
   LOG_FORMAT: { type: 'string', enum: ['auto', 'text', 'json'], default: 'auto' },
   SHUTDOWN_TIMEOUT: { type: 'integer', minimum: 0, maximum: 3_600_000, default: 10_000 },

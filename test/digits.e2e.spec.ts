@@ -371,6 +371,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         'post /digits: 200 400 413 415 422 503',
         'post /digits/many: 200 400 413 415 503',
         'get /digits/samples: 200 400',
+        'post /photos/upscale: 200 400 413 415 422 503',
         'get /health/live: 200',
         'get /health/ready: 200 503',
         'get /queues/live: 200',
@@ -413,6 +414,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
   describe('The page', () => {
     it.each([
       ['/', 'text/html; charset=utf-8'],
+      ['/photos', 'text/html; charset=utf-8'],
       ['/docs', 'text/html; charset=utf-8'],
       ['/page/style.css', 'text/css; charset=utf-8'],
       ['/page/app.js', 'text/javascript; charset=utf-8'],
@@ -449,8 +451,10 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
     it('tells every queue and the batches that left', async () => {
       await postJson(`${url}/digits`, { pixels });
       const { queues, batches } = await liveView(url);
-      expect(queues).toHaveLength(1);
-      expect(queues[0]).toMatchObject({ name: 'DigitClassifier.classify', state: 'started', waiting: 0 });
+      expect(queues).toMatchObject([
+        { name: 'DigitClassifier.classify', state: 'started', waiting: 0 },
+        { name: 'TileUpscaler.upscale', state: 'started', waiting: 0 },
+      ]);
       const last = batches.at(-1);
       expect(last).toMatchObject({ queue: 'DigitClassifier.classify', size: 1 });
       expect(['delay', 'idle']).toContain(last?.reason);

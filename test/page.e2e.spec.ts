@@ -1,23 +1,16 @@
-import { existsSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
-import sparticuz from '@sparticuz/chromium';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import sharp from 'sharp';
 import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
+import { findChromium, launch, openPage } from './browser.js';
 import { postJson, send, startDemo } from './demo.js';
 
 // A busy machine may be ten times as slow as an idle one.
 jest.setTimeout(60_000);
 
 const executablePath = await findChromium();
-if (!executablePath) {
-  process.stderr.write(
-    '\n*** SKIPPED: the page is not tested, as no Chromium was found. The one of @sparticuz/chromium is for Linux x64;\n' +
-      '*** elsewhere install Chromium as /usr/bin/chromium, or set CHROMIUM to its path.\n\n',
-  );
-}
 
 (executablePath ? describe : describe.skip)('The page in headless Chromium', () => {
   let browser: Browser;
@@ -29,12 +22,7 @@ if (!executablePath) {
 
   beforeAll(async () => {
     ({ app, url } = await startDemo({}));
-    // A single process would end with its first page, and without web security the policies of the page went unnoticed.
-    const unwanted = ['--single-process', '--disable-web-security'];
-    browser = await chromium.launch({
-      executablePath,
-      args: sparticuz.args.filter((arg) => !unwanted.includes(arg)),
-    });
+    browser = await launch(executablePath);
   });
   afterAll(async () => {
     await browser.close();
@@ -47,16 +35,7 @@ if (!executablePath) {
   });
 
   async function open(options: BrowserContextOptions): Promise<void> {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-    context.setDefaultTimeout(15_000);
-    page = await context.newPage();
-    complaints = [];
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => complaints.push(error.message));
-    await page.goto(url);
-    await page.getByText('live', { exact: true }).waitFor();
+    ({ page, complaints } = await openPage(browser, url, options));
   }
 
   it.each(['light', 'dark'] as const)('reads a 7 that is drawn with the mouse, %s', async (colorScheme) => {
@@ -223,11 +202,3 @@ const seven = [
   [0.52, 0.65],
   [0.46, 0.82],
 ] as const;
-
-/** Where there is a Chromium: the one of the package runs on Linux x64 only. */
-async function findChromium(): Promise<string | undefined> {
-  const { CHROMIUM } = process.env;
-  if (CHROMIUM) return CHROMIUM;
-  if (process.platform === 'linux' && process.arch === 'x64') return sparticuz.executablePath();
-  return ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
-}

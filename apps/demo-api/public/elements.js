@@ -16,6 +16,30 @@ export function show(place, message) {
 }
 
 /**
+ * Takes files that are dropped on a place, or chosen with the button `choose` and the input `file`.
+ * @param {HTMLElement} place
+ * @param {(file: File | undefined) => void} take given nothing when something else was dropped
+ */
+export function takeFiles(place, take) {
+  const input = /** @type {HTMLInputElement} */ (element('file'));
+  element('choose').addEventListener('click', () => input.click());
+  input.addEventListener('change', () => {
+    if (input.files?.[0]) take(input.files[0]);
+    input.value = '';
+  });
+  place.addEventListener('dragover', (event) => {
+    event.preventDefault();
+    place.classList.add('over');
+  });
+  place.addEventListener('dragleave', () => place.classList.remove('over'));
+  place.addEventListener('drop', (event) => {
+    event.preventDefault();
+    place.classList.remove('over');
+    take(event.dataTransfer?.files[0]);
+  });
+}
+
+/**
  * Makes a canvas as sharp as the screen.
  * @param {HTMLCanvasElement} canvas
  * @returns {{ context: CanvasRenderingContext2D, width: number, height: number }} in CSS pixels, wiped clean

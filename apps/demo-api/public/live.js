@@ -41,7 +41,7 @@ let silence;
 let clockOffset = 0;
 let drawnAt = 0;
 
-/** Shows every queue as it is now. Connects again whenever the connection is lost, and rests while nobody looks. */
+/** Shows the queues as they are now: all, or the one that the page names. Connects again whenever the connection is lost, and rests while nobody looks. */
 export function startLive() {
   document.addEventListener('visibilitychange', () => (document.hidden ? disconnect() : connect()));
   connect();
@@ -82,7 +82,9 @@ function receive(live) {
   tellState('live', 'live');
   show(element('queues-error'), '');
   clockOffset = live.now - Date.now();
+  const { queue: only } = element('queues').dataset;
   for (const queue of live.queues) {
+    if (only && queue.name !== only) continue;
     const view = views.get(queue.name) ?? addView(queue.name);
     view.update(
       queue,
@@ -155,8 +157,8 @@ class QueueView {
     this.#tell('Answered', queue.settled);
     this.#tell('Batches', queue.batches);
     this.#tell('Mean batch', queue.batchSizes.mean.toFixed(1));
-    this.#tell('Wait p50 / p99', milliseconds(queue.waitTime), 'ms');
-    this.#tell('Run p50 / p99', milliseconds(queue.runTime), 'ms');
+    this.#tell('Wait p50 / p99', ...timeOf(queue.waitTime));
+    this.#tell('Run p50 / p99', ...timeOf(queue.runTime));
     this.#tell('Dropped', queue.dropped);
     this.#batches.push(...batches);
   }
@@ -227,9 +229,15 @@ class QueueView {
   }
 }
 
-/** @param {Summary} summary */
-function milliseconds({ count, p50, p99 }) {
-  return count === 0 ? '–' : `${short(p50)} / ${short(p99)}`;
+/**
+ * @param {Summary} summary
+ * @returns {[value: string, unit: string]}
+ */
+function timeOf({ count, p50, p99 }) {
+  if (count === 0) return ['–', 'ms'];
+  return p99 < 1000
+    ? [`${short(p50)} / ${short(p99)}`, 'ms']
+    : [`${short(p50 / 1000)} / ${short(p99 / 1000)}`, 's'];
 }
 
 /** @param {number} value */

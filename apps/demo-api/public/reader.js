@@ -1,7 +1,7 @@
 // @ts-check
 import { drawSamples, readPicture } from './api.js';
 import { Board } from './board.js';
-import { element, show } from './elements.js';
+import { element, show, takeFiles } from './elements.js';
 
 /** Milliseconds without a stroke until the drawing is sent. */
 const PAUSE = 90;
@@ -9,7 +9,6 @@ const PAUSE = 90;
 const paper = element('paper');
 const digit = element('digit');
 const error = element('reader-error');
-const file = /** @type {HTMLInputElement} */ (element('file'));
 const rows = Array.from({ length: 10 }, (_, value) => scoreRow(value));
 
 /** What is being read; drawn over by whatever comes next. */
@@ -32,22 +31,9 @@ const board = new Board(/** @type {HTMLCanvasElement} */ (element('board')), () 
 export function startReader() {
   element('scores').append(...rows.map(({ row }) => row));
   element('clear').addEventListener('click', () => board.clear());
-  element('choose').addEventListener('click', () => file.click());
   element('sample').addEventListener('click', () => void readSample());
-  file.addEventListener('change', () => {
-    if (file.files?.[0]) void readFile(file.files[0]);
-    file.value = '';
-  });
-  paper.addEventListener('dragover', (event) => {
-    event.preventDefault();
-    paper.classList.add('over');
-  });
-  paper.addEventListener('dragleave', () => paper.classList.remove('over'));
-  paper.addEventListener('drop', (event) => {
-    event.preventDefault();
-    paper.classList.remove('over');
-    const dropped = event.dataTransfer?.files[0];
-    if (dropped) void readFile(dropped);
+  takeFiles(paper, (file) => {
+    if (file) void readFile(file);
     else show(error, 'That was no file. Drop a PNG or JPEG picture.');
   });
 }

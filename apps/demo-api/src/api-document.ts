@@ -89,8 +89,10 @@ export function createApiDocument(app: INestApplication): OpenAPIObject {
   const document = SwaggerModule.createDocument(
     app,
     new DocumentBuilder()
-      .setTitle('Digits')
-      .setDescription('Reads handwritten digits: a demo of nest-batching. Every error has the shape `Error`.')
+      .setTitle('Digits and photos')
+      .setDescription(
+        'Reads handwritten digits and enlarges photos: a demo of nest-batching. Every error has the shape `Error`.',
+      )
       .setVersion('1')
       .build(),
   );

@@ -9,6 +9,10 @@ import { DigitsController } from './digits/digits.controller.js';
 import { HealthController } from './health.controller.js';
 import { Connections } from './http/connections.js';
 import { PageController } from './page.controller.js';
+import { esrgan } from './photos/esrgan.js';
+import { PhotoUpscaler } from './photos/photo-upscaler.js';
+import { PhotosController } from './photos/photos.controller.js';
+import { TileUpscaler } from './photos/tile-upscaler.js';
 import { BatchHistory } from './queues/batch-history.js';
 import { QueuesController } from './queues/queues.controller.js';
 
@@ -20,8 +24,11 @@ class ConfigurationModule {}
   imports: [
     BatchingModule.forRootAsync({
       inject: [Configuration],
-      useFactory: ({ batchSize, maxDelay, maxQueued, shutdownTimeout }: Configuration) => ({
-        queues: { 'DigitClassifier.classify': { batchSize, maxDelay, maxQueued } },
+      useFactory: ({ batchSize, maxDelay, maxQueued, tileBatchSize, shutdownTimeout }: Configuration) => ({
+        queues: {
+          'DigitClassifier.classify': { batchSize, maxDelay, maxQueued },
+          'TileUpscaler.upscale': { batchSize: tileBatchSize },
+        },
         shutdownTimeout,
       }),
     }),
@@ -29,10 +36,10 @@ class ConfigurationModule {}
       inject: [Configuration],
       useFactory: ({ backend }: Configuration) => ({ backend }),
     }),
-    TfjsModule.forFeature([{ name: 'digits', path: join(appFolder, 'models', 'digits') }]),
+    TfjsModule.forFeature([{ name: 'digits', path: join(appFolder, 'models', 'digits') }, esrgan]),
   ],
-  providers: [DigitClassifier, BatchHistory, Connections],
-  controllers: [DigitsController, HealthController, QueuesController, PageController],
+  providers: [DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory, Connections],
+  controllers: [DigitsController, PhotosController, HealthController, QueuesController, PageController],
 })
 export class AppModule {
   static with(configuration: Configuration): DynamicModule {

@@ -11,6 +11,8 @@ export const variables = {
   BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 4096, default: 64 },
   MAX_DELAY: { type: 'number', minimum: 0, maximum: 60_000, default: 5 },
   MAX_QUEUED: { type: 'integer', minimum: 0, maximum: 1_000_000, default: 10_000 },
+  TILE_BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 64, default: 4 },
+  MAX_PHOTO_PIXELS: { type: 'integer', minimum: 7056, maximum: 16_000_000, default: 1_000_000 },
   LOG_LEVEL: { type: 'string', enum: [...LOG_LEVELS], default: 'log' },
   LOG_FORMAT: { type: 'string', enum: ['auto', 'text', 'json'], default: 'auto' },
   SHUTDOWN_TIMEOUT: { type: 'integer', minimum: 0, maximum: 3_600_000, default: 10_000 },
@@ -26,6 +28,8 @@ export class Configuration {
   readonly maxDelay: number;
   /** 0: no limit. */
   readonly maxQueued: number;
+  readonly tileBatchSize: number;
+  readonly maxPhotoPixels: number;
   readonly logLevels: LogLevel[];
   readonly logFormat: 'auto' | 'text' | 'json';
   /** How long requests in progress may take after a SIGTERM. */
@@ -43,6 +47,8 @@ export class Configuration {
     this.batchSize = given.BATCH_SIZE;
     this.maxDelay = given.MAX_DELAY;
     this.maxQueued = given.MAX_QUEUED;
+    this.tileBatchSize = given.TILE_BATCH_SIZE;
+    this.maxPhotoPixels = given.MAX_PHOTO_PIXELS;
     this.logLevels = LOG_LEVELS.slice(LOG_LEVELS.indexOf(given.LOG_LEVEL));
     this.logFormat = given.LOG_FORMAT;
     this.shutdownTimeout = given.SHUTDOWN_TIMEOUT;
@@ -57,6 +63,8 @@ const environmentSchema = new CheckedSchema<{
   BATCH_SIZE: number;
   MAX_DELAY: number;
   MAX_QUEUED: number;
+  TILE_BATCH_SIZE: number;
+  MAX_PHOTO_PIXELS: number;
   LOG_LEVEL: LogLevel;
   LOG_FORMAT: 'auto' | 'text' | 'json';
   SHUTDOWN_TIMEOUT: number;

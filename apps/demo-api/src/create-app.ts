@@ -51,8 +51,8 @@ function securityHeaders() {
       useDefaults: false,
       directives: {
         defaultSrc: ["'self'"],
-        // Swagger UI draws its arrows with data: URLs.
-        imgSrc: ["'self'", 'data:'],
+        // Swagger UI draws its arrows with data: URLs; pictures that are enlarged are shown with blob: ones.
+        imgSrc: ["'self'", 'data:', 'blob:'],
         objectSrc: ["'none'"],
         baseUri: ["'none'"],
         formAction: ["'self'"],

@@ -24,6 +24,11 @@ export class PageController implements OnModuleInit {
     return this.#page.send('index.html', etags, reply);
   }
 
+  @Get('photos')
+  photosPage(@Headers('if-none-match') etags: string | undefined, @Res({ passthrough: true }) reply: Reply) {
+    return this.#page.send('photos.html', etags, reply);
+  }
+
   @Get('page/:file')
   pageFile(
     @Param('file') file: string,

@@ -23,7 +23,7 @@ export { asBatchedService, asService, type SerialOptions } from './core/service.
 export type { BatchReport, DropReason, QueueState, QueueStats } from './core/stats.js';
 export { BatchedService, SerialService } from './nest/batched-service.js';
 export type { Batched } from './nest/batched-view.js';
-export { BatchingExceptionFilter } from './nest/batching-exception-filter.js';
+export { type BatchingAnswer, BatchingExceptionFilter } from './nest/batching-exception-filter.js';
 export { BatchingModule, type BatchingOptionsFactory } from './nest/batching-module.js';
 export { type BatchingModuleOptions, BatchingRegistry } from './nest/batching-registry.js';
 export { getBatchedToken, InjectBatched } from './nest/inject-batched.js';

@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import * as tf from '@tensorflow/tfjs';
 import sharp, { type Sharp } from 'sharp';
+import { PictureError } from '../picture-file.js';
 import { loadTestDigits, type LabelledDigit } from './mnist.js';
-import { PictureError, pictureToPixels } from './picture.js';
+import { pictureToPixels } from './picture.js';
 
 let digits: readonly LabelledDigit[];
 let seven: Uint8Array;

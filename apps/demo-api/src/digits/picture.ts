@@ -1,25 +1,5 @@
 import sharp from 'sharp';
-
-/** What can be wrong with a picture: nothing there, neither PNG nor JPEG, too large, damaged, or no ink on it. */
-export type PictureErrorCode =
-  | 'ERR_PICTURE_EMPTY'
-  | 'ERR_PICTURE_FORMAT'
-  | 'ERR_PICTURE_TOO_LARGE'
-  | 'ERR_PICTURE_BROKEN'
-  | 'ERR_PICTURE_BLANK';
-
-/** A picture that cannot be read as a digit. The message says what was expected and what came. */
-export class PictureError extends Error {
-  override readonly name = 'PictureError';
-
-  constructor(
-    readonly code: PictureErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
-}
+import { decodePicture, PictureError } from '../picture-file.js';
 
 /** A grey picture, row by row; 0 is paper and 255 full ink. */
 interface Ink {
@@ -54,23 +34,8 @@ const [SIDE, DIGIT_SIDE, CENTRE] = [28, 20, 14];
  * @throws {PictureError} for every picture that cannot be used; its `code` says why
  */
 export async function pictureToPixels(picture: Buffer): Promise<Uint8Array> {
-  checkFormat(picture);
   const ink = withoutDust(await readInk(picture));
   return centred(await scaledToDigit(ink));
-}
-
-/** Looks at the signature only, so that no other format's decoder ever sees a stranger's bytes. */
-function checkFormat(picture: Buffer): void {
-  if (picture.length === 0) {
-    throw new PictureError('ERR_PICTURE_EMPTY', 'expected a PNG or JPEG picture, got 0 bytes');
-  }
-  const start = picture.toString('hex', 0, 8);
-  if (start !== '89504e470d0a1a0a' && !start.startsWith('ffd8ff')) {
-    throw new PictureError(
-      'ERR_PICTURE_FORMAT',
-      `expected a PNG or JPEG picture, got data that begins with the bytes ${start}`,
-    );
-  }
 }
 
 /** How much each pixel differs from the paper, with the paper's own noise taken away. */
@@ -114,35 +79,17 @@ async function readInk(picture: Buffer): Promise<Ink> {
 }
 
 /** Upright RGBA, colours multiplied by their opacity: so transparency is a colour like others. */
-async function decode(picture: Buffer): Promise<{ data: Buffer; width: number; height: number }> {
-  try {
-    // The header alone says the size: a bomb is refused before anything is unpacked.
-    const { width, height } = await sharp(picture, { limitInputPixels: false }).metadata();
-    if (width * height > MAX_PIXELS) {
-      throw new PictureError(
-        'ERR_PICTURE_TOO_LARGE',
-        `expected a picture of at most ${MAX_PIXELS} pixels, got ${width}×${height}`,
-      );
-    }
-    const { data, info } = await sharp(picture, { failOn: 'error' })
-      .autoOrient()
+async function decode(file: Buffer): Promise<{ data: Buffer; width: number; height: number }> {
+  const { data, info } = await decodePicture(file, { pixels: MAX_PIXELS }, (picture) =>
+    picture
       .resize({ width: WORKING_SIDE, height: WORKING_SIDE, fit: 'inside', withoutEnlargement: true })
-      .ensureAlpha()
-      .raw()
-      .toBuffer({ resolveWithObject: true });
-    for (let i = 0; i < data.length; i++) {
-      const opacity = data[i | 3] ?? 0;
-      if (opacity < 255 && (i & 3) < 3) data[i] = ((data[i] ?? 0) * opacity) / 255;
-    }
-    return { data, width: info.width, height: info.height };
-  } catch (error) {
-    if (error instanceof PictureError) throw error;
-    throw new PictureError(
-      'ERR_PICTURE_BROKEN',
-      `expected a whole PNG or JPEG picture, got ${picture.length} bytes that cannot be decoded`,
-      { cause: error },
-    );
+      .ensureAlpha(),
+  );
+  for (let i = 0; i < data.length; i++) {
+    const opacity = data[i | 3] ?? 0;
+    if (opacity < 255 && (i & 3) < 3) data[i] = ((data[i] ?? 0) * opacity) / 255;
   }
+  return { data, width: info.width, height: info.height };
 }
 
 function edgePixels(width: number, height: number): number[] {

@@ -9,8 +9,9 @@ import {
   NotFoundException,
 } from '@nestjs/common';
 import type { OpenAPIObject } from '@nestjs/swagger';
-import { PictureError, type PictureErrorCode } from '../digits/picture.js';
+import { BatchingError, BatchingExceptionFilter } from 'nest-batching';
 import { SchemaError } from '../json-schema.js';
+import { PictureError, type PictureErrorCode } from '../picture-file.js';
 import { type ErrorBody, errorBody } from './api-error.js';
 import { rawRequest, rawResponse } from './caller.js';
 
@@ -22,11 +23,9 @@ const pictureStatus: Record<PictureErrorCode, number> = {
   ERR_PICTURE_BLANK: 422,
 };
 
-/** Gives every error the same shape, whoever threw it. Those that nobody meant are logged, and say nothing of their own. */
+/** Gives every error the same shape, whoever threw it. */
 @Catch()
 export class ErrorFilter implements ExceptionFilter {
-  readonly #logger = new Logger(ErrorFilter.name);
-
   constructor(
     private readonly http: HttpServer,
     private readonly paths: OpenAPIObject['paths'],
@@ -38,29 +37,10 @@ export class ErrorFilter implements ExceptionFilter {
     const body =
       error instanceof NotFoundException
         ? this.#notFound(rawRequest(host.switchToHttp().getRequest()), raw)
-        : this.#bodyOf(error);
+        : errorBodyOf(error);
     // An answer that has begun cannot become another one; and perhaps nobody is there to hear any.
     if (raw.destroyed || this.http.isHeadersSent(response)) raw.destroy();
     else this.http.reply(response, body, body.statusCode);
-  }
-
-  #bodyOf(error: unknown): ErrorBody {
-    if (error instanceof SchemaError) {
-      return errorBody(400, error.message, 'ERR_INVALID', error.problems);
-    }
-    if (error instanceof PictureError) {
-      return errorBody(pictureStatus[error.code], error.message, error.code);
-    }
-    if (error instanceof HttpException) {
-      const body = error.getResponse();
-      return { ...errorBody(error.getStatus(), error.message), ...(typeof body === 'object' ? body : {}) };
-    }
-    this.#logger.error(error);
-    return errorBody(
-      500,
-      'Something went wrong here, not with the request. It has been logged.',
-      'ERR_INTERNAL',
-    );
   }
 
   /** Nest takes another method on a known path for an unknown path. */
@@ -75,4 +55,29 @@ export class ErrorFilter implements ExceptionFilter {
       allowed: methods,
     });
   }
+}
+
+/** What an error says to whoever asked. Those that nobody meant are logged, and say nothing of their own. */
+export function errorBodyOf(error: unknown): ErrorBody {
+  if (error instanceof SchemaError) {
+    return errorBody(400, error.message, 'ERR_INVALID', error.problems);
+  }
+  if (error instanceof PictureError) {
+    return errorBody(pictureStatus[error.code], error.message, error.code, error.details);
+  }
+  if (error instanceof HttpException) {
+    const body = error.getResponse();
+    return { ...errorBody(error.getStatus(), error.message), ...(typeof body === 'object' ? body : {}) };
+  }
+  if (error instanceof BatchingError) {
+    const { statusCode, message } = BatchingExceptionFilter.answerTo(error);
+    if (statusCode === 500) new Logger(ErrorFilter.name).error(error);
+    return errorBody(statusCode, message, error.code);
+  }
+  new Logger(ErrorFilter.name).error(error);
+  return errorBody(
+    500,
+    'Something went wrong here, not with the request. It has been logged.',
+    'ERR_INTERNAL',
+  );
 }

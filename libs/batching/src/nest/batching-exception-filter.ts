@@ -25,6 +25,11 @@ import {
  */
 @Catch(BatchingError)
 export class BatchingExceptionFilter extends BaseExceptionFilter {
+  /** What it answers over HTTP, for whoever answers in another way: with the last event of a stream, say. */
+  static answerTo(error: BatchingError): BatchingAnswer {
+    return answerTo(error);
+  }
+
   override catch(error: BatchingError, host: ArgumentsHost): unknown {
     const { statusCode, message, retryAfter } = answerTo(error);
     const { code } = error;
@@ -57,14 +62,14 @@ interface Emitter {
   emit(event: string, payload: unknown): unknown;
 }
 
-interface Answer {
+export interface BatchingAnswer {
   statusCode: number;
   message: string;
-  /** In seconds. */
+  /** When to try again, in seconds. */
   retryAfter?: number;
 }
 
-function answerTo(error: BatchingError): Answer {
+function answerTo(error: BatchingError): BatchingAnswer {
   if (error instanceof QueueFullError) {
     return { statusCode: 503, message: `${error.queue} is full`, retryAfter: wholeSeconds(error.retryAfter) };
   }

@@ -1,0 +1,157 @@
+import { Injectable } from '@nestjs/common';
+import { type Batched, InjectBatched, QueueFullError } from 'nest-batching';
+import sharp, { type Raw } from 'sharp';
+import { Configuration } from '../configuration.js';
+import { decodePicture } from '../picture-file.js';
+import { TileUpscaler } from './tile-upscaler.js';
+import { cut, paste, type Picture, SCALE, TILE_SIDE, tilesOf } from './tiles.js';
+
+/** How far an upscaling is, in tiles. */
+export interface Progress {
+  done: number;
+  total: number;
+}
+
+/** A decoded file. Its sides are at least those of a tile: what is smaller is continued by its mirror image. */
+interface Photo extends Picture {
+  /** What of it is the picture in the file. */
+  readonly extent: { readonly width: number; readonly height: number };
+  /** The opacity of that, enlarged; none where everything is opaque. */
+  readonly enlargedAlpha: Buffer | undefined;
+}
+
+/** Photos in progress. Each holds about 20 bytes per pixel; those that come on top are refused. */
+const MOST_PHOTOS = 16;
+/** When to try again then, in milliseconds. */
+const RETRY_AFTER = 5000;
+
+/** Photos of all callers share batches of tiles. */
+@Injectable()
+export class PhotoUpscaler {
+  readonly #maxPixels: number;
+  #inProgress = 0;
+
+  constructor(
+    @InjectBatched(TileUpscaler) private readonly tiles: Batched<TileUpscaler>,
+    { maxPhotoPixels }: Configuration,
+  ) {
+    this.#maxPixels = maxPhotoPixels;
+  }
+
+  /**
+   * Doubles the sides of a PNG or JPEG picture and gives it as PNG, upright, in sRGB with 8 bits per channel, without its
+   * metadata. The network enlarges the colours; opacity is interpolated.
+   *
+   * @param signal gives up: tiles that wait leave the queue, and no others are cut
+   * @param onProgress called when the picture is decoded, and then after each tile
+   * @throws {PictureError} for a file that cannot be used
+   * @throws {QueueFullError} when too many photos are in progress
+   */
+  async upscale(
+    file: Buffer,
+    { signal, onProgress }: { signal?: AbortSignal; onProgress?: (progress: Progress) => void } = {},
+  ): Promise<Buffer> {
+    if (this.#inProgress >= MOST_PHOTOS) {
+      throw new QueueFullError(PhotoUpscaler.name, MOST_PHOTOS, RETRY_AFTER);
+    }
+    this.#inProgress++;
+    try {
+      const photo = await openPhoto(file, this.#maxPixels);
+      signal?.throwIfAborted();
+      const enlarged = await this.#enlarge(photo, signal, onProgress);
+      return await toPng(enlarged, photo);
+    } finally {
+      this.#inProgress--;
+    }
+  }
+
+  /** Cuts tiles only as fast as they are enlarged: a queue full of one photo's tiles would be memory for nothing. */
+  async #enlarge(
+    photo: Photo,
+    signal: AbortSignal | undefined,
+    onProgress: (progress: Progress) => void = () => undefined,
+  ): Promise<Picture> {
+    const [width, height] = [SCALE * photo.width, SCALE * photo.height];
+    const enlarged = { values: new Uint8Array(3 * width * height), width, height };
+    const tiles = tilesOf(photo);
+    const failed = new AbortController();
+    const options = {
+      signal: AbortSignal.any([failed.signal, ...(signal ? [signal] : [])]),
+      // Photos take turns, however many tiles each has.
+      tenant: photo,
+    };
+    let done = 0;
+    onProgress({ done, total: tiles.length });
+    const rest = tiles.values();
+    const takeTurns = async () => {
+      for (const tile of rest) {
+        paste(await this.tiles.upscale(cut(photo, tile), options), tile, enlarged);
+        onProgress({ done: ++done, total: tiles.length });
+      }
+    };
+    // One batch's worth of tiles runs, another waits.
+    const turns = 2 * this.tiles.upscale.queue.batchSize;
+    try {
+      await Promise.all(Array.from({ length: turns }, takeTurns));
+    } catch (error) {
+      failed.abort(error);
+      throw error;
+    }
+    return enlarged;
+  }
+}
+
+async function openPhoto(file: Buffer, maxPixels: number): Promise<Photo> {
+  const limit = { pixels: maxPixels, shortestSide: TILE_SIDE };
+  const { data, info } = await decodePicture(file, limit, (picture) =>
+    picture.toColourspace('srgb').ensureAlpha(),
+  );
+  const extent = { width: info.width, height: info.height };
+  const [width, height] = [Math.max(info.width, TILE_SIDE), Math.max(info.height, TILE_SIDE)];
+  const opaque = isOpaque(data);
+  const values = await sharp(opaque ? data : await withColourEverywhere(data, extent), rgba(extent))
+    .removeAlpha()
+    .extend({ right: width - info.width, bottom: height - info.height, extendWith: 'mirror' })
+    .raw()
+    .toBuffer();
+  const enlargedAlpha = opaque
+    ? undefined
+    : await sharp(data, rgba(extent))
+        .resize(SCALE * info.width, SCALE * info.height, { kernel: 'cubic', fit: 'fill' })
+        .extractChannel('alpha')
+        .raw()
+        .toBuffer();
+  return { values, width, height, extent, enlargedAlpha };
+}
+
+function isOpaque(data: Buffer): boolean {
+  for (let i = 3; i < data.length; i += 4) if (data[i] !== 255) return false;
+  return true;
+}
+
+/**
+ * What is transparent has some colour, black most often. It gets the colour of what is seen around it, or the network
+ * would enlarge an edge that nobody has seen, and leave a fringe.
+ */
+async function withColourEverywhere(data: Buffer, extent: Photo['extent']): Promise<Buffer> {
+  const surroundings = await sharp(data, rgba(extent)).blur(4).removeAlpha().ensureAlpha().raw().toBuffer();
+  return sharp(surroundings, rgba(extent))
+    .composite([{ input: data, ...rgba(extent) }])
+    .raw()
+    .toBuffer();
+}
+
+function toPng({ values, width, height }: Picture, { extent, enlargedAlpha }: Photo): Promise<Buffer> {
+  const size = { width: SCALE * extent.width, height: SCALE * extent.height };
+  const picture = sharp(values, { raw: { width, height, channels: 3 } }).extract({
+    left: 0,
+    top: 0,
+    ...size,
+  });
+  if (enlargedAlpha) picture.joinChannel(enlargedAlpha, { raw: { ...size, channels: 1 } });
+  return picture.png().toBuffer();
+}
+
+function rgba(size: { width: number; height: number }): { raw: Raw } {
+  return { raw: { ...size, channels: 4 } };
+}

@@ -1,0 +1,74 @@
+import type { IncomingMessage } from 'node:http';
+import { Controller, Headers, HttpCode, Post, Req, Res, StreamableFile } from '@nestjs/common';
+import { ApiBody, ApiConsumes, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiErrors } from '../api-document.js';
+import { Configuration } from '../configuration.js';
+import { CallerSignal, rawRequest } from '../http/caller.js';
+import { eventStream } from '../http/event-stream.js';
+import { type BodyType, readBody } from '../http/request-body.js';
+import type { Reply } from '../static-files.js';
+import { PhotoUpscaler, type Progress } from './photo-upscaler.js';
+
+const mediaTypes = ['image/png', 'image/jpeg'];
+
+/** What the page and programs see of an upscaling, event by event. */
+const exampleEvents = [
+  'event: progress\ndata: {"done":0,"total":24}\n',
+  'event: progress\ndata: {"done":1,"total":24}\n',
+  'event: picture\ndata: {"png":"iVBORw0KGgo…"}\n',
+].join('\n');
+
+/** Photos, enlarged by a network that all callers share, tile by tile. */
+@ApiTags('photos')
+@Controller('photos')
+export class PhotosController {
+  readonly #bodies: Record<string, BodyType<Buffer>>;
+
+  constructor(
+    private readonly photos: PhotoUpscaler,
+    { maxPhotoPixels }: Configuration,
+  ) {
+    // No PNG has more: 16 bits for each of four channels, and some room for what is beside the pixels.
+    const file = { limit: 8 * maxPhotoPixels + 1_000_000, read: (bytes: Buffer) => bytes };
+    this.#bodies = Object.fromEntries(mediaTypes.map((type) => [type, file]));
+  }
+
+  @ApiOperation({
+    summary: 'Double the sides of a photo',
+    description:
+      'Takes a PNG or JPEG picture and gives a PNG, upright, in sRGB, without metadata. With `Accept: text/event-stream` ' +
+      'it gives server-sent events: `progress` at the beginning and after each tile; at the end `picture`, the PNG in ' +
+      'base64, or `error`, with the body of any other error. Whoever closes the connection pays for no more tiles.',
+  })
+  @ApiConsumes(...mediaTypes)
+  @ApiBody({ schema: { type: 'string', format: 'binary' } })
+  @ApiOkResponse({
+    content: {
+      'image/png': { schema: { type: 'string', format: 'binary' } },
+      'text/event-stream': { schema: { type: 'string' }, example: exampleEvents },
+    },
+  })
+  @ApiErrors(400, 413, 415, 422, 503)
+  @HttpCode(200)
+  @Post('upscale')
+  async upscale(
+    @Req() request: IncomingMessage | { raw: IncomingMessage },
+    @Res({ passthrough: true }) reply: Reply,
+    @CallerSignal() signal: AbortSignal,
+    @Headers('accept') accept = '',
+  ): Promise<StreamableFile> {
+    const file = await readBody(rawRequest(request), this.#bodies);
+    if (!accept.includes('text/event-stream')) {
+      return new StreamableFile(await this.photos.upscale(file, { signal }), { type: 'image/png' });
+    }
+    // Or nginx would keep the events until it has enough of them.
+    reply.header('X-Accel-Buffering', 'no');
+    return eventStream(async (send) => {
+      const onProgress = (progress: Progress) => {
+        send('progress', progress);
+      };
+      const picture = await this.photos.upscale(file, { signal, onProgress });
+      send('picture', { png: picture.toString('base64') });
+    });
+  }
+}

@@ -1,0 +1,47 @@
+import { existsSync } from 'node:fs';
+import sparticuz from '@sparticuz/chromium';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+
+/** Where there is a Chromium: the one of the package runs on Linux x64 only. Says loudly when there is none. */
+export async function findChromium(): Promise<string | undefined> {
+  const path = await chromiumPath();
+  if (!path) {
+    process.stderr.write(
+      '\n*** SKIPPED: the page is not tested, as no Chromium was found. The one of @sparticuz/chromium is for Linux x64;\n' +
+        '*** elsewhere install Chromium as /usr/bin/chromium, or set CHROMIUM to its path.\n\n',
+    );
+  }
+  return path;
+}
+
+async function chromiumPath(): Promise<string | undefined> {
+  const { CHROMIUM } = process.env;
+  if (CHROMIUM) return CHROMIUM;
+  if (process.platform === 'linux' && process.arch === 'x64') return sparticuz.executablePath();
+  return ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
+}
+
+export function launch(executablePath: string | undefined): Promise<Browser> {
+  // A single process would end with its first page, and without web security the policies of the page went unnoticed.
+  const unwanted = ['--single-process', '--disable-web-security'];
+  return chromium.launch({ executablePath, args: sparticuz.args.filter((arg) => !unwanted.includes(arg)) });
+}
+
+/** Opens a page that is connected to the live view. `complaints` is what the browser complains about, from then on. */
+export async function openPage(
+  browser: Browser,
+  url: string,
+  options: BrowserContextOptions = {},
+): Promise<{ page: Page; complaints: string[] }> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  context.setDefaultTimeout(15_000);
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+  });
+  page.on('pageerror', (error) => complaints.push(error.message));
+  await page.goto(url);
+  await page.getByText('live', { exact: true }).waitFor();
+  return { page, complaints };
+}

@@ -1,0 +1,167 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import type { INestApplication } from '@nestjs/common';
+import { BatchingRegistry } from 'nest-batching';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import sharp from 'sharp';
+import { findChromium, launch, openPage } from './browser.js';
+import { startDemo } from './demo.js';
+
+// A busy machine may be ten times as slow as an idle one.
+jest.setTimeout(120_000);
+
+const executablePath = await findChromium();
+const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
+
+(executablePath ? describe : describe.skip)('The page of photos in headless Chromium', () => {
+  let browser: Browser;
+  let app: INestApplication;
+  let url: string;
+  let page: Page;
+  /** What the browser has complained about. */
+  let complaints: string[];
+
+  beforeAll(async () => {
+    ({ app, url } = await startDemo({ MAX_PHOTO_PIXELS: '120000' }));
+    browser = await launch(executablePath);
+  });
+  afterAll(async () => {
+    await browser.close();
+    await app.close();
+  });
+  beforeEach(() => open({}));
+  afterEach(async () => {
+    await page.context().close();
+    expect(complaints).toEqual([]);
+  });
+
+  async function open(options: BrowserContextOptions): Promise<void> {
+    ({ page, complaints } = await openPage(browser, `${url}/photos`, options));
+    page.setDefaultTimeout(60_000);
+  }
+
+  it('enlarges the sample, tells how far it is, and compares', async () => {
+    await page.evaluate(`
+      globalThis.told = [];
+      const status = document.getElementById('photo-status');
+      new MutationObserver(() => told.push(status.textContent)).observe(status, { childList: true });`);
+    await page.getByRole('button', { name: 'Sample' }).click();
+    await page.locator('#download').waitFor();
+    const told: string[] = await page.evaluate('told');
+    expect(told[0]).toBe('Sending…');
+    expect(told).toContain('0 of 24 tiles');
+    expect(told.filter((words) => /^\d+ of 24 tiles, about \d+ (s|min) left$/.test(words))).not.toEqual([]);
+    expect(told.at(-1)).toMatch(/^404 × 276 became 808 × 552, 24 tiles in [\d.]+ s, [\d.]+ a second$/);
+    expect(await page.locator('#photo-progress').isHidden()).toBe(true);
+    expect(await page.getByRole('button', { name: 'Cancel' }).isHidden()).toBe(true);
+
+    const enlarged = await downloaded();
+    expect(await sharp(enlarged).metadata()).toMatchObject({ width: 808, height: 552, format: 'png' });
+    expect(await page.locator('#comparison').boundingBox()).toMatchObject({ width: 808, height: 552 });
+    const middle = await halves();
+    await page.getByRole('slider').focus();
+    await page.keyboard.press('Home');
+    const after = await halves();
+    await page.keyboard.press('End');
+    const before = await halves();
+    expect(difference(middle.left, before.left)).toBeLessThan(0.01);
+    expect(difference(middle.right, after.right)).toBeLessThan(0.01);
+    expect(difference(before.left, after.left)).toBeGreaterThan(1);
+    expect(difference(before.right, after.right)).toBeGreaterThan(1);
+    // The browser's and sharp's colours differ by a hair.
+    expect(difference(after.right, (await halvesOf(enlarged)).right)).toBeLessThan(1);
+  });
+
+  it('can be cancelled, and pays no more then', async () => {
+    const queue = () =>
+      app
+        .get(BatchingRegistry)
+        .stats()
+        .find(({ name }) => name === 'TileUpscaler.upscale');
+    const aborted = queue()?.drops.aborted ?? 0;
+    await page.getByRole('button', { name: 'Sample' }).click();
+    await page.getByText(/^[1-9]\d* of 24 tiles, about/).waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByText(/^Cancelled after \d+ of 24 tiles$/).waitFor();
+    await page.waitForTimeout(100);
+    expect(queue()?.drops.aborted).toBeGreaterThan(aborted);
+    expect(await page.locator('#photo-progress').isHidden()).toBe(true);
+    expect(await page.locator('#download').isHidden()).toBe(true);
+    expect(await page.evaluate('document.activeElement.id')).toBe('choose');
+  });
+
+  it('takes what is chosen or dropped, and says what is wrong with what is no picture', async () => {
+    const text = { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('photo') };
+    await page.locator('#file').setInputFiles(text);
+    await page.locator('#photo-error').getByText('expected a body with Content-Type').waitFor();
+    expect(await page.locator('#comparison').isHidden()).toBe(true);
+
+    const picture = await sharp(boats).extract({ left: 0, top: 0, width: 84, height: 84 }).png().toBuffer();
+    await page.evaluate(
+      `{ const data = new DataTransfer();
+         const bytes = Uint8Array.from(atob('${picture.toString('base64')}'), (char) => char.charCodeAt(0));
+         data.items.add(new File([bytes], 'corner.png', { type: 'image/png' }));
+         document.getElementById('stage').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true })); }`,
+    );
+    await page.getByText('84 × 84 became 168 × 168, 1 tile in').waitFor();
+    expect(await page.locator('#photo-error').isHidden()).toBe(true);
+    expect(await page.locator('#download').getAttribute('download')).toBe('corner-2x.png');
+    // The browser logs the refusal as well.
+    complaints = complaints.filter((complaint) => !complaint.includes('415'));
+  });
+
+  it('offers to enlarge a smaller copy of what is too large', async () => {
+    const large = await sharp(boats).resize(1200, 900, { fit: 'fill' }).jpeg().toBuffer();
+    await page.locator('#file').setInputFiles({ name: 'large.jpg', mimeType: 'image/jpeg', buffer: large });
+    await page.locator('#photo-error').getByText('at most 120000 pixels').waitFor();
+    await page.getByRole('button', { name: 'Enlarge a smaller copy' }).click();
+    await page.getByText(/^0 of \d+ tiles/).waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    complaints = complaints.filter((complaint) => !complaint.includes('413'));
+  });
+
+  it.each([360, 390])('fits on a phone, %i pixels wide', async (width) => {
+    await page.context().close();
+    await open({ viewport: { width, height: 780 }, hasTouch: true, isMobile: true });
+    await page.getByRole('button', { name: 'Sample' }).tap();
+    await page.locator('#download').waitFor();
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
+    await page.getByLabel('Pixel for pixel').tap();
+    expect(await page.locator('#comparison').boundingBox()).toMatchObject({ width: 808 });
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
+  });
+
+  it('says when the server is gone', async () => {
+    const { port } = new URL(url);
+    await app.close();
+    await page.getByText('The connection to the server is lost').waitFor();
+    await page.locator('#file').setInputFiles(boats);
+    await page.getByText('The server cannot be reached. Is it still running?').waitFor();
+    ({ app } = await startDemo({ PORT: port, MAX_PHOTO_PIXELS: '120000' }));
+    await page.getByText('live', { exact: true }).waitFor();
+    complaints = complaints.filter((complaint) => !complaint.includes('ERR_CONNECTION_REFUSED'));
+  });
+
+  /** What of the comparison lies on the left and on the right of the divider's handle in the middle. */
+  async function halves(): Promise<{ left: Buffer; right: Buffer }> {
+    return halvesOf(await page.locator('#comparison').screenshot());
+  }
+
+  async function downloaded(): Promise<Buffer> {
+    const [download] = await Promise.all([page.waitForEvent('download'), page.locator('#download').click()]);
+    expect(download.suggestedFilename()).toBe('boats-2x.png');
+    return readFile(await download.path());
+  }
+});
+
+async function halvesOf(picture: Buffer): Promise<{ left: Buffer; right: Buffer }> {
+  const part = (left: number) =>
+    sharp(picture).extract({ left, top: 100, width: 300, height: 400 }).removeAlpha().raw().toBuffer();
+  return { left: await part(50), right: await part(458) };
+}
+
+/** Mean absolute difference of two pictures, of 255. */
+function difference(one: Buffer, other: Buffer): number {
+  return one.reduce((sum, value, i) => sum + Math.abs(value - (other[i] ?? 0)), 0) / one.length;
+}

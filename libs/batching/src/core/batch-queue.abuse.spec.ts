@@ -89,20 +89,31 @@ describe('faults of other batchers', () => {
     await queue.submit('low', { timeout: 5000 });
     flooding = false;
     await Promise.all(floods);
-    expect(batches.flat().indexOf('low')).toBeGreaterThan(8);
+    // Three wait already; others came later, and went first.
+    expect(batches.flat().indexOf('low')).toBeGreaterThan(3);
   });
 
   it('Ray: batches are closed while the executor is busy, and so leave under-full (ray#43288)', async () => {
-    const { batches, run } = recording(30);
-    const queue = queueOf<number>(run, { batchSize: 8 });
-    const all: Promise<number>[] = [];
-    for (let input = 0; input < 9; input++) {
+    const batches: number[][] = [];
+    let finish = (): void => undefined;
+    const busy = new Promise<void>((resolve) => (finish = resolve));
+    const queue = queueOf<number>(
+      async (inputs) => {
+        batches.push([...inputs]);
+        await busy;
+        return [...inputs];
+      },
+      { batchSize: 8 },
+    );
+    const all = [queue.submit(0)];
+    await until(() => batches.length === 1);
+    for (let input = 1; input < 9; input++) {
       all.push(queue.submit(input));
       await setTimeout(3);
     }
+    finish();
     await outcomes(all);
-    expect(batches[0]?.length).toBeLessThan(4);
-    expect(batches).toHaveLength(2);
+    expect(batches).toEqual([[0], [1, 2, 3, 4, 5, 6, 7, 8]]);
   });
 
   it('Ray: a cost function that throws hangs all callers', async () => {

@@ -116,7 +116,12 @@ function findTensorflow(name: string): { name: string; problem?: string } {
   const lib = join(folder, 'lib');
   const built =
     existsSync(lib) && readdirSync(lib).some((napi) => existsSync(join(lib, napi, 'tfjs_binding.node')));
-  return built ? { name } : { name, problem: `has no addon in ${lib} (npm rebuild ${name} fetches it, npx nest-batching link-tensorflow builds it)` };
+  return built
+    ? { name }
+    : {
+        name,
+        problem: `has no addon in ${lib} (npm rebuild ${name} fetches it, npx nest-batching link-tensorflow builds it)`,
+      };
 }
 
 async function startWebgpu(auto: boolean): Promise<StartedBackend> {

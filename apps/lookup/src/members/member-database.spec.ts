@@ -128,6 +128,8 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
         () => 'failed',
       ),
     ).toBe('failed');
+    const after = member(`after.${how}`);
+    expect(await database.insert([after])).toMatchObject([after]);
     await repair();
     const [refused, ...stored] = await database.insert(members);
     expect(refused).toMatchObject({ status: 422 });

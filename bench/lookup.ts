@@ -1,5 +1,6 @@
 import { strict as assert } from 'node:assert';
 import { type ChildProcess, fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
@@ -20,6 +21,8 @@ import { median, printTable, ratio } from './table.js';
 
 const MEMBERS = 100_000;
 const CLIENTS = [1, 8, 64];
+/** As many without HTTP, in the server's own process: what the database gains, before HTTP takes its share of the time. */
+const CALLERS = 64;
 const ROUNDS = 3;
 const SECONDS = 1;
 
@@ -88,11 +91,13 @@ async function benchDatabase(configuration: Configuration, clients: ChildProcess
     );
     const rows = [['clients', '', 'requests/s', 'mean batch', 'p50 ms', 'p99 ms', 'batched /']];
     // Counted by nobody: for the compiler and the caches.
-    await compare(configuration, counted, clients, { kind, clients: 8, seconds: 1, members: MEMBERS }, 1);
+    await compare(configuration, counted, { kind, clients: 8, seconds: 1, members: MEMBERS }, clients, 1);
     for (const count of CLIENTS) {
       const load = { kind, clients: count, seconds: SECONDS, members: MEMBERS };
-      rows.push(...(await compare(configuration, counted, clients, load)));
+      rows.push(...(await compare(configuration, counted, load, clients)));
     }
+    const load = { kind, clients: CALLERS, seconds: SECONDS, members: MEMBERS };
+    rows.push(...(await compare(configuration, counted, load)));
     printTable(rows);
   }
   await counted.shut();
@@ -103,8 +108,8 @@ type Figures = Seen & { meanBatch: number };
 async function compare(
   configuration: Configuration,
   counted: Counted,
-  clients: ChildProcess,
   load: Omit<Load, 'url'>,
+  clients?: ChildProcess,
   roundCount = ROUNDS,
 ): Promise<string[][]> {
   const figures = new Map(Object.keys(contenders).map((name) => [name, [] as Figures[]]));
@@ -112,7 +117,7 @@ async function compare(
     for (const [name, stand] of Object.entries(contenders)) {
       figures
         .get(name)
-        ?.push(await measure(configuration, counted, stand?.(counted.database), clients, load));
+        ?.push(await measure(configuration, counted, stand?.(counted.database), load, clients));
     }
   }
   const ours = figures.get('batched') ?? [];
@@ -120,7 +125,7 @@ async function compare(
     const of = (key: keyof Figures) => median(rounds.map((round) => round[key]));
     const speeds = (those: readonly Figures[]) => those.map(({ perSecond }) => perSecond);
     return [
-      String(load.clients),
+      clients ? String(load.clients) : `${load.clients} without HTTP`,
       name.padEnd(20),
       of('perSecond').toFixed(0),
       of('meanBatch').toFixed(1),
@@ -135,8 +140,8 @@ async function measure(
   configuration: Configuration,
   counted: Counted,
   members: Members | undefined,
-  clients: ChildProcess,
   load: Omit<Load, 'url'>,
+  clients: ChildProcess | undefined,
 ): Promise<Figures> {
   const testing = Test.createTestingModule({ imports: [AppModule.with(configuration, counted.database)] });
   if (members) testing.overrideProvider(getBatchedToken(MemberDirectory)).useValue(members);
@@ -145,7 +150,9 @@ async function measure(
   const { port } = (app.getHttpServer() as Server).address() as AddressInfo;
   const url = `http://127.0.0.1:${port}`;
   counted.calls = counted.rows = 0;
-  const seen = await send(clients, { ...load, url });
+  const seen = clients
+    ? await send(clients, { ...load, url })
+    : await call(app.get(getBatchedToken(MemberDirectory)), load);
   const { calls, rows } = counted;
   await app.close();
   assert.equal(seen.wrong, 0, 'a request failed or got a wrong answer');
@@ -158,6 +165,31 @@ async function send(clients: ChildProcess, load: Load): Promise<Seen> {
   clients.send(load);
   const [seen] = (await once(clients, 'message')) as [Seen];
   return seen;
+}
+
+/** Callers that each ask again when the answer is there, without HTTP. */
+async function call(members: Members, { kind, clients, seconds }: Omit<Load, 'url'>): Promise<Seen> {
+  const start = performance.now();
+  const latencies: number[] = [];
+  let wrong = 0;
+  const caller = async () => {
+    for (let asked = start; asked < start + seconds * 1000; asked = performance.now()) {
+      const id = 1 + Math.floor(Math.random() * MEMBERS);
+      const email = `${randomUUID()}@example.org`;
+      const isRight =
+        kind === 'reads'
+          ? (await members.findById(id))?.id === id
+          : (await members.add({ name: 'Ada Young', email, city: 'Bern', born: 1990, joined: 2026 }))
+              .email === email;
+      if (!isRight) wrong++;
+      latencies.push(performance.now() - asked);
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, caller));
+  const perSecond = latencies.length / ((performance.now() - start) / 1000);
+  const sorted = latencies.toSorted((a, b) => a - b);
+  const percentile = (share: number) => sorted[Math.floor(sorted.length * share)] ?? NaN;
+  return { perSecond, p50: percentile(0.5), p99: percentile(0.99), answers: latencies.length, wrong };
 }
 
 /** A database that counts what reaches it, and outlives the apps that use it. */

@@ -11,7 +11,8 @@ import { openDatabase } from '../apps/lookup/src/create-app.js';
 import type { Member } from '../apps/lookup/src/members/member.js';
 import { MemberDirectory } from '../apps/lookup/src/members/member-directory.js';
 import { sampleMembers } from '../apps/lookup/src/members/sample-members.js';
-import { AppProcess, connections, send } from './demo.js';
+import { AppProcess } from './app-process.js';
+import { connections, send } from './http.js';
 import { kinds, newDatabase, startLookup, type TestDatabase } from './lookup.js';
 
 // A busy machine may be ten times as slow as an idle one.

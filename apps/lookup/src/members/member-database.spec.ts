@@ -118,6 +118,8 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
   test.each(['undone', 'failed'] as const)('stores nothing of a batch that is %s as a whole', async (how) => {
     const members = Array.from({ length: 2000 }, (_, index) => member(`whole.${index}`));
     const repair = await breakInserts(place, 'whole.999@example.org', how);
+    // Somebody is refused as well, whom a savepoint is made for.
+    members[0] = member('refused', { born: 2025 });
     // Not `rejects.toThrow()`: Jest does not know the errors of an addon that an earlier spec has loaded.
     const insert = async () => database.insert(members);
     expect(
@@ -126,10 +128,13 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
         () => 'failed',
       ),
     ).toBe('failed');
+    const after = member(`after.${how}`);
+    expect(await database.insert([after])).toMatchObject([after]);
     await repair();
-    const results = (await database.insert(members)) as Member[];
-    expect(results.map(({ email }) => email)).toEqual(members.map(({ email }) => email));
-    await remove(place, results);
+    const [refused, ...stored] = await database.insert(members);
+    expect(refused).toMatchObject({ status: 422 });
+    expect(stored).toMatchObject(members.slice(1));
+    await remove(place, stored as Member[]);
   });
 
   test('is filled wholly or not at all', async () => {

@@ -5,7 +5,7 @@ import { StartError } from '../start-error.js';
 import { type Member, type NewMember, refusal } from './member.js';
 import { MemberDatabase } from './member-database.js';
 
-/** Connections that read at the same time. One more writes. */
+/** Batches that are read at the same time, each over a connection of its own. More of them are smaller ones. */
 const READERS = 2;
 
 /** Rows per statement while the table is filled. */
@@ -28,7 +28,6 @@ export class PostgresDatabase extends MemberDatabase {
   static async open(url: string, samples: Iterable<NewMember>): Promise<PostgresDatabase> {
     const pool = new pg.Pool({
       connectionString: url,
-      max: READERS + 1,
       connectionTimeoutMillis: 5000,
       // The server gives up before the client does, so that it is certain that nothing was done.
       statement_timeout: 10_000,

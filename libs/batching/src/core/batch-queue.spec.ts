@@ -24,9 +24,13 @@ const advance = (ms: number) => jest.advanceTimersByTimeAsync(ms);
 /** A turn of the event loop: the fake clock gives an immediate that is set by a timer one millisecond of its own. */
 const TURN = 1;
 
-/** What became of a promise, without waiting for it. */
+/** What became of a promise, without waiting for it longer than a few microtasks. */
 async function outcome(promise: Promise<unknown>): Promise<unknown> {
-  return Promise.race([promise.catch((error: unknown) => error), Promise.resolve().then(() => 'pending')]);
+  const soon = async () => {
+    for (let tick = 0; tick < 5; tick++) await Promise.resolve();
+    return 'pending';
+  };
+  return Promise.race([promise.catch((error: unknown) => error), soon()]);
 }
 
 beforeEach(() => {
@@ -181,6 +185,33 @@ describe('giving up', () => {
     expect(await outcome(waiting)).toBeInstanceOf(BatchTimeoutError);
     expect(await outcome(waiting)).toMatchObject({ phase: 'waiting' });
     await outcomes;
+  });
+
+  it('makes room for those at the door', async () => {
+    const { queue } = doubling({ maxQueued: 1, onFull: 'wait', autoStart: false });
+    const caller = new AbortController();
+    const given = outcome(queue.submit(1, { signal: caller.signal }));
+    void queue.submit(2);
+    expect(queue.stats()).toMatchObject({ waiting: 1, blocked: 1 });
+    caller.abort('gone');
+    expect(queue.stats()).toMatchObject({ waiting: 1, blocked: 0 });
+    await given;
+  });
+
+  it('turns the alarm off when nobody is left, as does a batch that takes all', async () => {
+    const { queue } = doubling({ maxDelay: 1000 });
+    const caller = new AbortController();
+    const given = outcome(queue.submit(1, { signal: caller.signal }));
+    await advance(0);
+    expect(jest.getTimerCount()).toBe(1);
+    caller.abort('gone');
+    expect(jest.getTimerCount()).toBe(0);
+    await given;
+    void queue.submit(2);
+    await advance(0);
+    expect(jest.getTimerCount()).toBe(1);
+    await Promise.all([queue.drain(), advance(TURN)]);
+    expect(jest.getTimerCount()).toBe(0);
   });
 
   it('leaves neither timer nor listener behind', async () => {
@@ -435,6 +466,7 @@ describe('settings while it runs', () => {
     expect(queue.stats()).toMatchObject({ running: 1, waiting: 1, blocked: 1 });
     queue.maxQueued = 5;
     expect(queue.stats()).toMatchObject({ waiting: 2, blocked: 0 });
+    await advance(1);
     queue.concurrency = 3;
     await advance(1);
     expect(queue.stats()).toMatchObject({ running: 3 });

@@ -4,7 +4,7 @@ import { onAbort } from './abort-listener.js';
 import { Batch } from './batch.js';
 import { createPolicy, type DispatchPolicy, type DispatchReason } from './dispatch-policy.js';
 import { RecentDistribution } from './distribution.js';
-import { Entry, Place, Turn } from './entry.js';
+import { Entry, Turn } from './entry.js';
 import {
   BatchResultError,
   BatchTimeoutError,
@@ -145,8 +145,8 @@ export class BatchQueue<Input, Result> {
    *   with a `QueueFullError`, `ServiceStoppedError`, `BatchTimeoutError` or `BatchResultError`.
    */
   submit(input: Input, options?: SubmitOptions): Promise<Result> {
-    const promise = new Promise<unknown>(takeSettlers) as Promise<Result>;
-    const entry = new Entry(input, this.#beginTurn(), resolver, rejecter);
+    const promise = new Promise<unknown>(takeResolver) as Promise<Result>;
+    const entry = new Entry(input, this.#beginTurn(), resolver);
     // The usual case, told apart early: an input that asks for nothing, and a queue that has a place for it.
     const isOpen =
       this.#takesPlain && this.#state === 'started' && this.#room.length < this.#options.maxQueued;
@@ -272,7 +272,7 @@ export class BatchQueue<Input, Result> {
         this.#enter(entry);
         if (options) this.#watch(entry, options);
       } else if (this.#options.onFull === 'wait') {
-        entry.place = Place.Door;
+        entry.place = 'door';
         this.#door.push(entry);
         if (options) this.#watch(entry, options);
       } else {
@@ -309,7 +309,7 @@ export class BatchQueue<Input, Result> {
 
   #enter(entry: Entry<Input>): void {
     this.#counts.entered++;
-    entry.place = Place.Room;
+    entry.place = 'room';
     this.#room.push(entry);
   }
 
@@ -347,7 +347,7 @@ export class BatchQueue<Input, Result> {
   /** Gives up for the caller when its signal aborts or its time is over. */
   #watch(entry: Entry<Input>, { signal, timeout = Infinity }: SubmitOptions): void {
     const onTimeout = () => {
-      const phase = entry.place === Place.Batch ? 'running' : 'waiting';
+      const phase = entry.place === 'batch' ? 'running' : 'waiting';
       this.#giveUp(entry, 'timeout', new BatchTimeoutError(this.name, timeout, phase));
     };
     const timer = timeout <= LONGEST_TIMER ? setTimeout(onTimeout, timeout) : undefined;
@@ -363,7 +363,7 @@ export class BatchQueue<Input, Result> {
   }
 
   #giveUp(entry: Entry<Input>, reason: DropReason, error: unknown): void {
-    if (entry.place !== Place.Batch) {
+    if (entry.place !== 'batch') {
       this.#drop(entry, reason, error);
       return;
     }
@@ -505,7 +505,7 @@ export class BatchQueue<Input, Result> {
   #settle(batch: Batch<Input>, entry: Entry<Input>, result: unknown): void {
     if (isError(result)) {
       this.#reject(entry, result);
-    } else if (entry.place === Place.Batch) {
+    } else if (entry.place === 'batch') {
       batch.uncounted++;
       this.#depart(entry);
       entry.resolve(result);
@@ -533,7 +533,7 @@ export class BatchQueue<Input, Result> {
     }
     const middle = failed.length >> 1;
     for (const half of [failed.slice(0, middle), failed.slice(middle)]) {
-      const entries = half.filter((entry) => entry.place === Place.Batch);
+      const entries = half.filter((entry) => entry.place === 'batch');
       if (entries.length === 0) continue;
       try {
         const inputs = entries.map((entry) => entry.input);
@@ -583,7 +583,7 @@ export class BatchQueue<Input, Result> {
   }
 
   #reject(entry: Entry<Input>, error: unknown): void {
-    if (entry.place !== Place.Batch) return;
+    if (entry.place !== 'batch') return;
     this.#counts.errors++;
     this.#counts.running--;
     this.#depart(entry);
@@ -591,9 +591,9 @@ export class BatchQueue<Input, Result> {
   }
 
   #drop(entry: Entry<Input>, reason: DropReason, error: unknown): void {
-    if (entry.place === Place.Room) this.#room.remove(entry);
+    if (entry.place === 'room') this.#room.remove(entry);
     else this.#counts.refused++;
-    if (entry.place === Place.Door) this.#door.remove(entry);
+    if (entry.place === 'door') this.#door.remove(entry);
     this.#counts.drops[reason]++;
     this.#depart(entry);
     entry.reject(error);
@@ -603,7 +603,7 @@ export class BatchQueue<Input, Result> {
 
   /** The end of every input, whatever its outcome. */
   #depart(entry: Entry<Input>): void {
-    entry.place = Place.Gone;
+    entry.place = 'gone';
     entry.onLeave?.();
   }
 
@@ -648,12 +648,10 @@ class Counts {
 }
 
 let resolver: (result: unknown) => void;
-let rejecter: (error: unknown) => void;
 
 /** One executor for all promises: a closure per input would cost more than the queue's own work on it. */
-function takeSettlers(resolve: (result: unknown) => void, reject: (error: unknown) => void): void {
+function takeResolver(resolve: (result: unknown) => void): void {
   resolver = resolve;
-  rejecter = reject;
 }
 
 /** What `stats` shows of the options: no functions, nothing that is told elsewhere. */

@@ -1,5 +1,5 @@
 import type { DispatchReason } from './dispatch-policy.js';
-import { type Entry, Place } from './entry.js';
+import type { Entry } from './entry.js';
 
 /** What a batch function is told about its batch. */
 export interface BatchContext {
@@ -32,7 +32,7 @@ export class Batch<Input> implements BatchContext {
     let oldest = first?.turn;
     let ofOneTurn = true;
     for (let entry = first; entry; entry = entry.next) {
-      entry.place = Place.Batch;
+      entry.place = 'batch';
       this.inputs.push(entry.input);
       if (entry.turn === oldest) continue;
       ofOneTurn = false;
@@ -64,7 +64,7 @@ export class Batch<Input> implements BatchContext {
 
   /** Those who still wait for their result. */
   *remaining(): Generator<Entry<Input>> {
-    for (const entry of this) if (entry.place === Place.Batch) yield entry;
+    for (const entry of this) if (entry.place === 'batch') yield entry;
   }
 
   get isAborted(): boolean {

@@ -4,7 +4,7 @@ import type { DispatchPolicy, DispatchReason, QueueView } from './dispatch-polic
  * Waits only while waiting pays.
  *
  * With a free slot and n inputs waiting, the gap until the next input is known from what followed in the same situation
- * before: the same n, counted from an arrival or from the end of a batch. So is what follows when the batch leaves
+ * before: the same n, counted from an arrival, or from the end of a batch amid arrivals or not. So is what follows when the batch leaves
  * without it: m others come while the batch runs and share the next one, and r come while that one runs. Against
  * this, with s(n) = α n + β, a next input that comes after g and is waited for
  * - saves β, as it shares a run, and α (m + r − n), as it lengthens this batch instead of the next;
@@ -19,7 +19,9 @@ import type { DispatchPolicy, DispatchReason, QueueView } from './dispatch-polic
 export class AdaptivePolicy implements DispatchPolicy {
   reason: DispatchReason = 'idle';
   readonly #afterArrival = new Situations();
+  /** After the end of a batch, when the last input had come long before, or just before: a burst may be under way. */
   readonly #afterEnd = new Situations();
+  readonly #afterEndAmid = new Situations();
   /** Where the queue stands since `#since`, until the next input comes. */
   #situation: Situation | undefined;
   #since = 0;
@@ -29,11 +31,13 @@ export class AdaptivePolicy implements DispatchPolicy {
   #passed: Situation[] = [];
   #left: Situation[] = [];
   #leftBefore: Situation[] = [];
+  #lastCame = -Infinity;
   /** Inputs that have come since a batch left. */
   #came = 0;
 
   arrived(count: number, waiting: number, slotFree: boolean, now: number): void {
     this.#came += count;
+    this.#lastCame = now;
     this.#situation?.observeGap(now - this.#since);
     this.#situation = undefined;
     if (slotFree) this.#enter(this.#afterArrival.at(waiting), now);
@@ -58,7 +62,9 @@ export class AdaptivePolicy implements DispatchPolicy {
 
   leaveAt({ waiting, oldest, maxDelay, serviceTime }: QueueView, now: number): number {
     if (this.#endedAt !== undefined && !(this.#situation && this.#since > this.#endedAt)) {
-      this.#enter(this.#afterEnd.at(waiting), this.#endedAt);
+      // Just before: if another came as soon after, to wait for it would cost less than a run.
+      const isAmid = (this.#endedAt - this.#lastCame) * waiting < serviceTime(1);
+      this.#enter((isAmid ? this.#afterEndAmid : this.#afterEnd).at(waiting), this.#endedAt);
     }
     this.#endedAt = undefined;
     const situation = this.#situation;
@@ -108,10 +114,13 @@ class Situations {
 /** Gaps are counted in buckets that double in width: up to 0.02 ms, 0.04 ms, … 1.3 s. */
 const NARROWEST = 0.02;
 const BUCKETS = 17;
-/** Share that an observation keeps when the next of its kind comes: about the last eight count. */
-const MEMORY = 0.88;
+/** Share that an observation keeps when the next of its kind comes: about the last eleven count. */
+const MEMORY = 0.91;
 /** The same after waiting in vain, so that a load that has changed costs two or three such waits and not eight. */
 const MEMORY_IN_VAIN = 0.5;
+
+/** Of shares that add up to 1. */
+const EPSILON = 1e-9;
 
 /** What followed in one situation. */
 class Situation {
@@ -164,7 +173,8 @@ class Situation {
       gain -= delayed * (share * (middle - lower) + still * (upper - lower));
       if (gain > best) {
         best = gain;
-        this.#patience = upper;
+        // So few gaps cannot tell where they end: if all were shorter, one may well be twice as long.
+        this.#patience = still < EPSILON ? 2 * upper : upper;
       }
       lower = upper;
       upper *= 2;

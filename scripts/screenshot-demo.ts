@@ -9,9 +9,9 @@ import { chromium, type Page } from 'playwright-core';
 
 const [url = 'http://localhost:3000', folder = 'docs/images'] = process.argv.slice(2);
 const views = [
-  { name: 'demo-light', colorScheme: 'light', viewport: { width: 1280, height: 900 }, hasTouch: false },
-  { name: 'demo-dark', colorScheme: 'dark', viewport: { width: 1280, height: 900 }, hasTouch: false },
-  { name: 'demo-phone', colorScheme: 'light', viewport: { width: 390, height: 844 }, hasTouch: true },
+  { name: 'light', colorScheme: 'light', viewport: { width: 1280, height: 900 }, hasTouch: false },
+  { name: 'dark', colorScheme: 'dark', viewport: { width: 1280, height: 900 }, hasTouch: false },
+  { name: 'phone', colorScheme: 'light', viewport: { width: 390, height: 844 }, hasTouch: true },
 ] as const;
 
 await mkdir(folder, { recursive: true });
@@ -20,16 +20,27 @@ const browser = await chromium.launch({
   // In a single process the browser would end with its first page.
   args: sparticuz.args.filter((arg) => arg !== '--single-process'),
 });
-for (const { name, ...options } of views) {
-  const page = await browser.newPage({ ...options, deviceScaleFactor: 2 });
-  await page.goto(url);
-  await drawSeven(page);
-  await sendCrowds(page);
-  await page.evaluate('scrollTo(0, 0)');
-  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: process.argv.includes('--full') });
-  await page.close();
+const scenes = [
+  { scene: 'demo', path: '/', play: readDigits },
+  { scene: 'photos', path: '/photos', play: enlargeSample },
+];
+for (const { scene, path, play } of scenes) {
+  for (const { name, ...options } of views) {
+    const page = await browser.newPage({ ...options, deviceScaleFactor: 2 });
+    await page.goto(new URL(path, url).href);
+    await play(page);
+    await page.evaluate('scrollTo(0, 0)');
+    const file = join(folder, `${scene}-${name}.png`);
+    await page.screenshot({ path: file, fullPage: process.argv.includes('--full') });
+    await page.close();
+  }
 }
 await browser.close();
+
+async function readDigits(page: Page): Promise<void> {
+  await drawSeven(page);
+  await sendCrowds(page);
+}
 
 async function drawSeven(page: Page): Promise<void> {
   const box = await page.locator('#board').boundingBox();
@@ -50,4 +61,9 @@ async function sendCrowds(page: Page): Promise<void> {
     await page.locator('#send').click();
     await page.locator('#send:enabled').waitFor();
   }
+}
+
+async function enlargeSample(page: Page): Promise<void> {
+  await page.locator('#sample').click();
+  await page.locator('#download').waitFor({ timeout: 120_000 });
 }

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -279,6 +281,26 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
         1,
       );
       await other.remove();
+    });
+
+    test('waits for a body that is still on its way, and for nothing else', async () => {
+      const lookup = start({ ...place.environment });
+      const body = JSON.stringify({ ...grace, email: 'slow@example.org' });
+      // Its client would keep the connection for more.
+      const headers = { 'content-type': 'application/json', 'content-length': body.length };
+      const upload = request(`${await lookup.listening()}/members`, { agent, method: 'POST', headers });
+      upload.write(body.slice(0, 10));
+      await sleep(100);
+      lookup.kill('SIGTERM');
+      await sleep(200);
+      const resumed = performance.now();
+      upload.end(body.slice(10));
+      const [response] = (await once(upload, 'response')) as [IncomingMessage];
+      response.resume();
+      expect(response.statusCode).toBe(201);
+      expect(response.headers.connection).toBe('close');
+      expect(await lookup.exit).toEqual({ code: null, signal: 'SIGTERM' });
+      expect(performance.now() - resumed).toBeLessThan(4000);
     });
 
     /** See shutdown.e2e.spec.ts for when a request is accepted. */

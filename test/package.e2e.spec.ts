@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -66,5 +66,15 @@ describe('the package nest-batching', () => {
     await expect(run(`await import('nest-batching/core/batch-queue.js')`)).rejects.toThrow(
       'ERR_PACKAGE_PATH_NOT_EXPORTED',
     );
+  });
+
+  it('has its command where npm looks for it, ready to be executed', async () => {
+    const manifest = JSON.parse(await readFile(join(built, 'package.json'), 'utf8')) as {
+      version: string;
+      bin: Record<string, string>;
+    };
+    const command = join(built, manifest.bin['nest-batching'] ?? '');
+    const { stdout } = await promisify(execFile)(command, ['--version']);
+    expect(stdout).toBe(`${manifest.version}\n`);
   });
 });

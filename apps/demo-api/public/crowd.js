@@ -113,9 +113,11 @@ async function sendAll(samples, parcel) {
 function collectBatches() {
   /** @type {Batch[]} */
   const collected = [];
+  const { queue: digits } = element('queues').dataset;
   const start = serverNow();
   /** @param {{ batches: Batch[] }} live */
-  const collect = (live) => collected.push(...live.batches.filter(({ at }) => at >= start));
+  const collect = (live) =>
+    collected.push(...live.batches.filter(({ queue, at }) => queue === digits && at >= start));
   listeners.add(collect);
   return async () => {
     await Promise.race([new Promise((resolve) => listeners.add(once(resolve))), wait(2000)]);

@@ -1,25 +1,14 @@
 import 'reflect-metadata';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Presets, SingleBar } from 'cli-progress';
-import { startBackend, type TfjsBackend, TfjsBackendError, tfjsBackends } from 'nest-batching/tfjs';
+import { startBackend, TfjsBackendError } from 'nest-batching/tfjs';
 import { Games, GamesModule, type Progress } from './games.js';
+import { HELP, type Options, readOptions, UsageError } from './options.js';
 import { learningCurve, replayPage, type Stage } from './pictures.js';
 import { NetworkSettings, SESSIONS } from './policy-network.js';
-
-const HELP = `Plays ${SESSIONS} games of CartPole side by side on one network, and learns from them.
-
-npm run games -- [options]
-
-  --seed N        the same whole number gives the same games again (default 1)
-  --hidden N      units in each of the two hidden layers (default 64)
-  --backend NAME  ${tfjsBackends.join(', ')}, or auto for the first that works (default wasm)
-  --batch-size N  instead of learning, play in turns with batches of ${SESSIONS} and of N, and compare
-  --out FOLDER    where the learning curve and the replay are written (default dist/games)
-  --help          show this`;
 
 /** The mean return of 100 games in a row with which Gym counts CartPole-v1 as solved. */
 const TARGET = 475;
@@ -28,69 +17,16 @@ const MOST_STEPS = 1_000_000;
 /** The replay shows the beginning, when these means were first reached, and the end. */
 const STAGES = [20, 80];
 const ROUNDS = 7;
-const ROUND_MS = 500;
-
-interface Options {
-  readonly seed: number;
-  readonly hidden: number;
-  readonly backend: TfjsBackend | 'auto';
-  readonly batchSize: number | undefined;
-  readonly out: string;
-}
-
-class UsageError extends Error {}
+const ROUND_MS = 300;
 
 try {
-  const options = readOptions();
+  const options = readOptions(process.argv.slice(2));
   if (options) await main(options);
   else console.log(HELP);
 } catch (error) {
   if (!(error instanceof UsageError || error instanceof TfjsBackendError)) throw error;
   console.error(`error: ${error.message}`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
-}
-
-/** The command line, checked; nothing if help is wanted. */
-function readOptions(): Options | undefined {
-  const { values } = parse();
-  if (values.help) return undefined;
-  const backends = [...tfjsBackends, 'auto'] as const;
-  const backend = backends.find((name) => name === values.backend);
-  if (!backend) throw new UsageError(`--backend: expected ${backends.join(', ')}, got '${values.backend}'`);
-  if (values.out === '') throw new UsageError('--out: expected a folder, got an empty text');
-  const batchSize = values['batch-size'];
-  return {
-    seed: wholeNumber('--seed', values.seed, 0, 2 ** 31 - 1),
-    hidden: wholeNumber('--hidden', values.hidden, 1, 8192),
-    backend,
-    batchSize: batchSize === undefined ? undefined : wholeNumber('--batch-size', batchSize, 1, SESSIONS - 1),
-    out: values.out,
-  };
-}
-
-function parse() {
-  try {
-    return parseArgs({
-      options: {
-        seed: { type: 'string', default: '1' },
-        hidden: { type: 'string', default: '64' },
-        backend: { type: 'string', default: 'wasm' },
-        'batch-size': { type: 'string' },
-        out: { type: 'string', default: 'dist/games' },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-  } catch (error) {
-    throw new UsageError(`${(error as Error).message} (--help shows what there is)`);
-  }
-}
-
-function wholeNumber(name: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || value < least || value > most) {
-    throw new UsageError(`${name}: expected a whole number from ${least} to ${most}, got '${text}'`);
-  }
-  return value;
 }
 
 async function main(options: Options): Promise<void> {

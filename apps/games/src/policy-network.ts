@@ -71,8 +71,10 @@ export class DenseLayers {
       const inputs = widths[layer] ?? NaN;
       // He et al. (2015): with these, values neither grow nor shrink from layer to layer.
       const deviation = Math.sqrt(2 / inputs) * (layer === widths.length - 2 ? lastScale : 1);
-      const matrix = tf.randomNormal([inputs, width], 0, deviation, 'float32', seed + layer);
-      return tf.tidy(() => [tf.variable(matrix), tf.variable(tf.zeros([width]))]);
+      return tf.tidy(() => [
+        tf.variable(tf.randomNormal([inputs, width], 0, deviation, 'float32', seed + layer)),
+        tf.variable(tf.zeros([width])),
+      ]);
     });
   }
 

@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import * as tf from '@tensorflow/tfjs';
 import { type Action, type Observation, randomNumbers, type Step } from './cart-pole.js';
 import { type DenseLayers, NetworkSettings, PolicyNetwork, toTensor } from './policy-network.js';
@@ -22,7 +22,7 @@ const LEARNING_RATE = 0.004;
 
 /** Learns from games: proximal policy optimization, Schulman et al. (2017), https://arxiv.org/abs/1707.06347. */
 @Injectable()
-export class Ppo {
+export class Ppo implements OnApplicationShutdown {
   readonly #optimizer = tf.train.adam(LEARNING_RATE);
   readonly #random: () => number;
 
@@ -67,6 +67,10 @@ export class Ppo {
       for (let i = 0; i < order.length; i += MINIBATCH) this.#improve(played, order.slice(i, i + MINIBATCH));
     }
     tf.dispose([played, next]);
+  }
+
+  onApplicationShutdown(): void {
+    this.#optimizer.dispose();
   }
 
   #improve(played: Played, chosen: number[]): void {

@@ -59,6 +59,18 @@ describe('PhotoUpscaler', () => {
     expect(Math.max(...data)).toBeLessThanOrEqual(0x88 + loss);
   });
 
+  it('continues what is smaller than a tile by its mirror image', async () => {
+    const seen = new Set<number>();
+    const made = upscaler((tiles) => {
+      tiles.forEach((tile) => {
+        tile.forEach((value) => seen.add(value));
+      });
+      return repeatPixels(tiles);
+    });
+    await made.upscale(await grey(30, 1, 77));
+    expect([...seen]).toEqual([77]);
+  });
+
   it('keeps what is transparent, without a fringe', async () => {
     // White on a ground that is transparent, and black where one looked.
     const svg =

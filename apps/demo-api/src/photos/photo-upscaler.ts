@@ -103,9 +103,7 @@ export class PhotoUpscaler {
 
 async function openPhoto(file: Buffer, maxPixels: number): Promise<Photo> {
   const limit = { pixels: maxPixels, shortestSide: TILE_SIDE };
-  const { data, info } = await decodePicture(file, limit, (picture) =>
-    picture.toColourspace('srgb').ensureAlpha(),
-  );
+  const { data, info } = await decodePicture(file, limit, (picture) => picture.ensureAlpha());
   const extent = { width: info.width, height: info.height };
   const [width, height] = [Math.max(info.width, TILE_SIDE), Math.max(info.height, TILE_SIDE)];
   const opaque = isOpaque(data);

@@ -98,7 +98,7 @@ describe('faults of other batchers', () => {
     let finish = (): void => undefined;
     const busy = new Promise<void>((resolve) => (finish = resolve));
     const queue = queueOf<number>(
-      async (inputs: number[]) => {
+      async (inputs: readonly number[]) => {
         batches.push([...inputs]);
         await busy;
         return [...inputs];

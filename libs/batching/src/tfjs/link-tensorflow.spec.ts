@@ -385,6 +385,16 @@ if (!compiler) process.stderr.write('SKIPPED: link-tensorflow with a real compil
     expect(everythingIn(folder)).toEqual(before);
   });
 
+  it('goes on when nobody reads what it says', async () => {
+    const args = [cli, 'link-tensorflow', '--tensorflow', writeRealTensorflow()];
+    const child = spawn(process.execPath, args, { cwd: project, env });
+    child.stdout.once('data', () => child.stdout.destroy());
+    const [code] = (await once(child, 'exit')) as [number];
+    expect(code).toBe(0);
+    expect(existsSync(addon())).toBe(true);
+    expect(readdirSync(folder).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
   it('does not undo what something else did since', async () => {
     const tensorflow = writeRealTensorflow();
     await link(['--tensorflow', tensorflow], { env });

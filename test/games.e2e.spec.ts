@@ -1,0 +1,266 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import type { INestApplicationContext } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import * as tf from '@tensorflow/tfjs';
+import { type Batched, getBatchedToken, ServiceStoppedError } from 'nest-batching';
+import { startBackend } from 'nest-batching/tfjs';
+import type { Browser, Page } from 'playwright-core';
+import sharp from 'sharp';
+import { Games, GamesModule, type Progress } from '../apps/games/src/games.js';
+import { learningCurve, replayPage, type Stage } from '../apps/games/src/pictures.js';
+import { NetworkSettings, PolicyNetwork } from '../apps/games/src/policy-network.js';
+import { findChromium, launch } from './browser.js';
+
+// A busy machine may be ten times as slow as an idle one.
+jest.setTimeout(120_000);
+
+const folder = await mkdtemp(join(tmpdir(), 'games-'));
+beforeAll(() => startBackend('wasm'));
+afterAll(() => rm(folder, { recursive: true }));
+
+interface Opened {
+  app: INestApplicationContext;
+  games: Games;
+  policy: Batched<PolicyNetwork>;
+}
+
+async function open(seed: number): Promise<Opened> {
+  const module = await Test.createTestingModule({
+    imports: [GamesModule.with(new NetworkSettings(64, seed))],
+  }).compile();
+  const app = await module.init();
+  const policy = app.get<Batched<PolicyNetwork>>(getBatchedToken(PolicyNetwork));
+  return { app, games: app.get(Games), policy };
+}
+
+async function train({ games }: Opened, lessons: number): Promise<Progress[]> {
+  const progress: Progress[] = [];
+  for await (const lesson of games.train()) {
+    progress.push({ ...lesson, ended: [...lesson.ended] });
+    if (progress.length === lessons) break;
+  }
+  return progress;
+}
+
+function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+const stepsOf = (games: Stage['games']) => games.map((places) => places.length - 1);
+
+describe('100 games on one network', () => {
+  it('teach it to play, in full batches, until the service is stopped', async () => {
+    const tensors = tf.memory().numTensors;
+    const opened = await open(1);
+    const { app, games, policy } = opened;
+    const untaught = await games.playBest();
+    const progress = await train(opened, 5);
+    const taught = await games.playBest();
+
+    // At random the pole stands for some 22 steps.
+    expect(progress[0]?.mean).toBeGreaterThan(10);
+    expect(progress[0]?.mean).toBeLessThan(40);
+    expect(progress.at(-1)?.mean).toBeGreaterThan(60);
+    expect(meanOf(stepsOf(untaught))).toBeLessThan(40);
+    expect(meanOf(stepsOf(taught))).toBeGreaterThan(200);
+    expect(taught.map(([start]) => start)).toEqual(untaught.map(([start]) => start));
+    expect(progress.map(({ steps }) => steps)).toEqual([1, 2, 3, 4, 5].map((lesson) => 6400 * lesson));
+    expect(progress.map(({ meanBatch }) => meanBatch)).toEqual(progress.map(() => 100));
+
+    const late = policy.act([0, 0, 0, 0]);
+    await app.close();
+    expect([0, 1]).toContain(await late);
+    await expect(policy.act([0, 0, 0, 0])).rejects.toThrow(ServiceStoppedError);
+    expect(tf.memory().numTensors).toBe(tensors);
+  });
+
+  it('go the same way again with the same seed, and another with another', async () => {
+    const ends: Progress['ended'][] = [];
+    for (const seed of [1, 1, 2]) {
+      const opened = await open(seed);
+      ends.push((await train(opened, 2)).at(-1)?.ended ?? []);
+      await opened.app.close();
+    }
+    expect(ends[0]?.length).toBeGreaterThan(300);
+    // Not one step of them differs.
+    expect(ends[1]).toEqual(ends[0]);
+    expect(ends[2]).not.toEqual(ends[0]);
+    const moments = ends[0]?.map(({ steps }) => steps) ?? [];
+    expect(moments).toEqual(moments.toSorted((a, b) => a - b));
+  });
+
+  it('are played with batches of the size that is to be measured', async () => {
+    const { app, games, policy } = await open(1);
+    const sizes: number[] = [];
+    policy.act.queue.onBatch(({ size }) => sizes.push(size));
+    expect(await games.measure(7, 0)).toBeGreaterThan(0);
+    expect(Math.max(...sizes)).toBe(7);
+    expect(meanOf(sizes)).toBeGreaterThan(6);
+    sizes.length = 0;
+    expect(await games.measure(1, 0)).toBeGreaterThan(0);
+    expect(new Set(sizes)).toEqual(new Set([1]));
+    expect(sizes.length % 100).toBe(0);
+    await app.close();
+  });
+});
+
+describe('npm run games', () => {
+  it('refuses with 2 and a message what it cannot do', async () => {
+    const { code, output } = await run(['--out', '/dev/null/games']);
+    expect(output).toMatch(
+      /^error: --out: expected a folder that can be written to, got '\/dev\/null\/games' .*$/m,
+    );
+    expect(output).not.toContain('    at ');
+    expect(code).toBe(2);
+  });
+
+  it('compares batch sizes, and ends', async () => {
+    const { code, output } = await run(['--batch-size', '1', '--backend', 'cpu', '--hidden', '8']);
+    expect(output).toMatch(/Batches of 100 play [\d.]+ times as fast \(median; [\d.]+ to [\d.]+\)/);
+    expect(output.match(/ ×$/gm)).toHaveLength(7);
+    expect(code).toBe(0);
+  });
+
+  function run(args: readonly string[]): Promise<{ code: number | null; output: string }> {
+    const main = fileURLToPath(new URL('../apps/games/src/main.ts', import.meta.url));
+    return new Promise((resolve) => {
+      const child = execFile(
+        process.execPath,
+        ['--import', 'tsx', main, ...args],
+        { timeout: 60_000 },
+        (_, stdout, stderr) => {
+          resolve({ code: child.exitCode, output: stdout + stderr });
+        },
+      );
+    });
+  }
+});
+
+const executablePath = await findChromium();
+(executablePath ? describe : describe.skip)('The replay in headless Chromium', () => {
+  let browser: Browser;
+  let stages: Stage[];
+  let url: string;
+  let page: Page;
+  let complaints: string[];
+
+  beforeAll(async () => {
+    const opened = await open(1);
+    stages = [{ steps: 0, games: await opened.games.playBest() }];
+    await train(opened, 1);
+    stages.push({ steps: 6400, games: await opened.games.playBest() });
+    await opened.app.close();
+    const file = join(folder, 'replay.html');
+    await writeFile(file, await replayPage(stages));
+    url = pathToFileURL(file).href;
+    browser = await launch(executablePath);
+  });
+  afterAll(() => browser.close());
+  beforeEach(async () => {
+    page = await browser.newPage();
+    complaints = [];
+    page.on('console', (message) => complaints.push(message.text()));
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('request', (request) => {
+      if (request.url() !== url) complaints.push(request.url());
+    });
+  });
+  afterEach(async () => {
+    await page.close();
+    expect(complaints).toEqual([]);
+  });
+
+  const text = (id: string) => page.locator(`#${id}`).textContent();
+  const time = async () => Number(await page.locator('#time').inputValue());
+  const stepsOfStage = (index: number) => stepsOf(stages[index]?.games ?? []);
+
+  it.each(['light', 'dark'] as const)(
+    'plays by itself, one stage after the other, %s',
+    async (colorScheme) => {
+      await page.emulateMedia({ colorScheme });
+      await page.goto(url);
+      expect(await text('play')).toBe('Pause');
+      await page.getByLabel('After 6,400 steps').and(page.locator(':checked')).waitFor();
+      const pictures = await page.evaluate(`new Promise((resolve) => {
+      const seen = new Set();
+      requestAnimationFrame(function look() {
+        for (const id of ['one', 'all']) seen.add(document.getElementById(id).toDataURL());
+        if (seen.size < 10) requestAnimationFrame(look);
+        else resolve(seen.size);
+      });
+    })`);
+      expect(pictures).toBeGreaterThanOrEqual(10);
+      await page.locator('#speed').selectOption('4');
+      await page.locator('#play').getByText('Play').waitFor();
+      const standing = stepsOfStage(1).filter((steps) => steps === 500).length;
+      expect(await text('standing')).toBe(`${standing} of 100 are standing`);
+      expect(await text('mean')).toBe(`${meanOf(stepsOfStage(1)).toFixed(0)} of 500 steps on average`);
+      expect(await time()).toBeCloseTo(0.02 * Math.max(...stepsOfStage(1)));
+    },
+  );
+
+  it('is used with the keyboard alone', async () => {
+    await page.goto(url);
+    await page.keyboard.press('Space');
+    expect(await text('play')).toBe('Play');
+    const stoppedAt = await time();
+    await page.keyboard.press('ArrowRight');
+    expect(await time()).toBeCloseTo(stoppedAt + 0.02);
+    await page.keyboard.press('ArrowLeft');
+    expect(await time()).toBeCloseTo(stoppedAt);
+
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('ArrowRight');
+    await page.getByLabel('After 6,400 steps').and(page.locator(':checked')).waitFor();
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('ArrowRight');
+    expect(await text('name')).toBe('Game 2');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    expect(await text('play')).toBe('Play');
+    await page.locator('#time').focus();
+    await page.keyboard.press('End');
+    expect(await text('state')).toMatch(new RegExp(` ${stepsOfStage(1)[1] ?? NaN} steps$`));
+  });
+
+  it('shows the game that is pointed at', async () => {
+    await page.goto(url);
+    const { width = NaN, height = NaN } = (await page.locator('#all').boundingBox()) ?? {};
+    await page.locator('#all').click({ position: { x: 0.35 * width, y: 0.75 * height } });
+    expect(await text('name')).toBe('Game 74');
+    expect(await page.locator('#game').inputValue()).toBe('74');
+    await page.getByLabel('After 6,400 steps').check({ force: true });
+    await page.locator('#time').fill('60');
+    expect(await text('state')).toMatch(new RegExp(` ${stepsOfStage(1)[73] ?? NaN} steps$`));
+  });
+
+  it('waits to be started where motion is not wanted', async () => {
+    await page.emulateMedia({ reducedMotion: 'reduce' });
+    await page.goto(url);
+    expect(await text('play')).toBe('Play');
+    await page.waitForTimeout(200);
+    expect(await time()).toBe(0);
+  });
+
+  it('fits on a phone', async () => {
+    await page.setViewportSize({ width: 360, height: 740 });
+    await page.goto(url);
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(360);
+  });
+});
+
+it('The learning curve is an SVG that a browser and others can draw', async () => {
+  const opened = await open(1);
+  const lessons = await train(opened, 2);
+  await opened.app.close();
+  const svg = learningCurve(lessons);
+  expect(svg.match(/M[\d.]+ [\d.]+h0/g)).toHaveLength(lessons.at(-1)?.ended.length ?? NaN);
+  expect(svg).not.toContain('NaN');
+  const { data } = await sharp(Buffer.from(svg)).raw().toBuffer({ resolveWithObject: true });
+  expect(new Set(data).size).toBeGreaterThan(20);
+});

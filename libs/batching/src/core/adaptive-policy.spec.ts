@@ -21,7 +21,16 @@ function measure(policy: SimulatedPolicy, load: Load, maxDelay = 30, served = cu
 /** How long the policy would wait, as the queue asks it. */
 function patience(policy: DispatchPolicy, now: number, view: Partial<QueueView> = {}): number {
   const serviceTime = (size: number) => curve.alpha * size + curve.beta;
-  const queue = { batchSize: 32, maxDelay: 30, waiting: 1, oldest: now, serviceTime, ...view };
+  const queue = {
+    batchSize: 32,
+    maxDelay: 30,
+    waiting: 1,
+    others: 0,
+    oldest: now,
+    serviceTime,
+    untilOtherSlot: Infinity,
+    ...view,
+  };
   return policy.leaveAt(queue, now) - now;
 }
 

@@ -60,7 +60,8 @@ export class AdaptivePolicy implements DispatchPolicy {
     this.#endedAt = now;
   }
 
-  leaveAt({ waiting, oldest, maxDelay, serviceTime }: QueueView, now: number): number {
+  leaveAt(queue: QueueView, now: number): number {
+    const { waiting, oldest, maxDelay, serviceTime } = queue;
     if (this.#endedAt !== undefined && !(this.#situation && this.#since > this.#endedAt)) {
       // Just before: if another came as soon after, to wait for it would cost less than a run.
       const isAmid = (this.#endedAt - this.#lastCame) * waiting < serviceTime(1);
@@ -74,7 +75,7 @@ export class AdaptivePolicy implements DispatchPolicy {
         : situation;
     const missed = Math.max(0, (known?.missed ?? 0) - (waiting - (known?.waiting ?? 0)));
     const returned = (known?.returned ?? 0) * waiting;
-    const patience = situation?.patience(waiting, missed, returned, serviceTime) ?? 0;
+    const patience = situation?.patience(queue, missed, returned) ?? 0;
     const leaveAt = this.#since + patience;
     const latest = oldest + maxDelay;
     this.reason = latest <= leaveAt ? 'delay' : 'idle';
@@ -152,13 +153,16 @@ class Situation {
   }
 
   /** How long to wait for the next input, in milliseconds: 0 if no waiting gains anything. */
-  patience(waiting: number, missed: number, returned: number, serviceTime: QueueView['serviceTime']): number {
+  patience(queue: QueueView, missed: number, returned: number): number {
+    const { waiting, others, serviceTime, untilOtherSlot } = queue;
     const ran = serviceTime(waiting);
     const alpha = serviceTime(waiting + 1) - ran;
     const beta = ran - alpha * waiting;
-    const others = Math.max(0, missed - 1);
-    const saved = beta * (1 + returned / Math.max(1, missed)) + alpha * (others + returned - waiting);
-    const delayed = waiting + missed + returned;
+    const sooner = Math.max(0, ran - untilOtherSlot);
+    const following = Math.max(0, missed - 1);
+    const saved =
+      beta * (1 + returned / Math.max(1, missed)) + alpha * (following + returned - waiting) - sooner;
+    const delayed = waiting + others + missed + returned;
     let best = 0;
     let gain = 0;
     let still = 1; // share of the gaps that are longer than `lower`

@@ -4,12 +4,14 @@ import type { DispatchPolicy, DispatchReason, QueueView } from './dispatch-polic
  * Waits only while waiting pays.
  *
  * With a free slot and n inputs waiting, the gap until the next input is known from what followed in the same situation
- * before: the same n, counted from an arrival, or from the end of a batch amid arrivals or not. So is what follows when the batch leaves
- * without it: m others come while the batch runs and share the next one, and r come while that one runs. Against
- * this, with s(n) = α n + β, a next input that comes after g and is waited for
+ * before: the same n, counted from an arrival, or from the end of a batch amid arrivals or not. So is what follows
+ * when the batch leaves without it: m others come while the batch runs and share the next one, and r come while that
+ * one runs. Against this, with s(n) = α n + β, a next input that comes after g and is waited for
  * - saves β, as it shares a run, and α (m + r − n), as it lengthens this batch instead of the next;
  * - spares the r their part of β, as those who all join leave no next batch to wait for;
  * - delays all by g: the n, the m, the r and itself.
+ * With several slots it saves less by as much as another one is free sooner than this batch ends, and no r has to wait
+ * for the next batch. With groups it saves what it does only if it may share the batch, and it delays the others, too.
  *
  * The policy waits for the w with the greatest expected gain, if any gain is above 0. Under steady arrivals none is,
  * so nobody waits; a lone caller's next input never comes before its own result, so it never waits either. What pays
@@ -34,6 +36,8 @@ export class AdaptivePolicy implements DispatchPolicy {
   #lastCame = -Infinity;
   /** Inputs that have come since a batch left. */
   #came = 0;
+  /** Share of the inputs waiting that may travel together; 1 without groups. */
+  #sharing: number | undefined;
 
   arrived(count: number, waiting: number, slotFree: boolean, now: number): void {
     this.#came += count;
@@ -61,7 +65,8 @@ export class AdaptivePolicy implements DispatchPolicy {
   }
 
   leaveAt(queue: QueueView, now: number): number {
-    const { waiting, oldest, maxDelay, serviceTime } = queue;
+    const { waiting, others, oldest, maxDelay, serviceTime } = queue;
+    if (waiting + others > 1) this.#sharing = remember(this.#sharing, waiting / (waiting + others));
     if (this.#endedAt !== undefined && !(this.#situation && this.#since > this.#endedAt)) {
       // Just before: if another came as soon after, to wait for it would cost less than a run.
       const isAmid = (this.#endedAt - this.#lastCame) * waiting < serviceTime(1);
@@ -74,8 +79,9 @@ export class AdaptivePolicy implements DispatchPolicy {
         ? (this.#afterArrival.nearest(waiting) ?? this.#afterEnd.nearest(waiting))
         : situation;
     const missed = Math.max(0, (known?.missed ?? 0) - (waiting - (known?.waiting ?? 0)));
-    const returned = (known?.returned ?? 0) * waiting;
-    const patience = situation?.patience(queue, missed, returned) ?? 0;
+    // Where another slot is free before, nobody has to wait for the next batch to end.
+    const returned = queue.untilOtherSlot < Infinity ? 0 : (known?.returned ?? 0) * waiting;
+    const patience = situation?.patience(queue, missed, returned, this.#sharing ?? 1) ?? 0;
     const leaveAt = this.#since + patience;
     const latest = oldest + maxDelay;
     this.reason = latest <= leaveAt ? 'delay' : 'idle';
@@ -153,7 +159,7 @@ class Situation {
   }
 
   /** How long to wait for the next input, in milliseconds: 0 if no waiting gains anything. */
-  patience(queue: QueueView, missed: number, returned: number): number {
+  patience(queue: QueueView, missed: number, returned: number, sharing: number): number {
     const { waiting, others, serviceTime, untilOtherSlot } = queue;
     const ran = serviceTime(waiting);
     const alpha = serviceTime(waiting + 1) - ran;
@@ -173,7 +179,7 @@ class Situation {
       const share = this.#weight > 0 ? (this.#gaps[bucket] ?? 0) / this.#weight : 0;
       const middle = (lower + upper) / 2;
       still -= share;
-      gain += share * (saved - middle);
+      gain += share * (sharing * saved - middle);
       gain -= delayed * (share * (middle - lower) + still * (upper - lower));
       if (gain > best) {
         best = gain;

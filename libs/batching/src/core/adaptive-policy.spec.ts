@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { simulateQueues } from '../../../../bench/queue-simulator.js';
 import {
   bursts,
   closedLoop,
@@ -97,6 +98,20 @@ describe('AdaptivePolicy', () => {
     expect(throughput).toBeGreaterThan(1.15 * measure(eager, load, 30, v100).throughput);
   });
 
+  it('waits at the end of a batch for a burst that is under way, not for one that is over', () => {
+    const load = bursts(0.6, curve);
+
+    expect(measure(new AdaptivePolicy(), load).mean).toBeLessThan(1.01 * measure(fixed, load, 2).mean);
+  });
+
+  it('is patient with a crowd that fills a batch, although it has seen shorter gaps only', () => {
+    const v100 = { alpha: 0.1438, beta: 1.8874, batchSize: 64 };
+    const load = closedLoop(64);
+    const { throughput } = measure(new AdaptivePolicy(), load, 30, v100);
+
+    expect(throughput).toBeGreaterThan(0.975 * measure(fixed, load, 0.3, v100).throughput);
+  });
+
   it('splits a burst in two where large batches are dear', () => {
     const p4 = { alpha: 0.5833, beta: 1.4284, batchSize: 32 };
     const load = bursts(0.02, p4);
@@ -152,6 +167,28 @@ describe('AdaptivePolicy', () => {
     policy.arrived(1, 1, true, 20_000);
 
     expect(patience(policy, 20_000)).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ['two slots', { slots: 2 }, 0.6],
+    ['two queues that share two slots', { slots: 2, queues: 2 }, 1.8],
+    ['eight groups', { groups: 8 }, 0.1],
+  ])('costs steady arrivals next to nothing with %s, in the queue itself', async (_name, setup, rho) => {
+    const scene = { curve, load: poisson(rho, curve), maxDelay: 30, items: 8000, seed: 7, ...setup };
+    const lazy = await simulateQueues({ ...scene, dispatch: 'eager' });
+    const { mean } = await simulateQueues({ ...scene, dispatch: 'adaptive' });
+
+    expect(mean).toBeLessThan(1.02 * lazy.mean);
+  });
+
+  it('does not wait for inputs that hardly ever may share the batch', () => {
+    const policy = new AdaptivePolicy();
+    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
+    policy.arrived(1, 1, true, 20_000);
+    expect(patience(policy, 20_000)).toBeGreaterThan(0);
+    for (let look = 0; look < 30; look++) patience(policy, 20_000, { waiting: 1, others: 30 });
+
+    expect(patience(policy, 20_000)).toBe(0);
   });
 
   it('bears a service time of which nothing is known but its mean', () => {

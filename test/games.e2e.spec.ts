@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -110,6 +110,26 @@ describe('100 games on one network', () => {
 });
 
 describe('npm run games', () => {
+  it('learns until the poles stand, and writes the learning curve and the replay', async () => {
+    const out = join(folder, 'written');
+    const { code, output } = await run(['--out', out]);
+    expect(output).toMatch(
+      /return 4[789]\d of 475 \| [\d,]+ games \| [\d,]+ steps\/s \| batches of 100\.0$/m,
+    );
+    const mean = /^The last 100 games brought ([\d.]+) on average, after .* s$/m.exec(output)?.[1];
+    expect(Number(mean)).toBeGreaterThanOrEqual(475);
+    const greedy = /^100 new games, played greedily: ([\d.]+) on average/m.exec(output)?.[1];
+    expect(Number(greedy)).toBeGreaterThanOrEqual(475);
+    expect(code).toBe(0);
+
+    expect(await readFile(join(out, 'learning-curve.svg'), 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s);
+    const page = await readFile(join(out, 'replay.html'), 'utf8');
+    const data = /<script type="application\/json" id="games">(.*?)<\/script>/s.exec(page)?.[1] ?? '';
+    const { stages } = JSON.parse(data) as { stages: { steps: number; lengths: number[] }[] };
+    expect(stages).toHaveLength(4);
+    expect(meanOf(stages.at(-1)?.lengths ?? []) - 1).toBeCloseTo(Number(greedy), 1);
+  });
+
   it('refuses with 2 and a message what it cannot do', async () => {
     const { code, output } = await run(['--out', '/dev/null/games']);
     expect(output).toMatch(
@@ -132,7 +152,7 @@ describe('npm run games', () => {
       const child = execFile(
         process.execPath,
         ['--import', 'tsx', main, ...args],
-        { timeout: 60_000 },
+        { timeout: 110_000 },
         (_, stdout, stderr) => {
           resolve({ code: child.exitCode, output: stdout + stderr });
         },
@@ -209,10 +229,11 @@ const executablePath = await findChromium();
     await page.keyboard.press('Space');
     expect(await text('play')).toBe('Play');
     const stoppedAt = await time();
-    await page.keyboard.press('ArrowRight');
-    expect(await time()).toBeCloseTo(stoppedAt + 0.02);
     await page.keyboard.press('ArrowLeft');
-    expect(await time()).toBeCloseTo(stoppedAt);
+    const before = Math.max(0, stoppedAt - 0.02);
+    expect(await time()).toBeCloseTo(before);
+    await page.keyboard.press('ArrowRight');
+    expect(await time()).toBeCloseTo(before + 0.02);
 
     await page.keyboard.press('Tab');
     await page.keyboard.press('ArrowRight');
@@ -263,4 +284,15 @@ it('The learning curve is an SVG that a browser and others can draw', async () =
   expect(svg).not.toContain('NaN');
   const { data } = await sharp(Buffer.from(svg)).raw().toBuffer({ resolveWithObject: true });
   expect(new Set(data).size).toBeGreaterThan(20);
+});
+
+it('The README shows the code as it is', async () => {
+  const read = (path: string) => readFile(new URL(`../apps/games/${path}`, import.meta.url), 'utf8');
+  const flat = (text: string) => text.replaceAll(/\n\s*/g, '\n');
+  const sources = (await Promise.all(['src/games.ts', 'src/policy-network.ts'].map(read))).map(flat);
+  const excerpts = [...(await read('README.md')).matchAll(/```ts\n(.*?)```/gs)].map(([, code]) =>
+    flat(code ?? ''),
+  );
+  expect(excerpts).toHaveLength(2);
+  for (const [i, excerpt] of excerpts.entries()) expect(sources[i]).toContain(excerpt);
 });

@@ -135,7 +135,7 @@ export function drawChart({ title, x, y, lines, dots, limit }: Chart): string {
   .ground { fill: #ffffff; }
   .title { fill: #16181d; font-size: 15px; font-weight: 600; }
   .grid { stroke: #e2e1da; }
-  .dots { stroke: #8a8d96; stroke-opacity: .5; stroke-width: 3; stroke-linecap: round; }
+  .dots { stroke: #8a8d96; stroke-opacity: .65; stroke-width: 3; stroke-linecap: round; }
   .limit { stroke: #8a8d96; stroke-dasharray: 5 4; }
   .line { stroke-width: 2.5; stroke-linejoin: round; stroke-linecap: round; }
   @media (prefers-color-scheme: dark) {

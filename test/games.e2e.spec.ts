@@ -105,6 +105,9 @@ describe('100 games on one network', () => {
     expect(await games.measure(1, 0)).toBeGreaterThan(0);
     expect(new Set(sizes)).toEqual(new Set([1]));
     expect(sizes.length % 100).toBe(0);
+    const begin = performance.now();
+    await games.measure(100, 200);
+    expect(performance.now() - begin).toBeGreaterThanOrEqual(200);
     await app.close();
   });
 });
@@ -249,6 +252,20 @@ const executablePath = await findChromium();
     expect(await text('state')).toMatch(new RegExp(` ${stepsOfStage(1)[1] ?? NaN} steps$`));
   });
 
+  it('goes back from the end of a stage, also when it was stopped a little later', async () => {
+    await page.emulateMedia({ reducedMotion: 'reduce' });
+    await page.clock.install({ time: 0 });
+    await page.goto(url);
+    await page.clock.pauseAt(3_600_000);
+    const end = 0.02 * Math.max(...stepsOfStage(0));
+    await page.keyboard.press('Space');
+    await page.clock.runFor(1000 * end + 400);
+    await page.keyboard.press('Space');
+    expect(await time()).toBeCloseTo(end);
+    await page.keyboard.press('ArrowLeft');
+    expect(await time()).toBeCloseTo(end - 0.02);
+  });
+
   it('shows the game that is pointed at', async () => {
     await page.goto(url);
     const { width = NaN, height = NaN } = (await page.locator('#all').boundingBox()) ?? {};
@@ -281,6 +298,7 @@ it('The learning curve is an SVG that a browser and others can draw', async () =
   await opened.app.close();
   const svg = learningCurve(updates);
   expect(svg.match(/M[\d.]+ [\d.]+h0(?!m)/g)).toHaveLength(updates.at(-1)?.ended.length ?? NaN);
+  expect(svg).toContain('class="limit"');
   expect(svg).not.toContain('NaN');
   const { data } = await sharp(Buffer.from(svg)).raw().toBuffer({ resolveWithObject: true });
   expect(new Set(data).size).toBeGreaterThan(20);

@@ -59,7 +59,9 @@ describe.each(['express', 'fastify'])('Connections of a server that is closing, 
   });
 
   const begin = async (path: string): Promise<IncomingMessage> => {
-    const [response] = (await once(request(`${url}${path}`, { agent }).end(), 'response')) as [IncomingMessage];
+    const [response] = (await once(request(`${url}${path}`, { agent }).end(), 'response')) as [
+      IncomingMessage,
+    ];
     return response;
   };
   const bytesOf = async (response: IncomingMessage): Promise<number> => {

@@ -2,7 +2,15 @@ import { once } from 'node:events';
 import { Agent, type IncomingMessage, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { Controller, Get, type INestApplication, Module, Res, StreamableFile } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  type INestApplication,
+  Module,
+  type NestApplicationOptions,
+  Res,
+  StreamableFile,
+} from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -45,7 +53,8 @@ describe.each(['express', 'fastify'])('Connections of a server that is closing, 
 
   beforeEach(async () => {
     const adapter = name === 'fastify' ? new FastifyAdapter() : new ExpressAdapter();
-    app = await NestFactory.create(TestModule, adapter, { logger: ['error'] });
+    const options: Pick<NestApplicationOptions, 'logger'> = { logger: ['error'] };
+    app = await NestFactory.create(TestModule, adapter, options);
     await app.listen(0, '127.0.0.1');
     const server = app.getHttpServer() as Server;
     url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;

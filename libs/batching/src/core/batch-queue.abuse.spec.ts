@@ -78,19 +78,28 @@ describe('faults of other batchers', () => {
   });
 
   it('Triton: priorities without aging starve the lowest', async () => {
-    const { batches, run } = recording<string>(2);
-    const queue = queueOf<string, string>(run, { batchSize: 1, maxDelay: 0, aging: 40 });
-    let flooding = true;
-    const flood = async () => {
-      while (flooding) await queue.submit('high', { priority: 1 });
-    };
-    const floods = [flood(), flood(), flood()];
-    await until(() => batches.length === 3);
-    await queue.submit('low', { timeout: 5000 });
-    flooding = false;
-    await Promise.all(floods);
-    // Three wait already; others came later, and went first.
-    expect(batches.flat().indexOf('low')).toBeGreaterThan(3);
+    jest.useFakeTimers();
+    try {
+      const left: string[] = [];
+      const run = async (inputs: readonly string[]) => {
+        left.push(...inputs);
+        await new Promise((resolve) => globalThis.setTimeout(resolve, 10));
+        return inputs;
+      };
+      const queue = queueOf<string, string>(run, { batchSize: 1, maxDelay: 0, aging: 45 });
+      const flood = async () => {
+        for (let high = 0; high < 10; high++) await queue.submit('high', { priority: 1 });
+      };
+      void flood();
+      void flood();
+      void flood();
+      void queue.submit('low');
+      await jest.advanceTimersByTimeAsync(200);
+      // When it has waited 70 ms, the first of those before it has waited 20, and 50 is more than a level is worth.
+      expect(left.indexOf('low')).toBe(7);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   it('Ray: batches are closed while the executor is busy, and so leave under-full (ray#43288)', async () => {

@@ -5,17 +5,19 @@ import { benchLookup } from './lookup.js';
 import { benchQueue } from './queue.js';
 import { benchRealtime } from './realtime.js';
 import { benchScheduling } from './scheduling.js';
+import { benchSoak } from './soak.js';
 
 /**
- * `npm run bench [queue] [http] [lookup] [scheduling] [realtime] [inference [backend…]]`: what a queue costs per input, what
- * it does for HTTP traffic and for a database, how well batches are timed, in a simulation and in real time, and what
- * networks give on each backend (or on those that are named). Every table compares in one run, checks the results it got,
- * and ends with ratios.
+ * `npm run bench [queue] [soak] [http] [lookup] [scheduling] [realtime] [inference [backend…]]`: what a queue costs per
+ * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
+ * timed, in a simulation and in real time, and what networks give on each backend (or on those that are named). Every
+ * table compares in one run, checks the results it got, and ends with ratios.
  */
 const names = process.argv.slice(2);
 const backends = inferenceBackends.filter((backend) => names.includes(backend));
 const benches = {
   queue: benchQueue,
+  soak: benchSoak,
   http: benchHttp,
   lookup: benchLookup,
   scheduling: benchScheduling,

@@ -5,7 +5,7 @@ import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import sharp from 'sharp';
-import { findChromium, launch, openPage } from './browser.js';
+import { findChromium, launch, openDemo } from './browser.js';
 import { startDemo } from './demo.js';
 
 // A busy machine may be ten times as slow as an idle one.
@@ -37,7 +37,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
   });
 
   async function open(options: BrowserContextOptions): Promise<void> {
-    ({ page, complaints } = await openPage(browser, `${url}/photos`, options));
+    ({ page, complaints } = await openDemo(browser, `${url}/photos`, options));
     page.setDefaultTimeout(60_000);
   }
 

@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { BatchQueue } from './batch-queue.js';
@@ -17,6 +17,18 @@ function filling<Input>(options: Partial<BatchOptions<Input>> = {}) {
     { batchSize: 4, maxDelay: 1, autoStart: false, ...options },
   );
   return { queue, batches };
+}
+
+/** A promise to hold a batch function with until it is released. */
+function holding() {
+  let release!: () => void;
+  const promise = new Promise<void>((resolve) => (release = resolve));
+  return { promise, release };
+}
+
+/** Lets the queues take their decisions, one after the other. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 4; turn++) await setImmediate();
 }
 
 describe('priority', () => {
@@ -179,50 +191,48 @@ describe('a lane', () => {
 
   it('goes on when the queue whose turn it is has nothing to send any more', async () => {
     const lane = new Lane();
-    const run = async (inputs: number[]) => {
-      await setTimeout(10);
-      return inputs;
-    };
+    const { promise: held, release } = holding();
     const options = { batchSize: 1, maxDelay: 0, lane };
-    const [first, second, third] = [1, 2, 3].map(() => new BatchQueue<number, number>(run, options));
-    const running = first?.submit(1);
-    await setTimeout(2);
+    const first = new BatchQueue<number, number>(() => held.then(() => [1]), options);
+    const [second, third] = [2, 3].map(() => new BatchQueue<number, number>((inputs) => inputs, options));
+    const running = first.submit(1);
+    await turns();
     const caller = new AbortController();
     const gone = second?.submit(2, { signal: caller.signal });
-    await setTimeout(2);
+    await turns();
     const last = third?.submit(3);
-    await setTimeout(2);
+    await turns();
+    // All three have asked for the slot, in this order.
     caller.abort(new Error('gone'));
     await expect(gone).rejects.toThrow('gone');
+    release();
     expect(await Promise.all([running, last])).toEqual([1, 3]);
   });
 
   it('fills all slots that become free together', async () => {
     const lane = new Lane(2);
-    let release: () => void = () => undefined;
-    const held = new Promise<void>((resolve) => (release = resolve));
+    const [before, after] = [holding(), holding()];
     let running = 0;
-    const build = () =>
+    const build = (held: Promise<void>) =>
       new BatchQueue<number, number>(
         async (inputs) => {
           running++;
           await held;
-          if (inputs[0] === 2) await setTimeout(20);
           running--;
           return inputs;
         },
         { batchSize: 1, maxDelay: 0, lane },
       );
-    const [first, second, third, fourth] = [build(), build(), build(), build()];
-    const before = [first.submit(1), second.submit(1)];
-    await setTimeout(2);
-    const after = [third.submit(2), fourth.submit(2)];
-    await setTimeout(2);
-    release();
-    await Promise.all(before);
-    await setTimeout(5);
+    const first = [build(before.promise).submit(1), build(before.promise).submit(2)];
+    await turns();
+    const next = [build(after.promise).submit(3), build(after.promise).submit(4)];
+    await turns();
+    before.release();
+    expect(await Promise.all(first)).toEqual([1, 2]);
+    await turns();
     expect(running).toBe(2);
-    await Promise.all(after);
+    after.release();
+    expect(await Promise.all(next)).toEqual([3, 4]);
   });
 
   it('checks its concurrency', () => {

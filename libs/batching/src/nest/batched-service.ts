@@ -1,3 +1,4 @@
+import type { BatchContext } from '../core/batch.js';
 import { type BatchOptions, type QueueOptions, resolveOptions } from '../core/options.js';
 import { type BatchedService as Service, serial, type SerialOptions } from '../core/service.js';
 
@@ -17,6 +18,9 @@ export type BatchedService<Input, Result> = Service<Input, Result>;
  * @BatchedService(64, 5)
  * async classify(images: readonly Uint8Array[]): Promise<Digit[]> { … }
  * ```
+ *
+ * A method that declares a second parameter, `batch?: BatchContext` without a default value, is told of its batch:
+ * `batch.signal` aborts when nobody waits for the results any more, when `runTimeout` is over, and on a hard stop.
  *
  * @param batchSize most inputs in one batch: an integer ≥ 1, or `Infinity`
  * @param maxDelay longest wait for others, in milliseconds ≥ 0
@@ -47,6 +51,8 @@ export interface Mark {
   readonly options: BatchOptions;
   /** Whether the method takes one input at a time. */
   readonly serial: boolean;
+  /** Whether the method declares a second parameter, for its batch. */
+  readonly takesBatch: boolean;
 }
 
 /**
@@ -64,12 +70,14 @@ function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
   return (target: object, key: string | symbol, descriptor?: PropertyDescriptor): void => {
     const { name: className } = typeof target === 'function' ? target : target.constructor;
     const name = methodName(className, key);
-    if (typeof target === 'function' || typeof descriptor?.value !== 'function') {
+    const method: unknown = descriptor?.value;
+    if (typeof target === 'function' || typeof method !== 'function') {
       throw new TypeError(`${decorator} marks methods of instances, which ${name} is not`);
     }
     naming(`${decorator} on ${name}`, () => resolveOptions(options, name));
     if (!Object.hasOwn(target, MARKS)) Object.defineProperty(target, MARKS, { value: new Map() });
-    (target as Marked)[MARKS]?.set(key, { decorator, options, serial: isSerial });
+    const takesBatch = !isSerial && method.length > 1;
+    (target as Marked)[MARKS]?.set(key, { decorator, options, serial: isSerial, takesBatch });
   };
 }
 
@@ -134,17 +142,17 @@ type PlaceProblem<T, K, F, Otherwise> = unknown extends F
 export type BatchProblem<F> = F extends (...args: infer P) => infer R
   ? P['length'] extends 0
     ? 'the method has no parameter: it must take the array of inputs'
-    : F extends (inputs: infer A) => unknown
-      ? [A] extends [readonly unknown[]]
-        ? IsTuple<A> extends true
-          ? 'the parameter is a tuple: it must be an array, because batches differ in size'
-          : [Awaited<R>] extends [readonly unknown[]]
+    : [P[0]] extends [readonly unknown[]]
+      ? IsTuple<P[0]> extends true
+        ? 'the parameter is a tuple: it must be an array, because batches differ in size'
+        : F extends (inputs: P[0], batch: BatchContext) => unknown
+          ? [Awaited<R>] extends [readonly unknown[]]
             ? IsTuple<Awaited<R>> extends true
               ? 'the method returns a tuple: it must return an array, one result per input'
               : true
             : 'the method must return an array of results, or a Promise of one: one result per input, in their order'
-        : 'the parameter must be an array, the inputs of a batch; for one input at a time there is @SerialService()'
-      : 'the method has more than one required parameter: a batch has only its inputs, so put the rest into each input'
+          : 'after the inputs only their batch can follow, `batch?: BatchContext`: put the rest into each input'
+      : 'the parameter must be an array, the inputs of a batch; for one input at a time there is @SerialService()'
   : 'an accessor cannot be marked: make it a method';
 
 /** What is wrong with a method as a service for one input at a time, in a sentence; `true` if nothing is. */

@@ -9,7 +9,7 @@ const folder = dirname(fileURLToPath(import.meta.url));
 const header = `
 import { Injectable } from '@nestjs/common';
 import {
-  BatchedService, SerialService, InjectBatched, getBatchedToken, BatchingRegistry, asBatchedService, type Batched,
+  BatchedService, SerialService, InjectBatched, getBatchedToken, BatchingRegistry, asBatchedService, type Batched, type BatchContext,
 } from '../index.js';
 
 export const secret = Symbol('secret');
@@ -19,11 +19,13 @@ export class Classifier {
   field = 1;
   async classify(images: readonly Uint8Array[]): Promise<(Digit | Error)[]> { return images.map(() => new Digit()); }
   parse(texts: string[]): number[] { return texts.map(Number); }
-  async [secret](texts: string[], limit?: number): Promise<number[]> { return texts.map(() => limit ?? 0); }
+  async [secret](texts: string[], batch?: BatchContext): Promise<number[]> { return texts.map(() => batch?.signal.aborted ? 0 : 1); }
   async notes(texts: string[]): Promise<Note[]> { return texts.map(() => new Note()); }
   async load(path: string): Promise<number> { return path.length; }
   async swap(pair: [string, number]): Promise<[number, string]> { return [pair[1], pair[0]]; }
   async none(): Promise<number> { return 1; }
+  async watched(texts: string[], batch: BatchContext): Promise<number[]> { return texts.map(() => batch.signal.aborted ? 0 : 1); }
+  async limited(text: string, limit?: number): Promise<number> { return limit ?? text.length; }
   async two(one: string, other: string): Promise<string> { return one + other; }
   private hidden(texts: string[]): string[] { return texts; }
   onApplicationShutdown(signal?: string): void { this.hidden([signal ?? '']); }
@@ -49,8 +51,11 @@ const pieces = {
   errors: methods(
     '@BatchedService(8, 5, { onFull: "wait" }) async run(inputs: number[]): Promise<(string | Error)[]> { return inputs.map(String); }',
   ),
-  optional: methods(
-    '@BatchedService(8, 5) async run(inputs: number[], limit?: number): Promise<number[]> { return inputs.map(() => limit ?? 1); }',
+  batch: methods(
+    '@BatchedService(8, 5) async run(inputs: number[], batch: BatchContext): Promise<number[]> { batch.signal.throwIfAborted(); return inputs; }',
+  ),
+  optionalBatch: methods(
+    '@BatchedService(8, 5) async run(inputs: number[], batch?: BatchContext): Promise<number[]> { batch?.signal.throwIfAborted(); return inputs; }',
   ),
   generic: methods('@BatchedService(8, 5) async run<T>(inputs: T[]): Promise<T[]> { return inputs; }'),
   symbol: methods(
@@ -72,6 +77,12 @@ const pieces = {
   noParameter: methods('@BatchedService(8, 5) async run(): Promise<number[]> { return []; }'),
   twoParameters: methods(
     '@BatchedService(8, 5) async run(inputs: number[], user: string): Promise<string[]> { return inputs.map(() => user); }',
+  ),
+  optionalParameter: methods(
+    '@BatchedService(8, 5) async run(inputs: number[], limit?: number): Promise<number[]> { return inputs.map(() => limit ?? 1); }',
+  ),
+  threeParameters: methods(
+    '@BatchedService(8, 5) async run(inputs: number[], batch: BatchContext, user: string): Promise<string[]> { return inputs.map(() => user); }',
   ),
   noArray: methods('@BatchedService(8, 5) async run(input: number): Promise<number[]> { return [input]; }'),
   rest: methods('@BatchedService(8, 5) async run(...inputs: number[]): Promise<number[]> { return inputs; }'),
@@ -113,10 +124,12 @@ const pieces = {
   // Views.
   view: `${header}
     export async function use(view: Batched<Classifier>): Promise<void> {
-      same<keyof Batched<Classifier>, 'classify' | 'parse' | 'notes' | 'load' | 'swap' | typeof secret>(true);
+      same<keyof Batched<Classifier>, 'classify' | 'parse' | 'notes' | 'load' | 'swap' | 'watched' | 'limited' | typeof secret>(true);
       same<Batched<Classifier>['classify'], BatchedService<Uint8Array, Digit>>(true);
       same<Batched<Classifier>['parse'], BatchedService<string, number>>(true);
       same<Batched<Classifier>[typeof secret], BatchedService<string, number>>(true);
+      same<Batched<Classifier>['watched'], BatchedService<string, number>>(true);
+      same<Batched<Classifier>['limited'], BatchedService<string, number>>(true);
       same<Batched<Classifier>['notes'], BatchedService<string, Note>>(true);
       same<Batched<Classifier>['load'], BatchedService<string, number>>(true);
       same<Batched<Classifier>['swap'], BatchedService<[string, number], [number, string]>>(true);
@@ -200,7 +213,8 @@ describe('the compiler accepts', () => {
     'readonly',
     'synchronous',
     'errors',
-    'optional',
+    'batch',
+    'optionalBatch',
     'generic',
     'symbol',
     'any',
@@ -218,10 +232,10 @@ describe('the compiler accepts', () => {
 describe('the compiler says what is wrong with', () => {
   it.each<[Piece, string]>([
     ['noParameter', 'the method has no parameter: it must take the array of inputs'],
-    [
-      'twoParameters',
-      'the method has more than one required parameter: a batch has only its inputs, so put the rest into each input',
-    ],
+    ...(['twoParameters', 'optionalParameter', 'threeParameters'] as const).map((piece): [Piece, string] => [
+      piece,
+      'after the inputs only their batch can follow, `batch?: BatchContext`: put the rest into each input',
+    ]),
     [
       'noArray',
       'the parameter must be an array, the inputs of a batch; for one input at a time there is @SerialService()',

@@ -1,3 +1,4 @@
+import type { BatchContext } from '../core/batch.js';
 import type { BatchedService } from '../core/service.js';
 import type { BatchProblem, SerialProblem } from './batched-service.js';
 
@@ -14,15 +15,18 @@ export type Batched<C> = {
   ]: ServiceOf<C[K]>;
 };
 
-type ServiceOf<F> = F extends (input: infer Input) => infer Result
-  ? BatchProblem<F> extends true
-    ? [Input, Awaited<Result>] extends [readonly (infer I)[], readonly (infer R)[]]
-      ? BatchedService<I, ResultOf<R>>
+type ServiceOf<F> =
+  BatchProblem<F> extends true
+    ? F extends (inputs: infer Inputs, batch: BatchContext) => infer Results
+      ? [Inputs, Awaited<Results>] extends [readonly (infer I)[], readonly (infer R)[]]
+        ? BatchedService<I, ResultOf<R>>
+        : never
       : never
     : SerialProblem<F> extends true
-      ? BatchedService<Input, Awaited<Result>>
-      : never
-  : never;
+      ? F extends (input: infer Input) => infer Result
+        ? BatchedService<Input, Awaited<Result>>
+        : never
+      : never;
 
 /**
  * Without the errors that may stand in a result's place. A result that merely looks like an `Error` (a `name` and a

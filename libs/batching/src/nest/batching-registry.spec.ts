@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Injectable, Logger, Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import {
+  type BatchContext,
   BatchedService,
   BatchingModule,
   type BatchingModuleOptions,
@@ -257,5 +258,54 @@ describe('the registry', () => {
     unsubscribeAgain();
     await load('c');
     expect(reports).toHaveLength(5);
+  });
+});
+
+describe('a method with a second parameter', () => {
+  class Watching {
+    readonly given: unknown[][] = [];
+    readonly signals: (AbortSignal | undefined)[] = [];
+
+    @BatchedService(2, 0)
+    async run(inputs: number[], batch?: BatchContext): Promise<number[]> {
+      this.signals.push(batch?.signal);
+      await new Promise((resolve) => batch?.signal.addEventListener('abort', resolve));
+      return inputs;
+    }
+
+    @BatchedService(2, 0)
+    echo(...given: [inputs: number[]]): number[] {
+      this.given.push(given);
+      return given[0];
+    }
+  }
+
+  async function watch() {
+    const app = await Test.createTestingModule({
+      imports: [BatchingModule.forRoot()],
+      providers: [Watching],
+    }).compile();
+    await app.init();
+    return { provider: app.get(Watching), view: app.get(BatchingRegistry).view(Watching) };
+  }
+
+  it('is told of its batch: the signal aborts when the last caller has gone', async () => {
+    const { provider, view } = await watch();
+    // A spy declares no parameter; what counts is the method that was marked.
+    const spy = jest.spyOn(provider, 'run');
+    const [first, second] = [new AbortController(), new AbortController()];
+    const results = [view.run(1, { signal: first.signal }), view.run(2, { signal: second.signal })];
+    while (spy.mock.calls.length === 0) await new Promise(setImmediate);
+    first.abort('one');
+    expect(provider.signals.map((signal) => signal?.aborted)).toEqual([false]);
+    second.abort('two');
+    expect(provider.signals.map((signal): unknown => signal?.reason)).toEqual(['two']);
+    expect(await Promise.allSettled(results)).toMatchObject([{ reason: 'one' }, { reason: 'two' }]);
+  });
+
+  it('alone is: others get their inputs and nothing else', async () => {
+    const { provider, view } = await watch();
+    expect(await Promise.all([view.echo(1), view.echo(2)])).toEqual([1, 2]);
+    expect(provider.given).toEqual([[[1, 2]]]);
   });
 });

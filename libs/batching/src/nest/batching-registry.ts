@@ -8,8 +8,10 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
+import type { BatchContext } from '../core/batch.js';
 import { BatchQueue } from '../core/batch-queue.js';
 import {
+  type BatchFunction,
   type BatchOptions,
   checkMilliseconds,
   type QueueOptions,
@@ -46,6 +48,7 @@ type QueueOverride = Partial<Omit<BatchOptions, 'name' | 'autoStart'>>;
 export const OPTIONS = Symbol.for('nest-batching:options');
 
 type Queue = BatchQueue<unknown, unknown>;
+type AnyBatchFunction = BatchFunction<unknown, unknown>;
 type Services = ReadonlyMap<PropertyKey, unknown>;
 type Listener = (report: BatchReport) => void;
 
@@ -218,12 +221,12 @@ export class BatchingRegistry
     if (this.#queues.has(name)) {
       throw new Error(`two classes have a queue that is called ${name}; rename one of the classes`);
     }
-    const call = (argument: unknown): unknown => {
+    const call = (...parameters: unknown[]): unknown => {
       const method: unknown = Reflect.get(instance, key);
       if (typeof method !== 'function') throw new TypeError(`${name}: what is provided has no such method`);
-      return Reflect.apply(method, instance, [argument]);
+      return Reflect.apply(method, instance, parameters);
     };
-    const batchFunction = mark.serial ? oneByOne(call) : (call as (inputs: unknown[]) => unknown[]);
+    const batchFunction = batchFunctionOf(mark, call);
     const options = this.#optionsOf(name, mark);
     return this.#context.runInAsyncScope(() => new BatchQueue<unknown, unknown>(batchFunction, options));
   }
@@ -261,6 +264,15 @@ const SETTINGS = [
   ...['batchSize', 'maxDelay', 'dispatch', 'concurrency', 'maxQueued', 'onFull'],
   ...['maxCost', 'maxQueuedCost', 'aging', 'isolateErrors', 'runTimeout'],
 ];
+
+/** A method is given what it declares, so that one which checks its arguments is not surprised. */
+function batchFunctionOf(mark: Mark, call: (...parameters: unknown[]) => unknown): AnyBatchFunction {
+  if (mark.serial) return oneByOne(call);
+  const batchFunction = mark.takesBatch
+    ? (inputs: unknown[], batch: BatchContext) => call(inputs, batch)
+    : (inputs: unknown[]) => call(inputs);
+  return batchFunction as AnyBatchFunction;
+}
 
 function given<T extends object>(options: T | undefined): T {
   return Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined)) as T;

@@ -1,0 +1,380 @@
+/**
+ * Seeds faults into a copy of the queue, one at a time, and shows that the core's specs notice every one:
+ *
+ *   npm run mutate [-- <part of a name> …]
+ *
+ * Ends with an error when a fault survives, or when its text is not found exactly once: then the source has changed, and
+ * so must the fault. The copy lies in the system's temporary folder and is removed at the end.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { printTable } from '../bench/table.js';
+
+interface Fault {
+  /** What goes wrong. */
+  readonly name: string;
+  /** In `libs/batching/src/core/`. */
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+/** A fault that makes a test wait for ever is seen when the test's own limit is over, or the run's where it spins. */
+const TEST_LIMIT = 5000;
+const RUN_LIMIT = 90_000;
+/** Specs that take long, and run only where the others notice nothing. */
+const THOROUGH = ['laws', 'soak'];
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const CORE = 'libs/batching/src/core';
+
+const inQueue = (name: string, find: string, replace = ''): Fault => ({
+  name,
+  file: 'batch-queue.ts',
+  find,
+  replace,
+});
+
+const faults: readonly Fault[] = [
+  // Admission.
+  inQueue(
+    'a queue that is stopping takes inputs',
+    "} else if (this.#state === 'stopping' || this.#state === 'stopped') {",
+    "} else if (this.#state === 'stopped') {",
+  ),
+  inQueue(
+    'one more waits than maxQueued',
+    'if (this.#room.length >= maxQueued) return false;',
+    'if (this.#room.length > maxQueued) return false;',
+  ),
+  inQueue(
+    'one more waits than maxQueued, on the short way in',
+    'this.#room.length < this.#options.maxQueued;',
+    'this.#room.length <= this.#options.maxQueued;',
+  ),
+  inQueue(
+    'an empty queue refuses an input dearer than maxQueuedCost',
+    'return !ticket || this.#room.length === 0 || ',
+    'return !ticket || ',
+  ),
+  {
+    name: 'an idle queue refuses an input for its timeout',
+    file: 'forecast.ts',
+    find: 'if (ahead === 0 && running.size < concurrency) return 0;',
+    replace: '',
+  },
+  {
+    name: 'the slots are forgotten in the expected wait',
+    file: 'forecast.ts',
+    find: ' / concurrency;\n}',
+    replace: ';\n}',
+  },
+  {
+    name: 'who comes just in time by the mean is taken in',
+    file: 'forecast.ts',
+    find: '4 * serviceTime.deviation',
+    replace: '0 * serviceTime.deviation',
+  },
+  inQueue(
+    'nobody at the door comes in when one who waits gives up',
+    '    entry.reject(error);\n    this.#letIn();',
+    '    entry.reject(error);',
+  ),
+  inQueue(
+    'a larger maxQueued lets nobody in',
+    'checkMaxQueued(value);\n    this.#letIn();',
+    'checkMaxQueued(value);',
+  ),
+  // The decision.
+  inQueue(
+    'batches are formed before the sockets are read',
+    'setImmediate(this.#endTurn)',
+    'process.nextTick(this.#endTurn)',
+  ),
+  inQueue(
+    'one batch too many runs',
+    'const slotFree = this.#batches.size < concurrency;',
+    'const slotFree = this.#batches.size <= concurrency;',
+  ),
+  inQueue(
+    'an alarm that rings early is set again',
+    'leaveAt <= Math.max(now, this.#rangFor)',
+    'leaveAt <= now',
+  ),
+  inQueue(
+    'a shorter delay waits for the old alarm',
+    'if (this.#alarm && this.#alarmAt <= at) return;',
+    'if (this.#alarm) return;',
+  ),
+  inQueue('a full queue waits for more', 'this.#isFull || group.isFull', 'group.isFull'),
+  inQueue(
+    'the alarm outlives what waited',
+    'this.#clearAlarm();\n    // One batch per turn',
+    'void 0;\n    // One batch per turn',
+  ),
+  inQueue(
+    'the alarm outlives who gave up',
+    '    this.#letIn();\n    if (this.#room.length === 0) this.#clearAlarm();\n  }\n\n  /** The end',
+    '    this.#letIn();\n  }\n\n  /** The end',
+  ),
+  inQueue(
+    'what is left after a batch is forgotten',
+    '    this.#decideAgain();\n    void this.#run(batch);',
+    '    void this.#run(batch);',
+  ),
+  inQueue('a long backlog starves the event loop', ' && now - this.#polledAt < 1'),
+  inQueue(
+    'the batch function runs in the context of a caller',
+    'this.#context.runInAsyncScope(this.#pump, this, this.#polledAt);',
+    'this.#pump(this.#polledAt);',
+  ),
+  inQueue(
+    'more slots are used only by the next input',
+    'checkConcurrency(value);\n    this.#decideAgain();',
+    'checkConcurrency(value);',
+  ),
+  // Runs and results.
+  inQueue(
+    'callers hang when the batch function throws',
+    'for (const entry of batch.remaining()) this.#reject(entry, error);\n    }\n    this.#end',
+    '}\n    this.#end',
+  ),
+  inQueue('too many results are taken', 'results.length !== size', 'results.length < size'),
+  inQueue(
+    'an Error is handed over as a value',
+    'if (isError(result)) {',
+    'if (isError(result) && !result) {',
+  ),
+  inQueue('who has gone is settled again', "} else if (entry.place === 'batch') {", '} else {'),
+  inQueue('what has ended still counts as running', 'this.#counts.running -= batch.uncounted;'),
+  inQueue('isolation stops at two', 'failed.length < 2', 'failed.length < 3'),
+  inQueue(
+    'isolation runs those again who have gone',
+    "half.filter((entry) => entry.place === 'batch')",
+    'half',
+  ),
+  inQueue('isolation goes on after an abort', ' || batch.isAborted) {', ') {'),
+  inQueue(
+    'a run that hangs keeps its slot',
+    '        reject(error);\n      }, runTimeout);',
+    '      }, runTimeout);',
+  ),
+  inQueue('a run that hangs is not told', 'batch.abort(error);\n        reject(error);', 'reject(error);'),
+  inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave();'),
+  // Giving up, draining and stopping.
+  inQueue(
+    'a batch that everybody left is not told',
+    'if (batch.isDeserted) batch.abort(error);',
+    'void batch;',
+  ),
+  inQueue(
+    'a signal of a caller who waits computes on',
+    'this.#drop(entry, reason, error);\n      return;',
+    'return;',
+  ),
+  inQueue('timers and listeners stay behind', 'entry.onLeave?.();'),
+  inQueue('a drain waits out the delay', 'entry.turn.draining = true;'),
+  inQueue(
+    'a drain hurries those who come after it',
+    '    this.#turn = undefined;\n    this.#decideAgain();',
+    '    this.#decideAgain();',
+  ),
+  inQueue(
+    'a hard stop waits for what waits',
+    '      this.#dropAll();\n      for (const batch',
+    '      for (const batch',
+  ),
+  inQueue(
+    'a stop at its time limit leaves running callers',
+    'for (const entry of batch.remaining()) this.#reject(entry, error);\n      batch.abort(error);',
+    'batch.abort(error);',
+  ),
+  inQueue('a queue that has stopped keeps the process alive', 'batch.limit?.unref();', 'void batch;'),
+  // What waits.
+  {
+    name: 'the last of a line is lost when one leaves the middle',
+    file: 'waiting-line.ts',
+    find: 'else this.#last = entry.previous;',
+    replace: '',
+  },
+  {
+    name: 'who is first after a cut has someone before it',
+    file: 'waiting-line.ts',
+    find: 'if (rest) rest.previous = undefined;',
+    replace: '',
+  },
+  {
+    name: 'groups are never forgotten',
+    file: 'waiting-room.ts',
+    find: 'this.#groups.delete(level.group.key);',
+    replace: 'void level;',
+  },
+  {
+    name: 'waiting is worth nothing against priority',
+    file: 'waiting-room.ts',
+    find: 'level.priority * aging + (now - first.turn.at)',
+    replace: 'level.priority * aging + 0 * (now - first.turn.at)',
+  },
+  {
+    name: 'tenants do not take turns',
+    file: 'waiting-room.ts',
+    find: '      level.rotate(line);\n',
+    replace: '',
+  },
+  {
+    name: 'a group that is not full holds up one that is',
+    file: 'waiting-room.ts',
+    find: '(isFull && !bestIsFull) || at < bestAt',
+    replace: 'at < bestAt',
+  },
+  {
+    name: 'batches cost more than maxCost',
+    file: 'waiting-room.ts',
+    find: 'if (cost > maxCost) break;',
+    replace: '',
+  },
+  {
+    name: 'higher priorities count as ahead of lower ones only',
+    file: 'waiting-room.ts',
+    find: 'line.level.priority >= priority',
+    replace: 'line.level.priority < priority',
+  },
+  // What is shared between queues and inputs.
+  { name: 'queues of a lane do not take turns', file: 'lane.ts', find: ' || first !== retry', replace: '' },
+  {
+    name: 'slots that become free together stay free',
+    file: 'lane.ts',
+    find: '    this.#callNext();\n    return true;',
+    replace: '    return true;',
+  },
+  {
+    name: 'a lane waits for a queue that has nothing to send',
+    file: 'lane.ts',
+    find: 'if (this.#waiting.delete(retry)) this.#callNext();',
+    replace: 'this.#waiting.delete(retry);',
+  },
+  {
+    name: 'a listener for each input of a signal',
+    file: 'abort-listener.ts',
+    find: 'listened.get(signal) ?? listen(signal)',
+    replace: 'listen(signal)',
+  },
+  {
+    name: 'the reason of an abort changes',
+    file: 'batch.ts',
+    find: 'if (this.#aborted) return;',
+    replace: '',
+  },
+  // What is learned.
+  {
+    name: 'a batch is expected to take no time at a constant size',
+    file: 'service-time.ts',
+    find: '(0.05 * this.#size) ** 2',
+    replace: '0',
+  },
+  {
+    name: 'the adaptive wait has no cap',
+    file: 'adaptive-policy.ts',
+    find: 'Math.min(leaveAt, latest)',
+    replace: 'leaveAt',
+  },
+  {
+    name: 'waits in vain are forgotten as slowly as others',
+    file: 'adaptive-policy.ts',
+    find: 'const MEMORY_IN_VAIN = 0.5;',
+    replace: 'const MEMORY_IN_VAIN = MEMORY;',
+  },
+  {
+    name: 'the adaptive wait counts only those who wait',
+    file: 'adaptive-policy.ts',
+    find: 'const delayed = waiting + missed + returned;',
+    replace: 'const delayed = waiting;',
+  },
+  {
+    name: 'old figures stay in the stats',
+    file: 'distribution.ts',
+    find: 'this.#current.clear();',
+    replace: '',
+  },
+];
+
+const wanted = process.argv.slice(2);
+const chosen = faults.filter(({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)));
+if (chosen.length === 0) throw new Error(`no fault is called like ${wanted.join(' or ')}`);
+for (const { name, file, find } of chosen) {
+  const times = readFileSync(join(ROOT, CORE, file), 'utf8').split(find).length - 1;
+  if (times !== 1) throw new Error(`${name}: its text is ${times} times in ${file}, not once`);
+}
+
+const copy = mkdtempSync(join(tmpdir(), 'mutate-core-'));
+process.on('exit', () => {
+  rmSync(copy, { recursive: true, force: true });
+});
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
+
+for (const path of [CORE, 'bench', 'jest.config.js', 'package.json', 'tsconfig.json']) {
+  cpSync(join(ROOT, path), join(copy, path), { recursive: true });
+}
+symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+
+const isThorough = (spec: string) => THOROUGH.some((part) => spec.includes(part));
+const specs = readdirSync(join(copy, CORE)).filter((name) => name.endsWith('.spec.ts'));
+const rounds = [specs.filter((spec) => !isThorough(spec)), specs.filter(isThorough)];
+
+const failing = await failingTest(600_000);
+if (failing !== undefined) throw new Error(`the specs fail without any fault: ${failing}`);
+const rows = [['fault', 'in', 'seconds', 'noticed by']];
+let survivors = 0;
+for (const [index, { name, file, find, replace }] of chosen.entries()) {
+  process.stderr.write(`${index + 1}/${chosen.length} ${name} … `);
+  const path = join(copy, CORE, file);
+  const source = readFileSync(path, 'utf8');
+  const start = performance.now();
+  writeFileSync(
+    path,
+    source.replace(find, () => replace),
+  );
+  const noticedBy = await failingTest(RUN_LIMIT);
+  writeFileSync(path, source);
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  if (noticedBy === undefined) survivors++;
+  process.stderr.write(`${noticedBy === undefined ? 'SURVIVED' : 'killed'}, ${seconds} s\n`);
+  rows.push([name, file, seconds, noticedBy ?? 'NOBODY']);
+}
+printTable(rows);
+console.log(`${chosen.length - survivors} of ${chosen.length} faults killed`);
+process.exitCode = survivors > 0 ? 1 : 0;
+
+/** The first test of the core's specs that fails; undefined if all pass. */
+async function failingTest(limit: number): Promise<string | undefined> {
+  for (const round of rounds) {
+    const failure = await failingTestOf(round, limit);
+    if (failure !== undefined) return failure;
+  }
+  return undefined;
+}
+
+async function failingTestOf(round: string[], limit: number): Promise<string | undefined> {
+  const jest = join(copy, 'node_modules/jest/bin/jest.js');
+  const options = ['--bail', '--silent', '--forceExit', '--testTimeout', String(TEST_LIMIT)];
+  const cache = ['--cacheDirectory', join(copy, '.cache')];
+  const paths = round.map((spec) => join(CORE, spec));
+  const child = spawn(
+    process.execPath,
+    ['--no-warnings', '--experimental-vm-modules', jest, ...options, ...cache, '--runTestsByPath', ...paths],
+    { cwd: copy, stdio: ['ignore', 'ignore', 'pipe'], timeout: limit, killSignal: 'SIGKILL' },
+  );
+  let output = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const [code] = (await once(child, 'close')) as [number | null];
+  if (code === 0) return undefined;
+  if (code === null) return `none: the specs did not end within ${limit / 1000} s`;
+  const [, test] = / ● (.+)/.exec(output) ?? [];
+  if (test === undefined || test.includes('Test suite failed to run')) {
+    throw new Error(`the specs could not be run:\n${output}`);
+  }
+  return test;
+}

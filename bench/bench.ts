@@ -1,6 +1,6 @@
 import { availableParallelism, cpus } from 'node:os';
 import { benchHttp } from './http.js';
-import { benchInference } from './inference.js';
+import { benchInference, inferenceBackends } from './inference.js';
 import { benchLookup } from './lookup.js';
 import { benchQueue } from './queue.js';
 import { benchRealtime } from './realtime.js';
@@ -8,11 +8,13 @@ import { benchScheduling } from './scheduling.js';
 import { benchSoak } from './soak.js';
 
 /**
- * `npm run bench [queue] [soak] [http] [lookup] [scheduling] [realtime] [inference]`: what a queue costs per input, what it
- * leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are timed, in a
- * simulation and in real time, and what networks give on each backend. Every table compares in one run, checks the
- * results it got, and ends with ratios.
+ * `npm run bench [queue] [soak] [http] [lookup] [scheduling] [realtime] [inference [backend…]]`: what a queue costs per
+ * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
+ * timed, in a simulation and in real time, and what networks give on each backend (or on those that are named). Every
+ * table compares in one run, checks the results it got, and ends with ratios.
  */
+const names = process.argv.slice(2);
+const backends = inferenceBackends.filter((backend) => names.includes(backend));
 const benches = {
   queue: benchQueue,
   soak: benchSoak,
@@ -20,13 +22,13 @@ const benches = {
   lookup: benchLookup,
   scheduling: benchScheduling,
   realtime: benchRealtime,
-  inference: () => benchInference(),
+  inference: () => benchInference(backends.length > 0 ? backends : inferenceBackends),
 };
 
-const names = process.argv.slice(2);
-const unknown = names.filter((name) => !(name in benches));
+const known = [...Object.keys(benches), ...(names.includes('inference') ? inferenceBackends : [])];
+const unknown = names.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
-  console.error(`no such bench: ${unknown.join(', ')}; expected some of: ${Object.keys(benches).join(', ')}`);
+  console.error(`no such bench: ${unknown.join(', ')}; expected some of: ${known.join(', ')}`);
   process.exit(1);
 }
 console.log(

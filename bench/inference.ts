@@ -3,7 +3,7 @@ import { type DeviceLimits, limitRows } from './device-limits.js';
 import type { BackendMessage, ModelFigures } from './inference-backend.js';
 import { median, printTable, ratio } from './table.js';
 
-const backends = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
+export const inferenceBackends: readonly string[] = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
 
 export interface BackendFigures {
   backend: string;
@@ -29,8 +29,8 @@ export interface Effort {
  * of it; where the time goes; and what the device can do at most. Each backend has a process of its own, and there
  * everything is measured in turns.
  */
-export async function benchInference(wanted: readonly string[] = backends): Promise<void> {
-  for (const backend of wanted) {
+export async function benchInference(backends: readonly string[]): Promise<void> {
+  for (const backend of backends) {
     const figures = await measureBackend(backend, { rounds: 3, roundMs: 1500 });
     if (figures.failed) throw new Error(`${backend}: ${figures.failed}`);
     if (figures.leftOut) console.log(`\n${backend}: left out. ${figures.leftOut}`);

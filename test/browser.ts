@@ -27,7 +27,7 @@ export function launch(executablePath: string | undefined): Promise<Browser> {
   return chromium.launch({ executablePath, args: sparticuz.args.filter((arg) => !unwanted.includes(arg)) });
 }
 
-/** Opens a page that is connected to the live view. `complaints` is what the browser complains about, from then on. */
+/** Opens a page. `complaints` is what the browser complains about, from then on. */
 export async function openPage(
   browser: Browser,
   url: string,
@@ -42,6 +42,14 @@ export async function openPage(
   });
   page.on('pageerror', (error) => complaints.push(error.message));
   await page.goto(url);
+  return { page, complaints };
+}
+
+/** Opens a page of the demo, and waits until it is connected to the live view. */
+export async function openDemo(
+  ...opened: Parameters<typeof openPage>
+): Promise<{ page: Page; complaints: string[] }> {
+  const { page, complaints } = await openPage(...opened);
   await page.getByText('live', { exact: true }).waitFor();
   return { page, complaints };
 }

@@ -4,7 +4,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import sharp from 'sharp';
 import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
-import { findChromium, launch, openPage } from './browser.js';
+import { findChromium, launch, openDemo } from './browser.js';
 import { postJson, send, startDemo } from './demo.js';
 
 // A busy machine may be ten times as slow as an idle one.
@@ -35,7 +35,7 @@ const executablePath = await findChromium();
   });
 
   async function open(options: BrowserContextOptions): Promise<void> {
-    ({ page, complaints } = await openPage(browser, url, options));
+    ({ page, complaints } = await openDemo(browser, url, options));
   }
 
   it.each(['light', 'dark'] as const)('reads a 7 that is drawn with the mouse, %s', async (colorScheme) => {
@@ -59,7 +59,7 @@ const executablePath = await findChromium();
 
     const text = { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('7') };
     await page.locator('#file').setInputFiles(text);
-    await page.locator('#reader-error').getByText('expected a body with Content-Type').waitFor();
+    await page.locator('#reader-error').getByText('That is no PNG or JPEG picture.').waitFor();
     await expectDigit('–');
     // The browser logs the refusal as well.
     complaints = complaints.filter((complaint) => !complaint.includes('415'));

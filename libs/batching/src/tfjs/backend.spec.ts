@@ -1,10 +1,10 @@
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from '@jest/globals';
+import { temporaryFolder } from './models.fixture.js';
 
 /** Runs a script in a thread of its own, with `startBackend` of the built library, and gives what it posts. */
 async function inThread(script: string): Promise<unknown> {
@@ -23,7 +23,7 @@ async function inThread(script: string): Promise<unknown> {
 
 /** A package in the place of `@tensorflow/tfjs-node-gpu`, whose TensorFlow is the backend `cpu`, with a GPU or without. */
 function withTensorflow({ gpu }: { gpu: boolean }): string {
-  const folder = mkdtempSync(join(tmpdir(), 'nest-batching-'));
+  const folder = temporaryFolder();
   mkdirSync(join(folder, 'lib', 'napi-v8'), { recursive: true });
   writeFileSync(join(folder, 'lib', 'napi-v8', 'tfjs_binding.node'), '');
   writeFileSync(join(folder, 'package.json'), '{}');

@@ -153,11 +153,14 @@ interface WasmBackend {
   wasm: { _malloc: (bytes: number) => number };
 }
 
-/** A failed malloc gives address 0, where TensorFlow.js would write the tensor, over whatever is there. */
+/**
+ * A failed malloc gives address 0, and one of more than 4 GiB takes the rest of a division by 4 GiB for the size. TensorFlow.js
+ * would write the tensor there, over whatever else is there.
+ */
 function refuseFailedMalloc({ wasm }: WasmBackend): void {
   const malloc = wasm._malloc;
   wasm._malloc = (bytes) => {
-    const address = malloc(bytes);
+    const address = bytes < 2 ** 32 ? malloc(bytes) : 0;
     if (address === 0 && bytes > 0) {
       throw new Error(`out of memory: WebAssembly has no room for a tensor of ${bytes} bytes (4 GiB in all)`);
     }

@@ -1,4 +1,5 @@
 import { on } from 'node:events';
+import { inspect } from 'node:util';
 import { parentPort } from 'node:worker_threads';
 import type * as Tfjs from '@tensorflow/tfjs';
 import { type BackendReport, startBackend, type StartedBackend, type TfjsBackend } from './backend.js';
@@ -114,7 +115,7 @@ async function answerTo({ id, name, args }: Call): Promise<Answer> {
 }
 
 function failureOf(error: unknown): Failure {
-  if (!(error instanceof Error)) return { name: 'Error', message: String(error) };
+  if (!(error instanceof Error)) return { name: 'Error', message: inspect(error) };
   const { name, message, stack } = error;
   return { code: error instanceof BatchingError ? error.code : undefined, name, message, stack };
 }

@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 
 /**
  * The built command, with small stand-ins: programs that are shell scripts, and a package and a TensorFlow of a few lines,
@@ -337,6 +337,10 @@ if (!compiler) process.stderr.write('SKIPPED: link-tensorflow with a real compil
       const linked = process.platform === 'darwin' ? `-Wl,-${flag},@rpath/${file}` : `-Wl,-${flag},${file}`;
       execFileSync(compiler ?? '', ['-shared', '-fPIC', linked, source, '-o', join(libraries, file)]);
     }
+  });
+
+  afterAll(() => {
+    rmSync(libraries, { recursive: true });
   });
 
   beforeEach(() => {

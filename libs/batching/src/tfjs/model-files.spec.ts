@@ -1,10 +1,9 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { ModelFileError } from './errors.js';
 import { readModelFiles } from './model-files.js';
-import { writeDenseModel } from './models.fixture.js';
+import { temporaryFolder, writeDenseModel } from './models.fixture.js';
 
 interface ModelJson {
   weightsManifest: {
@@ -22,7 +21,7 @@ describe('readModelFiles', () => {
     weights: string;
     edit: (change: (model: ModelJson) => void) => void;
   } {
-    const path = mkdtempSync(join(tmpdir(), 'nest-batching-'));
+    const path = temporaryFolder();
     cpSync(whole, path, { recursive: true });
     const json = join(path, 'model.json');
     const edit = (change: (model: ModelJson) => void) => {

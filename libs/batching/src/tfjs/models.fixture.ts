@@ -1,8 +1,22 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** Small models for the specs, written as TensorFlow.js writes them, with plain references to compare against. */
+
+/** Where they are written; removed after the specs of a file, and in the benchmarks at the end of the process. */
+const folder = mkdtempSync(join(tmpdir(), 'nest-batching-'));
+const { afterAll } = globalThis as { afterAll?: (hook: () => void) => void };
+const remove = () => {
+  rmSync(folder, { recursive: true, force: true });
+};
+if (afterAll) afterAll(remove);
+else process.once('exit', remove);
+
+/** A folder that is removed with the models. */
+export function temporaryFolder(): string {
+  return mkdtempSync(join(folder, 'fixture-'));
+}
 
 export interface FixtureModel {
   /** The folder with `model.json` and `weights.bin`. */
@@ -292,7 +306,7 @@ export function writeOpenModel(): string {
 
 /** A module of own code for the worker, as a file of its own. */
 export function writeModule(source: string, extension = 'mjs'): string {
-  const path = join(mkdtempSync(join(tmpdir(), 'nest-batching-')), `model.${extension}`);
+  const path = join(temporaryFolder(), `model.${extension}`);
   writeFileSync(path, source);
   return path;
 }
@@ -338,7 +352,7 @@ interface Weight {
 }
 
 function write(format: string, modelTopology: object, weights: Weight[], more?: object): string {
-  const path = mkdtempSync(join(tmpdir(), 'nest-batching-'));
+  const path = temporaryFolder();
   const specs = weights.map(({ name, shape, dtype = 'float32', quantization }) => ({
     name,
     shape,

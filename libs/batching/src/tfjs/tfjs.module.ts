@@ -19,8 +19,9 @@ import { TfjsModel } from './tfjs-model.js';
 
 export interface TfjsModuleOptions {
   /**
-   * `auto` (the default) takes the first that works of `tensorflow`, `wasm` and `cpu`, and logs which, on which device, and
-   * why the others were passed over. A backend that is named and cannot start fails the start-up with `TfjsBackendError`.
+   * `auto` (the default) takes the first of `tensorflow`, `webgpu`, `wasm` and `cpu` that uses a GPU, else the first that
+   * works; it logs which, on which device, and why the others were passed over. A backend that is named and cannot start
+   * fails the start-up with `TfjsBackendError`.
    */
   backend?: TfjsBackend | 'auto';
 }

@@ -1,0 +1,82 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import type { INestApplication } from '@nestjs/common';
+import type { Browser, Page } from 'playwright-core';
+import { findChromium, launch, openPage } from './browser.js';
+import { kinds, newDatabase, startLookup, type TestDatabase } from './lookup.js';
+
+// A busy machine may be ten times as slow as an idle one.
+jest.setTimeout(60_000);
+
+const executablePath = await findChromium();
+const kind = kinds.find(({ isHere }) => isHere)?.kind;
+
+(executablePath && kind ? describe : describe.skip)('The page of the lookup in headless Chromium', () => {
+  let browser: Browser;
+  let database: TestDatabase;
+  let app: INestApplication;
+  let url: string;
+  let page: Page;
+  let complaints: string[];
+
+  beforeAll(async () => {
+    database = await newDatabase(kind ?? 'SQLite');
+    // As many as the page takes its random numbers from.
+    ({ app, url } = await startLookup({ ...database.environment, MEMBERS: '100000' }));
+    browser = await launch(executablePath);
+  });
+  afterAll(async () => {
+    await browser.close();
+    await app.close();
+    await database.remove();
+  });
+  beforeEach(async () => {
+    ({ page, complaints } = await openPage(browser, url, { viewport: { width: 390, height: 844 } }));
+  });
+  afterEach(() => page.context().close());
+
+  const find = async (id: string) => {
+    await page.getByLabel('Number').fill(id);
+    await page.getByRole('button', { name: 'Look up', exact: true }).click();
+  };
+
+  it('finds a member, says who is not there, and counts', async () => {
+    await find('4711');
+    await page.getByText('4711: Tomas Lefevre, tomas.lefevre.4711@example.org, of Linz').waitFor();
+    expect(complaints).toEqual([]);
+    await find('200000');
+    await page.getByText('There is no member 200000.').waitFor();
+    const figures = page.locator('article', { hasText: 'MemberDirectory.findById' });
+    await figures.locator('dd').getByText('2', { exact: true }).first().waitFor();
+    expect(await figures.locator('dt').allTextContents()).toEqual([
+      ...['Requests', 'Batches', 'Mean batch', 'Saved'],
+    ]);
+  });
+
+  it('adds a member once, and says whose address it is when asked again', async () => {
+    for (const [label, value] of Object.entries({
+      Name: 'Ada Young',
+      'E-mail': 'Ada@example.org',
+      City: 'Bern',
+    })) {
+      await page.getByLabel(label).fill(value);
+    }
+    await page.getByRole('button', { name: 'Add' }).click();
+    await page.getByText('100001: Ada Young, ada@example.org, of Bern, born in 1990').waitFor();
+    expect(complaints).toEqual([]);
+    await page.getByRole('button', { name: 'Add' }).click();
+    await page.getByText('ada@example.org belongs to another member.').waitFor();
+  });
+
+  it('sends a crowd, some of whose requests meet', async () => {
+    await page.getByRole('button', { name: 'Look up 2,000 at random' }).click();
+    await page.getByText(/^2000 answers in \d+ ms$/).waitFor({ timeout: 50_000 });
+    const { queues } = (await (await fetch(`${url}/numbers`)).json()) as { queues: { saved: number }[] };
+    expect(queues[0]?.saved).toBeGreaterThan(0);
+    expect(complaints).toEqual([]);
+  });
+
+  it('is no wider than a phone', async () => {
+    await page.locator('article').first().waitFor();
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
+  });
+});

@@ -358,6 +358,7 @@ export class BatchQueue<Input, Result> {
       onAbort(signal, () => {
         this.#giveUp(entry, 'aborted', signal.reason);
       });
+    if (!timer && !unlisten) return;
     entry.whenGone(() => {
       clearTimeout(timer);
       unlisten?.();

@@ -19,10 +19,11 @@ describe('retry', () => {
     const runs: number[][] = [];
     const run: BatchFunction<number, number> = (inputs) => {
       const error = errors[runs.push([...inputs]) - 1];
+      // A run may do with its inputs what it likes: the next has its own.
+      const results = inputs.splice(0).map((input) => 2 * input);
       onRun();
       if (error) throw error;
-      // A run may do with its inputs what it likes: the next has its own.
-      return inputs.splice(0).map((input) => 2 * input);
+      return results;
     };
     const options: BatchOptions = { batchSize: 2, maxDelay: 0 };
     const queue = new BatchQueue(

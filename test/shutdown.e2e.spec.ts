@@ -133,7 +133,7 @@ describe('What cannot start says why, and ends with 1', () => {
 });
 
 /**
- * Clients that ask again and again, each on a connection of its own, until the server is gone: most for a digit, a few for
+ * 64 clients that ask again and again, over as many connections, until the server is gone: most for a digit, a few for
  * a photo, and a few that watch.
  *
  * @param onAnswer told how many answers have come so far

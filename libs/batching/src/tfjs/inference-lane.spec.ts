@@ -238,6 +238,30 @@ describe('the inference worker', () => {
     expect(logged).toContainEqual('the inference worker died (Error: the device is gone); started again now');
   });
 
+  it('ends at shutdown, after a while, with a model that never answers', async () => {
+    const endless = writeModule(`
+      export const inputs = { x: { shape: [1] } };
+      export const run = async (tf, x) => {
+        if ((await x.data())[0] === 666) await new Promise(() => {});
+        return x;
+      };`);
+    const ended = 'the inference worker has not finished within 10000 ms and is ended';
+    const model = await start({ endless });
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'performance', 'queueMicrotask', 'setImmediate'] });
+    try {
+      const stuck = model('endless').predict([[666]]);
+      const closed = app?.close();
+      await jest.advanceTimersByTimeAsync(9_999);
+      expect(logged).not.toContain(ended);
+      await jest.advanceTimersByTimeAsync(1);
+      await expect(stuck).rejects.toBeInstanceOf(InferenceWorkerError);
+      await closed;
+      expect(logged).toContain(ended);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   it('leaves the event loop free', async () => {
     const model = await start({ large: large.path });
     const delay = monitorEventLoopDelay({ resolution: 5 });

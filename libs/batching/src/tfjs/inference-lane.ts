@@ -48,6 +48,8 @@ interface Registration {
 const maxPause = 5000;
 /** A warm-up that takes longer tells how far it is, as often; in milliseconds. */
 const warmUpSilence = 1000;
+/** Longest that `close` waits for the worker, in milliseconds: as long as queues wait for their batches by default. */
+const closePatience = 10_000;
 
 /**
  * What the models of one device share: its backend, and the inference worker in which their batches run one after the
@@ -62,6 +64,8 @@ export class InferenceLane {
   readonly #models = new Map<string, Registration>();
   /** The worker, or why there is none. */
   #thread: Promise<InferenceThread>;
+  /** The worker that was made last, be it up, starting or dead. */
+  #latest: InferenceThread | undefined;
   #report!: BackendReport;
   /** Whether the worker is up. */
   #up = false;
@@ -192,24 +196,32 @@ export class InferenceLane {
     return { ...(await thread.call('memory', [])), sharedBytes: this.memory.bytes };
   }
 
-  /** Finishes the predictions that were asked for, refuses others from now on, and ends the worker. */
+  /**
+   * Finishes the predictions that were asked for, refuses others from now on, and ends the worker. A worker that takes more
+   * than 10 s is ended all the same: what it had rejects with `InferenceWorkerError`.
+   */
   close(): Promise<void> {
     return (this.#closing ??= this.#close());
   }
 
   async #close(): Promise<void> {
-    try {
-      const thread = await this.#thread;
-      // Calls are answered in order: with this one, all before it are.
-      await thread.call('memory', []);
-      await thread.end();
-    } catch {
-      // It is dead already, and nobody waits for it.
+    // Calls are answered in order: with this one, all before it are.
+    const answered = this.#thread.then((thread) => thread.call('memory', []));
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(resolve, closePatience, 'late');
+    });
+    // If it is dead already, nobody waits for it.
+    const first = await Promise.race([answered.catch(() => undefined), late]);
+    clearTimeout(timer);
+    if (first === 'late') {
+      this.#logger.warn(`the inference worker has not finished within ${closePatience} ms and is ended`);
     }
+    await this.#latest?.end();
   }
 
   async #start(): Promise<InferenceThread> {
-    const thread = new InferenceThread();
+    const thread = (this.#latest = new InferenceThread());
     try {
       this.#report = await thread.call('start', [this.#wanted]);
       for (const [name, { source }] of this.#models) await this.#prepare(thread, name, source);

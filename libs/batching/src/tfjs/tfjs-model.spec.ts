@@ -92,6 +92,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
     it.each(Object.entries(fixtures))(
       'gives every input of %s the same in a batch of any size from 1 to 70 as alone, and as the plain reference',
       async (name, { reference }) => {
+        // Its weights are around 1, those of the others around 0: the sums of products are twenty times as large.
         const bound = name === 'float16' ? 20 * tolerance : tolerance;
         const length = model(name).inputShape.reduce((a, b) => a * b);
         const inputs = Array.from({ length: 70 }, (_, i) => randomNumbers(length, 100 + i));
@@ -225,6 +226,53 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
         { not: Uint8Array.of(0, 1, 0), negative: Int32Array.of(-1, 2, -40_000) },
         { not: Uint8Array.of(1, 1, 0), negative: Int32Array.of(-5, -6, -7) },
       ]);
+    });
+
+    it('gives every input of several tensors the same in a batch of any size from 1 to 70', async () => {
+      const floats = Array.from({ length: 70 }, (_, i) => ({
+        left: randomNumbers(3, i),
+        right: randomNumbers(2, 100 + i),
+      }));
+      const others = floats.map((_, i) => ({
+        flags: [i % 2 === 0, i % 3 === 0, true],
+        counts: [i, -i, 40_000 + i],
+      }));
+      for (let size = 1; size <= floats.length; size++) {
+        const [scored, negated] = await Promise.all([
+          model('functional').predict(floats.slice(0, size)),
+          model('signature').predict(others.slice(0, size)),
+        ]);
+        expect(scored).toHaveLength(size);
+        for (const [i, { joined = [], scores = [] }] of scored.entries()) {
+          const expected = functional.reference(at(floats, i));
+          expect(distance(joined, expected.joined)).toBeLessThan(tolerance);
+          expect(distance(scores, expected.scores)).toBeLessThan(tolerance);
+        }
+        expect(negated).toEqual(
+          others.slice(0, size).map(({ flags, counts }) => ({
+            not: Uint8Array.from(flags, (flag) => (flag ? 0 : 1)),
+            negative: Int32Array.from(counts, (count) => -count),
+          })),
+        );
+      }
+    });
+
+    it('keeps the batches of several models apart that are asked at once', async () => {
+      const names = ['conv', 'dense', 'graph', 'branch', 'integers', 'uint8'] as const;
+      await Promise.all(
+        Array.from({ length: 60 }, async (_, k) => {
+          const name = at(names, k % names.length);
+          const length = model(name).inputShape.reduce((a, b) => a * b);
+          const inputs = Array.from({ length: 1 + ((k * 13) % 40) }, (_, i) =>
+            randomNumbers(length, 1000 * k + i),
+          );
+          const results = await model(name).predict(inputs);
+          expect(results).toHaveLength(inputs.length);
+          for (const [i, input] of inputs.entries()) {
+            expect(distance(at(results, i), fixtures[name].reference(input))).toBeLessThan(tolerance);
+          }
+        }),
+      );
     });
 
     it('says what it takes when the names are wrong', async () => {

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import type { INestApplication } from '@nestjs/common';
 import type { OpenAPIObject } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
+import { getModelToken, type ModelInput, type TfjsModel } from 'nest-batching/tfjs';
 import sharp from 'sharp';
 import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { type LabelledDigit, loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
@@ -516,6 +517,39 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
     expect(errorOf(answer)).toMatchObject({ statusCode: 503, code: 'ERR_BATCHING_STOPPED' });
     expect(answer.headers['retry-after']).toBeDefined();
     expect((await send(`${url}/health/live`, {})).status).toBe(200);
+  });
+
+  it('is not ready while a model is not', async () => {
+    ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter }));
+    const ready = jest.spyOn(app.get<TfjsModel>(getModelToken('esrgan')), 'ready', 'get');
+    ready.mockReturnValueOnce(false);
+    const before = await send(`${url}/health/ready`, {});
+    expect(before.status).toBe(503);
+    expect(errorOf(before).message).toMatch(/^Not ready: model 'esrgan' is being loaded/);
+    expect((await send(`${url}/health/ready`, {})).status).toBe(200);
+  });
+
+  it('keeps what fails in a batch to its own caller', async () => {
+    ({ app, url } = await startDemo({
+      HTTP_ADAPTER: adapter,
+      MAX_DELAY: '60000',
+      BATCH_SIZE: '16',
+      LOG_LEVEL: 'fatal',
+    }));
+    const model = app.get<TfjsModel>(getModelToken('digits'));
+    const predict = model.predict.bind(model) as (inputs: readonly ModelInput[]) => Promise<Float32Array[]>;
+    const sizes: number[] = [];
+    jest.spyOn(model, 'predict').mockImplementation(((inputs: readonly Uint8Array[]) => {
+      sizes.push(inputs.length);
+      if (inputs.some(([first]) => first === 13)) throw new Error('the device cannot digest this');
+      return predict(inputs);
+    }) as typeof model.predict);
+    const images = Array.from({ length: 16 }, (_, i) => [i, ...pixels.slice(1)]);
+    const answers = await Promise.all(images.map((pixels) => postJson(`${url}/digits`, { pixels })));
+    expect(sizes[0]).toBe(16);
+    expect(answers.map(({ status }) => status)).toEqual(images.map(([first]) => (first === 13 ? 500 : 200)));
+    expect(JSON.parse(answers[13]?.body ?? '')).toMatchObject({ code: 'ERR_INTERNAL' });
+    expect((JSON.parse(answers[14]?.body ?? '') as Digit).digit).toBe(7);
   });
 
   it('is not ready when it shuts down', async () => {

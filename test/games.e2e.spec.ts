@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -38,11 +38,11 @@ async function open(seed: number): Promise<Opened> {
   return { app, games: app.get(Games), policy };
 }
 
-async function train({ games }: Opened, lessons: number): Promise<Progress[]> {
+async function train({ games }: Opened, updates: number): Promise<Progress[]> {
   const progress: Progress[] = [];
-  for await (const lesson of games.train()) {
-    progress.push({ ...lesson, ended: [...lesson.ended] });
-    if (progress.length === lessons) break;
+  for await (const update of games.train()) {
+    progress.push({ ...update, ended: [...update.ended] });
+    if (progress.length === updates) break;
   }
   return progress;
 }
@@ -58,9 +58,9 @@ describe('100 games on one network', () => {
     const tensors = tf.memory().numTensors;
     const opened = await open(1);
     const { app, games, policy } = opened;
-    const untaught = await games.playBest();
+    const untaught = await games.playGreedily();
     const progress = await train(opened, 5);
-    const taught = await games.playBest();
+    const taught = await games.playGreedily();
 
     // At random the pole stands for some 22 steps.
     expect(progress[0]?.mean).toBeGreaterThan(10);
@@ -69,7 +69,7 @@ describe('100 games on one network', () => {
     expect(meanOf(stepsOf(untaught))).toBeLessThan(40);
     expect(meanOf(stepsOf(taught))).toBeGreaterThan(200);
     expect(taught.map(([start]) => start)).toEqual(untaught.map(([start]) => start));
-    expect(progress.map(({ steps }) => steps)).toEqual([1, 2, 3, 4, 5].map((lesson) => 6400 * lesson));
+    expect(progress.map(({ steps }) => steps)).toEqual([1, 2, 3, 4, 5].map((update) => 6400 * update));
     expect(progress.map(({ meanBatch }) => meanBatch)).toEqual(progress.map(() => 100));
 
     const late = policy.act([0, 0, 0, 0]);
@@ -105,11 +105,34 @@ describe('100 games on one network', () => {
     expect(await games.measure(1, 0)).toBeGreaterThan(0);
     expect(new Set(sizes)).toEqual(new Set([1]));
     expect(sizes.length % 100).toBe(0);
+    const begin = performance.now();
+    await games.measure(100, 200);
+    expect(performance.now() - begin).toBeGreaterThanOrEqual(200);
     await app.close();
   });
 });
 
 describe('npm run games', () => {
+  it('learns until the poles stand, and writes the learning curve and the replay', async () => {
+    const out = join(folder, 'written');
+    const { code, output } = await run(['--out', out]);
+    expect(output).toMatch(
+      /return 4[789]\d of 475 \| [\d,]+ games \| [\d,]+ steps\/s \| batches of 100\.0$/m,
+    );
+    const mean = /^The last 100 games brought ([\d.]+) on average, after .* s$/m.exec(output)?.[1];
+    expect(Number(mean)).toBeGreaterThanOrEqual(475);
+    const greedy = /^100 new games, played greedily: ([\d.]+) on average/m.exec(output)?.[1];
+    expect(Number(greedy)).toBeGreaterThanOrEqual(475);
+    expect(code).toBe(0);
+
+    expect(await readFile(join(out, 'learning-curve.svg'), 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s);
+    const page = await readFile(join(out, 'replay.html'), 'utf8');
+    const data = /<script type="application\/json" id="games">(.*?)<\/script>/s.exec(page)?.[1] ?? '';
+    const { stages } = JSON.parse(data) as { stages: { steps: number; lengths: number[] }[] };
+    expect(stages).toHaveLength(4);
+    expect(meanOf(stages.at(-1)?.lengths ?? []) - 1).toBeCloseTo(Number(greedy), 1);
+  });
+
   it('refuses with 2 and a message what it cannot do', async () => {
     const { code, output } = await run(['--out', '/dev/null/games']);
     expect(output).toMatch(
@@ -132,7 +155,7 @@ describe('npm run games', () => {
       const child = execFile(
         process.execPath,
         ['--import', 'tsx', main, ...args],
-        { timeout: 60_000 },
+        { timeout: 110_000 },
         (_, stdout, stderr) => {
           resolve({ code: child.exitCode, output: stdout + stderr });
         },
@@ -151,9 +174,9 @@ const executablePath = await findChromium();
 
   beforeAll(async () => {
     const opened = await open(1);
-    stages = [{ steps: 0, games: await opened.games.playBest() }];
+    stages = [{ steps: 0, games: await opened.games.playGreedily() }];
     await train(opened, 1);
-    stages.push({ steps: 6400, games: await opened.games.playBest() });
+    stages.push({ steps: 6400, games: await opened.games.playGreedily() });
     await opened.app.close();
     const file = join(folder, 'replay.html');
     await writeFile(file, await replayPage(stages));
@@ -209,10 +232,11 @@ const executablePath = await findChromium();
     await page.keyboard.press('Space');
     expect(await text('play')).toBe('Play');
     const stoppedAt = await time();
-    await page.keyboard.press('ArrowRight');
-    expect(await time()).toBeCloseTo(stoppedAt + 0.02);
     await page.keyboard.press('ArrowLeft');
-    expect(await time()).toBeCloseTo(stoppedAt);
+    const before = Math.max(0, stoppedAt - 0.02);
+    expect(await time()).toBeCloseTo(before);
+    await page.keyboard.press('ArrowRight');
+    expect(await time()).toBeCloseTo(before + 0.02);
 
     await page.keyboard.press('Tab');
     await page.keyboard.press('ArrowRight');
@@ -226,6 +250,20 @@ const executablePath = await findChromium();
     await page.locator('#time').focus();
     await page.keyboard.press('End');
     expect(await text('state')).toMatch(new RegExp(` ${stepsOfStage(1)[1] ?? NaN} steps$`));
+  });
+
+  it('goes back from the end of a stage, also when it was stopped a little later', async () => {
+    await page.emulateMedia({ reducedMotion: 'reduce' });
+    await page.clock.install({ time: 0 });
+    await page.goto(url);
+    await page.clock.pauseAt(3_600_000);
+    const end = 0.02 * Math.max(...stepsOfStage(0));
+    await page.keyboard.press('Space');
+    await page.clock.runFor(1000 * end + 400);
+    await page.keyboard.press('Space');
+    expect(await time()).toBeCloseTo(end);
+    await page.keyboard.press('ArrowLeft');
+    expect(await time()).toBeCloseTo(end - 0.02);
   });
 
   it('shows the game that is pointed at', async () => {
@@ -256,11 +294,23 @@ const executablePath = await findChromium();
 
 it('The learning curve is an SVG that a browser and others can draw', async () => {
   const opened = await open(1);
-  const lessons = await train(opened, 2);
+  const updates = await train(opened, 2);
   await opened.app.close();
-  const svg = learningCurve(lessons);
-  expect(svg.match(/M[\d.]+ [\d.]+h0/g)).toHaveLength(lessons.at(-1)?.ended.length ?? NaN);
+  const svg = learningCurve(updates);
+  expect(svg.match(/M[\d.]+ [\d.]+h0(?!m)/g)).toHaveLength(updates.at(-1)?.ended.length ?? NaN);
+  expect(svg).toContain('class="limit"');
   expect(svg).not.toContain('NaN');
   const { data } = await sharp(Buffer.from(svg)).raw().toBuffer({ resolveWithObject: true });
   expect(new Set(data).size).toBeGreaterThan(20);
+});
+
+it('The README shows the code as it is', async () => {
+  const read = (path: string) => readFile(new URL(`../apps/games/${path}`, import.meta.url), 'utf8');
+  const flat = (text: string) => text.replaceAll(/\n\s*/g, '\n');
+  const sources = (await Promise.all(['src/games.ts', 'src/policy-network.ts'].map(read))).map(flat);
+  const excerpts = [...(await read('README.md')).matchAll(/```ts\n(.*?)```/gs)].map(([, code]) =>
+    flat(code ?? ''),
+  );
+  expect(excerpts).toHaveLength(2);
+  for (const [i, excerpt] of excerpts.entries()) expect(sources[i]).toContain(excerpt);
 });

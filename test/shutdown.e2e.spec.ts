@@ -1,13 +1,14 @@
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { request } from 'node:http';
+import { request, type RequestOptions } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import sharp from 'sharp';
 import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
-import { adapters, connections, DemoProcess, send } from './demo.js';
+import { adapters, type Body, connections, DemoProcess, send } from './demo.js';
 
 // A busy machine may be ten times as slow as an idle one.
 jest.setTimeout(60_000);
@@ -15,11 +16,16 @@ jest.setTimeout(60_000);
 const folder = mkdtempSync(join(tmpdir(), 'shutdown-'));
 const json = { 'content-type': 'application/json' };
 let body: string;
+/** A photo of one tile. */
+let tile: Buffer;
 let demo: DemoProcess;
 
 beforeAll(async () => {
   const [digit] = await loadTestDigits();
   body = JSON.stringify({ pixels: [...(digit?.pixels ?? [])] });
+  tile = await sharp({ create: { width: 84, height: 84, channels: 3, background: '#888' } })
+    .png()
+    .toBuffer();
 });
 afterEach(async () => {
   demo.kill('SIGKILL');
@@ -37,19 +43,20 @@ describe.each(adapters)('SIGTERM, %s', (adapter) => {
   it.each([1, 2])('in the midst of traffic: every accepted request is answered (%i)', async (trial) => {
     const log = join(folder, `${adapter}-${trial}`);
     demo = new DemoProcess(
-      { HTTP_ADAPTER: adapter, REQUEST_LOG: log },
+      { HTTP_ADAPTER: adapter, REQUEST_LOG: log, SHUTDOWN_TIMEOUT: '50000' },
       '--import',
       join(import.meta.dirname, 'request-log.mjs'),
     );
     const url = await demo.listening();
-    const { answered, ended } = traffic(`${url}/digits`);
-    await sleep(700);
-    demo.kill('SIGTERM');
+    const answered = await traffic(url, (count) => {
+      if (count === 100) demo.kill('SIGTERM');
+    });
     expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
-    await ended;
 
     const accepted = readFileSync(log, 'utf8').trim().split('\n');
-    expect(accepted.length).toBeGreaterThan(20);
+    expect(accepted.length).toBeGreaterThanOrEqual(100);
+    expect(accepted.filter((id) => id.startsWith('/queues/live'))).not.toEqual([]);
+    expect(accepted.filter((id) => id.startsWith('/photos'))).not.toEqual([]);
     expect(accepted.filter((id) => answered.get(id) !== 200)).toEqual([]);
     expect(answered.size).toBe(accepted.length);
   });
@@ -125,22 +132,25 @@ describe('What cannot start says why, and ends with 1', () => {
   });
 });
 
-/** 64 clients, each asking again and again on a connection of its own, until the server is gone. */
-function traffic(url: string): { answered: Map<string, number>; ended: Promise<unknown> } {
+/**
+ * Clients that ask again and again, each on a connection of its own, until the server is gone: most for a digit, a few for
+ * a photo, and a few that watch.
+ *
+ * @param onAnswer told how many answers have come so far
+ * @returns the status of each request that got its whole answer, by id
+ */
+async function traffic(url: string, onAnswer: (count: number) => void): Promise<Map<string, number>> {
   const agent = connections();
-  /** The status of each request that got its whole answer, by id. */
   const answered = new Map<string, number>();
   let count = 0;
-  const client = async (): Promise<void> => {
+  const client = async (path: string, options: RequestOptions, body?: Body): Promise<void> => {
     for (;;) {
-      const id = String(count++);
+      const id = `${path} ${count++}`;
       try {
-        const answer = await send(
-          url,
-          { agent, method: 'POST', headers: { ...json, 'x-request-id': id } },
-          body,
-        );
+        const headers = { ...options.headers, 'x-request-id': id };
+        const answer = await send(`${url}${path}`, { ...options, agent, headers }, body);
         answered.set(id, answer.status);
+        onAnswer(answered.size);
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;
         if (code === 'ECONNREFUSED') return;
@@ -148,5 +158,11 @@ function traffic(url: string): { answered: Map<string, number>; ended: Promise<u
       }
     }
   };
-  return { answered, ended: Promise.all(Array.from({ length: 64 }, client)) };
+  const digit = () => client('/digits', { method: 'POST', headers: json }, body);
+  const photo = () =>
+    client('/photos/upscale', { method: 'POST', headers: { 'content-type': 'image/png' } }, tile);
+  const watcher = () => client('/queues/live', {});
+  const few = [photo, photo, photo, photo, watcher, watcher, watcher, watcher];
+  await Promise.all([...few, ...Array<typeof digit>(64 - few.length).fill(digit)].map((begin) => begin()));
+  return answered;
 }

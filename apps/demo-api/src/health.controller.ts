@@ -8,7 +8,7 @@ import { Connections } from './http/connections.js';
 
 interface Readiness {
   status: 'ready';
-  /** Where the network runs. */
+  /** Where the networks run. */
   backend: string;
   device: string;
 }
@@ -18,7 +18,8 @@ interface Readiness {
 @Controller('health')
 export class HealthController {
   constructor(
-    @InjectModel('digits') private readonly model: TfjsModel,
+    @InjectModel('digits') private readonly digits: TfjsModel,
+    @InjectModel('esrgan') private readonly esrgan: TfjsModel,
     private readonly registry: BatchingRegistry,
     private readonly connections: Connections,
   ) {}
@@ -33,7 +34,7 @@ export class HealthController {
   @ApiOperation({
     summary: 'Whether it takes requests now',
     description:
-      'The network is loaded, its worker answers, every queue has room, and nobody has asked it to stop.',
+      'The networks are loaded and warmed up, every queue has room, and nobody has asked it to stop.',
   })
   @ApiOkResponse({
     schema: {
@@ -47,16 +48,17 @@ export class HealthController {
   })
   @ApiErrors(503)
   @Get('ready')
-  async ready(): Promise<Readiness> {
+  ready(): Readiness {
     if (this.connections.closing) throw notReady('it is shutting down');
     for (const { name, state, waiting, options } of this.registry.stats()) {
       if (state === 'stopping' || state === 'stopped') throw notReady(`${name} is ${state}`);
       if (waiting >= options.maxQueued) throw notReady(`${name} is full: ${waiting} inputs wait`);
     }
-    await this.model.memory().catch((error: unknown) => {
-      throw notReady(error instanceof Error ? error.message : String(error));
-    });
-    return { status: 'ready', backend: this.model.backend, device: this.model.device };
+    // Known here, without asking the worker: what it runs just now may take longer than an orchestrator's patience.
+    for (const { name, ready } of [this.digits, this.esrgan]) {
+      if (!ready) throw notReady(`model '${name}' is being loaded or warmed up; the log says how far it is`);
+    }
+    return { status: 'ready', backend: this.digits.backend, device: this.digits.device };
   }
 }
 

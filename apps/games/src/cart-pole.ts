@@ -5,8 +5,13 @@
  * "Neuronlike Adaptive Elements That Can Solve Difficult Learning Control Problems" (1983).
  */
 
-/** The cart's place (m, from the middle) and velocity (m/s), the pole's angle (rad, clockwise) and velocity (rad/s). */
-export type Observation = readonly [place: number, velocity: number, angle: number, spin: number];
+/** The cart's position (m, from the middle) and velocity (m/s), the pole's angle (rad, clockwise) and velocity (rad/s). */
+export type Observation = readonly [
+  position: number,
+  velocity: number,
+  angle: number,
+  angularVelocity: number,
+];
 
 /** Push the cart to the left (0) or to the right (1). */
 export type Action = 0 | 1;
@@ -36,8 +41,8 @@ const GRAVITY = 9.8;
 const CART_MASS = 1.0;
 const POLE_MASS = 0.1;
 const TOTAL_MASS = POLE_MASS + CART_MASS;
-const HALF_POLE = 0.5;
-const POLE_MOMENT = POLE_MASS * HALF_POLE;
+const HALF_POLE_LENGTH = 0.5;
+const POLE_MASS_LENGTH = POLE_MASS * HALF_POLE_LENGTH;
 const FORCE = 10.0;
 
 /** One game after the other. */
@@ -73,20 +78,21 @@ export class CartPole {
   /** @throws Error when the game is over */
   step(action: Action): Step {
     if (this.#isOver) throw new Error('the game is over: reset() it before the next step()');
-    const [place, velocity, angle, spin] = this.#observation;
+    const [position, velocity, angle, angularVelocity] = this.#observation;
     const force = action === 1 ? FORCE : -FORCE;
     const cos = Math.cos(angle);
     const sin = Math.sin(angle);
-    const push = (force + POLE_MOMENT * (spin * spin) * sin) / TOTAL_MASS;
+    const push = (force + POLE_MASS_LENGTH * (angularVelocity * angularVelocity) * sin) / TOTAL_MASS;
     const angularAcceleration =
-      (GRAVITY * sin - cos * push) / (HALF_POLE * (4.0 / 3.0 - (POLE_MASS * (cos * cos)) / TOTAL_MASS));
-    const acceleration = push - (POLE_MOMENT * angularAcceleration * cos) / TOTAL_MASS;
+      (GRAVITY * sin - cos * push) /
+      (HALF_POLE_LENGTH * (4.0 / 3.0 - (POLE_MASS * (cos * cos)) / TOTAL_MASS));
+    const acceleration = push - (POLE_MASS_LENGTH * angularAcceleration * cos) / TOTAL_MASS;
     // Euler's method: all four go on from the old values.
     const next: Observation = [
-      place + TIME_STEP * velocity,
+      position + TIME_STEP * velocity,
       velocity + TIME_STEP * acceleration,
-      angle + TIME_STEP * spin,
-      spin + TIME_STEP * angularAcceleration,
+      angle + TIME_STEP * angularVelocity,
+      angularVelocity + TIME_STEP * angularAcceleration,
     ];
     const terminated = Math.abs(next[0]) > TRACK_LIMIT || Math.abs(next[2]) > ANGLE_LIMIT;
     // Gym may say both of a last step; here the fall counts.

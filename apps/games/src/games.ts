@@ -4,7 +4,7 @@ import { CartPole, type Observation, randomNumbers } from './cart-pole.js';
 import { NetworkSettings, PolicyNetwork, SESSIONS } from './policy-network.js';
 import { Ppo, type Transition } from './ppo.js';
 
-/** What is known after each lesson. */
+/** What is known after each update of the network. */
 export interface Progress {
   /** Steps played so far, by all sessions together. */
   readonly steps: number;
@@ -12,7 +12,7 @@ export interface Progress {
   readonly ended: readonly EndedGame[];
   /** Mean return of the last 100 of them; 0 as long as there are fewer. */
   readonly mean: number;
-  /** Observations per batch since the lesson before. */
+  /** Observations per batch since the update before. */
   readonly meanBatch: number;
 }
 
@@ -23,7 +23,10 @@ export interface EndedGame {
   readonly steps: number;
 }
 
-/** Steps that each session plays between two lessons. */
+/** The mean return of 100 games in a row with which Gym counts CartPole-v1 as solved. */
+export const TARGET = 475;
+
+/** Steps that each session plays between two updates. */
 const ROLLOUT = 64;
 
 @Injectable()
@@ -60,10 +63,10 @@ export class Games {
   }
 
   /**
-   * Each session plays one new game as well as it can, nothing being tried; what it saw, from the start to the end, is
-   * returned. The games begin at the same 100 places in every call, and where no other games begin.
+   * Each session plays one new game greedily: it takes the likelier action and tries nothing. What it saw, from the start to
+   * the end, is returned. The games begin at the same 100 observations in every call, where no game of the training begins.
    */
-  async playBest(): Promise<Observation[][]> {
+  async playGreedily(): Promise<Observation[][]> {
     this.network.explores = false;
     return Promise.all(
       Array.from({ length: SESSIONS }, async (_, i) => {
@@ -77,16 +80,12 @@ export class Games {
 
   /** Environment steps per second of all sessions together, measured for so long, with batches of at most `batchSize`. */
   async measure(batchSize: number, milliseconds: number): Promise<number> {
-    const { queue } = this.policy.act;
-    queue.batchSize = batchSize;
+    this.policy.act.queue.batchSize = batchSize;
     const games = this.#newGames();
     const begin = performance.now();
-    for (let steps = 0; ;) {
-      await Promise.all(games.map((game) => play(game, this.policy, (count) => count === 8)));
-      steps += 8 * SESSIONS;
-      const elapsed = performance.now() - begin;
-      if (elapsed >= milliseconds) return (1000 * steps) / elapsed;
-    }
+    const isLate = () => performance.now() - begin >= milliseconds;
+    const rollouts = await Promise.all(games.map((game) => play(game, this.policy, isLate)));
+    return (1000 * rollouts.flat().length) / (performance.now() - begin);
   }
 
   #newGames(): CartPole[] {

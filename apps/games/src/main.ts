@@ -1,17 +1,15 @@
 import 'reflect-metadata';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Presets, SingleBar } from 'cli-progress';
 import { startBackend, TfjsBackendError } from 'nest-batching/tfjs';
-import { Games, GamesModule, type Progress } from './games.js';
+import { Games, GamesModule, type Progress, TARGET } from './games.js';
 import { HELP, type Options, readOptions, UsageError } from './options.js';
 import { learningCurve, replayPage, type Stage } from './pictures.js';
 import { NetworkSettings, SESSIONS } from './policy-network.js';
 
-/** The mean return of 100 games in a row with which Gym counts CartPole-v1 as solved. */
-const TARGET = 475;
 /** About ten times what it takes. */
 const MOST_STEPS = 1_000_000;
 /** The replay shows the beginning, when these means were first reached, and the end. */
@@ -50,14 +48,14 @@ async function main(options: Options): Promise<void> {
 
 async function learn(games: Games, { out }: Options): Promise<void> {
   await makeFolder(out);
-  const stages: Stage[] = [{ steps: 0, games: await games.playBest() }];
-  const lessons: Progress[] = [];
+  const stages: Stage[] = [{ steps: 0, games: await games.playGreedily() }];
+  const updates: Progress[] = [];
   const format = `{bar} return {mean} of ${TARGET} | {games} games | {rate} steps/s | batches of {batch}`;
-  const bar = new SingleBar({ format, barsize: 24, noTTYOutput: true }, Presets.shades_classic);
+  const bar = new SingleBar({ format, barsize: 12, noTTYOutput: true }, Presets.shades_classic);
   const begin = performance.now();
   bar.start(TARGET, 0, { mean: 0, games: 0, rate: 0, batch: 0 });
   for await (const progress of games.train()) {
-    lessons.push(progress);
+    updates.push(progress);
     const { steps, ended, mean, meanBatch } = progress;
     bar.update(Math.min(mean, TARGET), {
       mean: mean.toFixed(0),
@@ -67,30 +65,30 @@ async function learn(games: Games, { out }: Options): Promise<void> {
     });
     if (mean >= TARGET || steps >= MOST_STEPS) break;
     if (mean >= (STAGES[stages.length - 1] ?? Infinity))
-      stages.push({ steps, games: await games.playBest() });
+      stages.push({ steps, games: await games.playGreedily() });
   }
   bar.stop();
 
-  const { steps = 0, ended = [], mean = 0 } = lessons.at(-1) ?? {};
+  const { steps = 0, ended = [], mean = 0 } = updates.at(-1) ?? {};
   const seconds = ((performance.now() - begin) / 1000).toFixed(1);
   console.log(
     `The last 100 games brought ${mean.toFixed(1)} on average, after ${inWords(ended.length)} games, ` +
-      `${inWords(steps)} steps, ${lessons.length} lessons and ${seconds} s`,
+      `${inWords(steps)} steps, ${updates.length} updates of the network and ${seconds} s`,
   );
   if (mean < TARGET) {
     console.error(`error: ${TARGET} was not reached; try another --seed, or a --hidden nearer to 64`);
     process.exitCode = 1;
   }
 
-  const best = await games.playBest();
-  const returns = best.map((places) => places.length - 1);
+  const greedy = await games.playGreedily();
+  const returns = greedy.map((observations) => observations.length - 1);
   console.log(
-    `${returns.length} new games, played as well as it can: ${meanOf(returns).toFixed(1)} on average, ` +
+    `${returns.length} new games, played greedily: ${meanOf(returns).toFixed(1)} on average, ` +
       `from ${Math.min(...returns)} to ${Math.max(...returns)}`,
   );
-  stages.push({ steps, games: best });
+  stages.push({ steps, games: greedy });
   const [curve, replay] = [join(out, 'learning-curve.svg'), join(out, 'replay.html')];
-  await writeFile(curve, learningCurve(lessons));
+  await writeFile(curve, learningCurve(updates));
   await writeFile(replay, await replayPage(stages));
   console.log(`Written: ${curve}, and ${replay} to watch the games in a browser`);
 }
@@ -118,6 +116,7 @@ async function compare(games: Games, batchSize: number): Promise<void> {
 async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true });
+    await access(path, constants.W_OK);
   } catch (error) {
     throw new UsageError(
       `--out: expected a folder that can be written to, got '${path}' (${(error as Error).message})`,

@@ -1,20 +1,21 @@
 import { readFile } from 'node:fs/promises';
 import { ANGLE_LIMIT, MAX_STEPS, type Observation, TIME_STEP, TRACK_LIMIT } from './cart-pole.js';
-import type { Progress } from './games.js';
+import { type Progress, TARGET } from './games.js';
 
-/** The return of every game as a dot, the mean of the last 100 as a line, in SVG. Takes what each lesson led to. */
-export function learningCurve(lessons: readonly Progress[]): string {
-  const { steps = 0, ended = [] } = lessons.at(-1) ?? {};
+/** The return of every game as a dot, the mean of the last 100 as a line, in SVG. Takes what each update led to. */
+export function learningCurve(updates: readonly Progress[]): string {
+  const { steps = 0, ended = [] } = updates.at(-1) ?? {};
   const unit = 20_000 * Math.ceil(steps / 160_000);
   return drawChart({
     title: 'Learning to balance a pole',
     x: { name: 'steps played by all sessions', marks: marks(unit, Math.ceil(steps / unit)) },
     y: { name: 'return', marks: marks(100, MAX_STEPS / 100) },
-    dots: ended.map((game) => [game.steps, game.return]),
+    limit: TARGET,
+    dots: { name: 'one game', points: ended.map((game) => [game.steps, game.return]) },
     lines: [
       {
         name: 'mean of the last 100 games',
-        points: lessons.filter(({ mean }) => mean > 0).map((lesson) => [lesson.steps, lesson.mean]),
+        points: updates.filter(({ mean }) => mean > 0).map((update) => [update.steps, update.mean]),
       },
     ],
   });
@@ -42,18 +43,18 @@ export async function replayPage(stages: readonly Stage[]): Promise<string> {
     angleLimit: ANGLE_LIMIT,
     stages: stages.map(({ steps, games }) => ({
       steps,
-      lengths: games.map((places) => places.length),
+      lengths: games.map((observations) => observations.length),
       places: encode(games),
     })),
   });
   return page.replace('"the games"', () => data);
 }
 
-/** Of each observation the cart's place in tenths of a millimetre and the pole's angle in units of 10⁻⁵ rad. */
+/** Of each observation the cart's position in tenths of a millimetre and the pole's angle in units of 10⁻⁵ rad. */
 function encode(games: Stage['games']): string {
   const values = games
     .flat()
-    .flatMap(([place, , angle]) => [Math.round(place * 1e4), Math.round(angle * 1e5)]);
+    .flatMap(([position, , angle]) => [Math.round(position * 1e4), Math.round(angle * 1e5)]);
   return Buffer.from(Int16Array.from(values).buffer).toString('base64');
 }
 
@@ -62,11 +63,16 @@ export interface Chart {
   readonly title: string;
   readonly x: Axis;
   readonly y: Axis;
-  readonly lines: readonly { readonly name: string; readonly points: readonly Point[] }[];
+  readonly lines: readonly Series[];
   /** Faint, behind the lines. */
-  readonly dots?: readonly Point[];
+  readonly dots?: Series;
   /** A value of y that is marked by a dashed line. */
   readonly limit?: number;
+}
+
+interface Series {
+  readonly name: string;
+  readonly points: readonly Point[];
 }
 
 interface Axis {
@@ -88,7 +94,7 @@ const BOTTOM = HEIGHT - 56;
 const COLOURS = ['#2b8cd6', '#e69f00', '#009e73', '#cc79a7'];
 
 /** Draws it as SVG, light or dark as its reader prefers. */
-export function drawChart({ title, x, y, lines, dots = [], limit }: Chart): string {
+export function drawChart({ title, x, y, lines, dots, limit }: Chart): string {
   const toX = scale(x, LEFT, RIGHT);
   const toY = scale(y, BOTTOM, TOP);
   const at = ([px, py]: Point) => `${toX(px)} ${toY(py)}`;
@@ -107,17 +113,19 @@ export function drawChart({ title, x, y, lines, dots = [], limit }: Chart): stri
     `<text x="${(LEFT + RIGHT) / 2}" y="${HEIGHT - 14}" text-anchor="middle">${x.name}</text>`,
     `<text transform="translate(18 ${(TOP + BOTTOM) / 2}) rotate(-90)" text-anchor="middle">${y.name}</text>`,
   );
-  if (dots.length > 0) parts.push(`<path d="${dots.map((dot) => `M${at(dot)}h0`).join('')}" class="dots"/>`);
+  if (dots) parts.push(`<path d="${dots.points.map((dot) => `M${at(dot)}h0`).join('')}" class="dots"/>`);
   if (limit !== undefined) parts.push(`<path d="M${LEFT} ${toY(limit)}H${RIGHT}" class="limit"/>`);
   let legend = LEFT;
-  for (const [i, { name, points }] of lines.entries()) {
-    const stroke = `stroke="${COLOURS[i % COLOURS.length] ?? ''}"`;
-    parts.push(`<path d="M${points.map(at).join('L')}" class="line" ${stroke}/>`);
-    parts.push(
-      `<path d="M${legend} 50h18" class="line" ${stroke}/><text x="${legend + 26}" y="54">${name}</text>`,
-    );
+  const explain = (name: string, sign: string) => {
+    parts.push(`<path d="M${legend} 50h${sign}/><text x="${legend + 26}" y="54">${name}</text>`);
     legend += 50 + 7 * name.length;
+  };
+  for (const [i, { name, points }] of lines.entries()) {
+    const style = `class="line" stroke="${COLOURS[i % COLOURS.length] ?? ''}"`;
+    parts.push(`<path d="M${points.map(at).join('L')}" ${style}/>`);
+    explain(name, `18" ${style}`);
   }
+  if (dots) explain(dots.name, '0m9 0h0m9 0h0" class="dots"');
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img">
 <title>${title}</title>
 <style>
@@ -127,7 +135,7 @@ export function drawChart({ title, x, y, lines, dots = [], limit }: Chart): stri
   .ground { fill: #ffffff; }
   .title { fill: #16181d; font-size: 15px; font-weight: 600; }
   .grid { stroke: #e2e1da; }
-  .dots { stroke: #8a8d96; stroke-opacity: .5; stroke-width: 3; stroke-linecap: round; }
+  .dots { stroke: #8a8d96; stroke-opacity: .65; stroke-width: 3; stroke-linecap: round; }
   .limit { stroke: #8a8d96; stroke-dasharray: 5 4; }
   .line { stroke-width: 2.5; stroke-linejoin: round; stroke-linecap: round; }
   @media (prefers-color-scheme: dark) {

@@ -92,9 +92,9 @@ describe('learning', () => {
     const chances = [chance()];
     const values = [value()];
     const tensors = new Set<number>();
-    for (let lesson = 0; lesson < 5; lesson++) {
+    for (let update = 0; update < 5; update++) {
       await ppo.learn(rollouts);
-      // The first lesson leaves the optimizer's moments.
+      // The first update leaves the optimizer's moments.
       tensors.add(tf.memory().numTensors);
       chances.push(chance());
       values.push(value());

@@ -9,6 +9,7 @@ export interface Transition extends Step {
   readonly action: Action;
 }
 
+// Discount, trace and clip are those of the papers named below; the others make 100 sessions learn within seconds.
 /** What a reward is worth when it comes one step later. */
 const DISCOUNT = 0.99;
 /** How much of an advantage is what was gained later: 0 trusts the critic alone, 1 the game alone. */

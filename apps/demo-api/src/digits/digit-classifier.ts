@@ -16,7 +16,7 @@ export class DigitClassifier {
   constructor(@InjectModel('digits') private readonly model: TfjsModel) {}
 
   /** Takes pictures of 28×28 bytes. The numbers are for a start; the environment retunes them: see AppModule. */
-  @BatchedService(64, 5)
+  @BatchedService(64, 5, { concurrency: 2, isolateErrors: true })
   async classify(pictures: readonly Uint8Array[]): Promise<Digit[]> {
     const scores = await this.model.predict(pictures);
     return scores.map(toDigit);

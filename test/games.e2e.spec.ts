@@ -133,12 +133,11 @@ describe('npm run games', () => {
     expect(meanOf(stages.at(-1)?.lengths ?? []) - 1).toBeCloseTo(Number(greedy), 1);
   });
 
-  it('refuses with 2 and a message what it cannot do', async () => {
-    const { code, output } = await run(['--out', '/dev/null/games']);
-    expect(output).toMatch(
-      /^error: --out: expected a folder that can be written to, got '\/dev\/null\/games' .*$/m,
-    );
+  it.each(['/dev/null/games', '/sys/kernel'])('refuses with 2 and a message to write to %s', async (out) => {
+    const { code, output } = await run(['--out', out]);
+    expect(output).toContain(`error: --out: expected a folder that can be written to, got '${out}' (E`);
     expect(output).not.toContain('    at ');
+    expect(output).not.toContain(' | ');
     expect(code).toBe(2);
   });
 

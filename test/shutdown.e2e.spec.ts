@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { request, type RequestOptions } from 'node:http';
+import { request } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -143,12 +143,16 @@ async function traffic(url: string, onAnswer: (count: number) => void): Promise<
   const agent = connections();
   const answered = new Map<string, number>();
   let count = 0;
-  const client = async (path: string, options: RequestOptions, body?: Body): Promise<void> => {
+  const client = async (
+    path: string,
+    { headers, ...options }: { method?: string; headers?: Record<string, string> },
+    body?: Body,
+  ): Promise<void> => {
     for (;;) {
       const id = `${path} ${count++}`;
       try {
-        const headers = { ...options.headers, 'x-request-id': id };
-        const answer = await send(`${url}${path}`, { ...options, agent, headers }, body);
+        const named = { ...options, agent, headers: { ...headers, 'x-request-id': id } };
+        const answer = await send(`${url}${path}`, named, body);
         answered.set(id, answer.status);
         onAnswer(answered.size);
       } catch (error) {

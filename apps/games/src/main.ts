@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { access, constants, mkdir, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -47,7 +47,8 @@ async function main(options: Options): Promise<void> {
 }
 
 async function learn(games: Games, { out }: Options): Promise<void> {
-  await makeFolder(out);
+  const [curve, replay] = [join(out, 'learning-curve.svg'), join(out, 'replay.html')];
+  await makeFolder(out, curve);
   const stages: Stage[] = [{ steps: 0, games: await games.playGreedily() }];
   const updates: Progress[] = [];
   const format = `{bar} return {mean} of ${TARGET} | {games} games | {rate} steps/s | batches of {batch}`;
@@ -87,7 +88,6 @@ async function learn(games: Games, { out }: Options): Promise<void> {
       `from ${Math.min(...returns)} to ${Math.max(...returns)}`,
   );
   stages.push({ steps, games: greedy });
-  const [curve, replay] = [join(out, 'learning-curve.svg'), join(out, 'replay.html')];
   await writeFile(curve, learningCurve(updates));
   await writeFile(replay, await replayPage(stages));
   console.log(`Written: ${curve}, and ${replay} to watch the games in a browser`);
@@ -113,10 +113,11 @@ async function compare(games: Games, batchSize: number): Promise<void> {
   console.log(`Batches of ${SESSIONS} play ${middle} times as fast (median; ${least} to ${most})`);
 }
 
-async function makeFolder(path: string): Promise<void> {
+/** Tries to write as well, since it would be a pity to learn for nothing. */
+async function makeFolder(path: string, file: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true });
-    await access(path, constants.W_OK);
+    await appendFile(file, '');
   } catch (error) {
     throw new UsageError(
       `--out: expected a folder that can be written to, got '${path}' (${(error as Error).message})`,

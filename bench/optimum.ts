@@ -3,7 +3,7 @@ import { capacity, type ServiceCurve } from './simulator.js';
 /**
  * The least mean latency that any policy can reach under Poisson arrivals with one executor, at a share `rho` of the
  * capacity: by relative value iteration on the semi-Markov decision process of the inputs waiting at an idle executor,
- * where either a batch leaves or one more arrival is waited for (Tijms, Stochastic Models, 1994, §3.4). The cost is
+ * where either a batch leaves or one more arrival is waited for (Tijms, A First Course in Stochastic Models, 2003, §7.1 and §7.2). The cost is
  * inputs present × time; by Little's law its average over the arrival rate is the mean latency.
  */
 export function optimalMeanLatency(rho: number, curve: ServiceCurve): number {

@@ -95,8 +95,10 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
     batchSize,
     maxDelay,
     waiting: waiting.length,
+    others: 0,
     oldest: waiting[0] ?? 0,
     serviceTime: (size: number) => serviceTime.of(size),
+    untilOtherSlot: Infinity,
   });
   const backlog = () => ({
     batchSize,

@@ -491,7 +491,12 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
   });
 
   it('never computes what nobody waits for any more', async () => {
-    ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter, MAX_DELAY: '60000', BATCH_SIZE: '3' }));
+    ({ app, url } = await startDemo({
+      HTTP_ADAPTER: adapter,
+      MAX_DELAY: '60000',
+      BATCH_SIZE: '3',
+      DISPATCH: 'fixed',
+    }));
     const stats = () => app.get(BatchingRegistry).stats()[0];
     const leaver = request(`${url}/digits`, {
       method: 'POST',

@@ -36,7 +36,7 @@ describe('a process', () => {
   it('lives until an input that waits has its result', async () => {
     expect(
       await run(`
-        const queue = new BatchQueue((xs) => xs, { batchSize: 8, maxDelay: 50 });
+        const queue = new BatchQueue((xs) => xs, { batchSize: 8, maxDelay: 50, dispatch: 'fixed' });
         console.log(await queue.submit(7));`),
     ).toBe('7');
   });

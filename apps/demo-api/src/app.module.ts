@@ -24,9 +24,16 @@ class ConfigurationModule {}
   imports: [
     BatchingModule.forRootAsync({
       inject: [Configuration],
-      useFactory: ({ batchSize, maxDelay, maxQueued, tileBatchSize, shutdownTimeout }: Configuration) => ({
+      useFactory: ({
+        batchSize,
+        maxDelay,
+        dispatch,
+        maxQueued,
+        tileBatchSize,
+        shutdownTimeout,
+      }: Configuration) => ({
         queues: {
-          'DigitClassifier.classify': { batchSize, maxDelay, maxQueued },
+          'DigitClassifier.classify': { batchSize, maxDelay, dispatch, maxQueued },
           'TileUpscaler.upscale': { batchSize: tileBatchSize },
         },
         shutdownTimeout,

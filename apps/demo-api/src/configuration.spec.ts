@@ -10,6 +10,7 @@ describe('Configuration', () => {
       httpAdapter: 'express',
       batchSize: 64,
       maxDelay: 5,
+      dispatch: 'adaptive',
       backend: 'auto',
     });
     expect(new Configuration({ PORT: '', BACKEND: '', MAX_DELAY: '' })).toEqual(defaults);
@@ -19,6 +20,7 @@ describe('Configuration', () => {
     const given = {
       PORT: '0',
       MAX_DELAY: '0.5',
+      DISPATCH: 'fixed',
       BATCH_SIZE: '7',
       LOG_LEVEL: 'warn',
       HTTP_ADAPTER: 'fastify',
@@ -26,6 +28,7 @@ describe('Configuration', () => {
     expect(new Configuration(given)).toMatchObject({
       port: 0,
       maxDelay: 0.5,
+      dispatch: 'fixed',
       batchSize: 7,
       logLevels: ['warn', 'error', 'fatal'],
       httpAdapter: 'fastify',
@@ -38,6 +41,7 @@ describe('Configuration', () => {
     ['HTTP_ADAPTER', 'koa', "one of express, fastify, got 'koa'"],
     ['BATCH_SIZE', 'many', "an integer from 1 to 4096, got 'many'"],
     ['MAX_DELAY', 'NaN', "a number from 0 to 60000, got 'NaN'"],
+    ['DISPATCH', 'lazy', "one of adaptive, eager, fixed, got 'lazy'"],
     ['MAX_QUEUED', '-1', 'an integer from 0 to 1000000, got -1'],
     ['LOG_LEVEL', 'info', "one of verbose, debug, log, warn, error, fatal, got 'info'"],
     ['SHUTDOWN_TIMEOUT', 'Infinity', 'an integer from 0 to 3600000'],

@@ -1,4 +1,5 @@
 import { LOG_LEVELS, type LogLevel } from '@nestjs/common';
+import type { Dispatch } from 'nest-batching';
 import type { TfjsBackend } from 'nest-batching/tfjs';
 import { CheckedSchema } from './json-schema.js';
 
@@ -10,6 +11,7 @@ export const variables = {
   BACKEND: { type: 'string', enum: ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'], default: 'auto' },
   BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 4096, default: 64 },
   MAX_DELAY: { type: 'number', minimum: 0, maximum: 60_000, default: 5 },
+  DISPATCH: { type: 'string', enum: ['adaptive', 'eager', 'fixed'], default: 'adaptive' },
   MAX_QUEUED: { type: 'integer', minimum: 0, maximum: 1_000_000, default: 10_000 },
   TILE_BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 64, default: 4 },
   MAX_PHOTO_PIXELS: { type: 'integer', minimum: 7056, maximum: 16_000_000, default: 1_000_000 },
@@ -26,6 +28,7 @@ export class Configuration {
   readonly backend: TfjsBackend | 'auto';
   readonly batchSize: number;
   readonly maxDelay: number;
+  readonly dispatch: Dispatch;
   /** 0: no limit. */
   readonly maxQueued: number;
   readonly tileBatchSize: number;
@@ -46,6 +49,7 @@ export class Configuration {
     this.backend = given.BACKEND;
     this.batchSize = given.BATCH_SIZE;
     this.maxDelay = given.MAX_DELAY;
+    this.dispatch = given.DISPATCH;
     this.maxQueued = given.MAX_QUEUED;
     this.tileBatchSize = given.TILE_BATCH_SIZE;
     this.maxPhotoPixels = given.MAX_PHOTO_PIXELS;
@@ -62,6 +66,7 @@ const environmentSchema = new CheckedSchema<{
   BACKEND: TfjsBackend | 'auto';
   BATCH_SIZE: number;
   MAX_DELAY: number;
+  DISPATCH: Dispatch;
   MAX_QUEUED: number;
   TILE_BATCH_SIZE: number;
   MAX_PHOTO_PIXELS: number;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { simulateQueues } from '../../../../bench/queue-simulator.js';
 import {
   bursts,
   closedLoop,
@@ -21,7 +22,16 @@ function measure(policy: SimulatedPolicy, load: Load, maxDelay = 30, served = cu
 /** How long the policy would wait, as the queue asks it. */
 function patience(policy: DispatchPolicy, now: number, view: Partial<QueueView> = {}): number {
   const serviceTime = (size: number) => curve.alpha * size + curve.beta;
-  const queue = { batchSize: 32, maxDelay: 30, waiting: 1, oldest: now, serviceTime, ...view };
+  const queue = {
+    batchSize: 32,
+    maxDelay: 30,
+    waiting: 1,
+    others: 0,
+    oldest: now,
+    serviceTime,
+    untilOtherSlot: Infinity,
+    ...view,
+  };
   return policy.leaveAt(queue, now) - now;
 }
 
@@ -88,6 +98,36 @@ describe('AdaptivePolicy', () => {
     expect(throughput).toBeGreaterThan(1.15 * measure(eager, load, 30, v100).throughput);
   });
 
+  it('waits at the end of a batch for a burst that is under way, not for one that is over', () => {
+    const policy = new AdaptivePolicy();
+    const waitAfter = (start: number, isUnderWay: boolean) => {
+      policy.arrived(1, 1, true, start);
+      patience(policy, start);
+      policy.left();
+      const from = start + (isUnderWay ? 4.75 : 0.1);
+      for (let came = 1; came <= 5; came++) policy.arrived(1, came, false, from + 0.08 * came);
+      policy.ended(start + 5.25);
+      const wait = patience(policy, start + 5.25, { waiting: 5 });
+      policy.left();
+      if (isUnderWay)
+        for (let came = 1; came <= 10; came++) policy.arrived(1, came, false, start + 5.25 + 0.08 * came);
+      policy.ended(start + 11.5);
+      return wait;
+    };
+    const waits = Array.from({ length: 40 }, (_, index) => waitAfter(1000 * index, index % 2 === 0));
+
+    expect(waits[38]).toBeGreaterThan(0);
+    expect(waits[39]).toBe(0);
+  });
+
+  it('is patient with a crowd that fills a batch, although it has seen shorter gaps only', () => {
+    const v100 = { alpha: 0.1438, beta: 1.8874, batchSize: 64 };
+    const load = closedLoop(64);
+    const { throughput } = measure(new AdaptivePolicy(), load, 30, v100);
+
+    expect(throughput).toBeGreaterThan(0.975 * measure(fixed, load, 0.3, v100).throughput);
+  });
+
   it('splits a burst in two where large batches are dear', () => {
     const p4 = { alpha: 0.5833, beta: 1.4284, batchSize: 32 };
     const load = bursts(0.02, p4);
@@ -143,6 +183,28 @@ describe('AdaptivePolicy', () => {
     policy.arrived(1, 1, true, 20_000);
 
     expect(patience(policy, 20_000)).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ['two slots', { slots: 2 }, 0.6],
+    ['two queues that share two slots', { slots: 2, queues: 2 }, 1.8],
+    ['eight groups', { groups: 8 }, 0.1],
+  ])('costs steady arrivals next to nothing with %s, in the queue itself', async (_name, setup, rho) => {
+    const scene = { curve, load: poisson(rho, curve), maxDelay: 30, items: 8000, seed: 7, ...setup };
+    const lazy = await simulateQueues({ ...scene, dispatch: 'eager' });
+    const { mean } = await simulateQueues({ ...scene, dispatch: 'adaptive' });
+
+    expect(mean).toBeLessThan(1.02 * lazy.mean);
+  });
+
+  it('does not wait for inputs that hardly ever may share the batch', () => {
+    const policy = new AdaptivePolicy();
+    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
+    policy.arrived(1, 1, true, 20_000);
+    expect(patience(policy, 20_000)).toBeGreaterThan(0);
+    for (let look = 0; look < 30; look++) patience(policy, 20_000, { waiting: 1, others: 30 });
+
+    expect(patience(policy, 20_000)).toBe(0);
   });
 
   it('bears a service time of which nothing is known but its mean', () => {

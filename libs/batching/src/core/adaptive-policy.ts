@@ -4,12 +4,14 @@ import type { DispatchPolicy, DispatchReason, QueueView } from './dispatch-polic
  * Waits only while waiting pays.
  *
  * With a free slot and n inputs waiting, the gap until the next input is known from what followed in the same situation
- * before: the same n, counted from an arrival or from the end of a batch. So is what follows when the batch leaves
- * without it: m others come while the batch runs and share the next one, and r come while that one runs. Against
- * this, with s(n) = α n + β, a next input that comes after g and is waited for
+ * before: the same n, counted from an arrival, or from the end of a batch amid arrivals or not. So is what follows
+ * when the batch leaves without it: m others come while the batch runs and share the next one, and r come while that
+ * one runs. Against this, with s(n) = α n + β, a next input that comes after g and is waited for
  * - saves β, as it shares a run, and α (m + r − n), as it lengthens this batch instead of the next;
  * - spares the r their part of β, as those who all join leave no next batch to wait for;
  * - delays all by g: the n, the m, the r and itself.
+ * With several slots it saves less by as much as another one is free sooner than this batch ends, and no r has to wait
+ * for the next batch. With groups it saves what it does only if it may share the batch, and it delays the others, too.
  *
  * The policy waits for the w with the greatest expected gain, if any gain is above 0. Under steady arrivals none is,
  * so nobody waits; a lone caller's next input never comes before its own result, so it never waits either. What pays
@@ -19,7 +21,9 @@ import type { DispatchPolicy, DispatchReason, QueueView } from './dispatch-polic
 export class AdaptivePolicy implements DispatchPolicy {
   reason: DispatchReason = 'idle';
   readonly #afterArrival = new Situations();
+  /** After the end of a batch, when the last input had come long before, or just before: a burst may be under way. */
   readonly #afterEnd = new Situations();
+  readonly #afterEndAmid = new Situations();
   /** Where the queue stands since `#since`, until the next input comes. */
   #situation: Situation | undefined;
   #since = 0;
@@ -29,11 +33,15 @@ export class AdaptivePolicy implements DispatchPolicy {
   #passed: Situation[] = [];
   #left: Situation[] = [];
   #leftBefore: Situation[] = [];
+  #lastCame = -Infinity;
   /** Inputs that have come since a batch left. */
   #came = 0;
+  /** Share of the inputs waiting that may travel together; 1 without groups. */
+  #sharing: number | undefined;
 
   arrived(count: number, waiting: number, slotFree: boolean, now: number): void {
     this.#came += count;
+    this.#lastCame = now;
     this.#situation?.observeGap(now - this.#since);
     this.#situation = undefined;
     if (slotFree) this.#enter(this.#afterArrival.at(waiting), now);
@@ -56,9 +64,13 @@ export class AdaptivePolicy implements DispatchPolicy {
     this.#endedAt = now;
   }
 
-  leaveAt({ waiting, oldest, maxDelay, serviceTime }: QueueView, now: number): number {
+  leaveAt(queue: QueueView, now: number): number {
+    const { waiting, others, oldest, maxDelay, serviceTime } = queue;
+    if (waiting + others > 1) this.#sharing = remember(this.#sharing, waiting / (waiting + others));
     if (this.#endedAt !== undefined && !(this.#situation && this.#since > this.#endedAt)) {
-      this.#enter(this.#afterEnd.at(waiting), this.#endedAt);
+      // Just before: if another came as soon after, to wait for it would cost less than a run.
+      const isAmid = (this.#endedAt - this.#lastCame) * waiting < serviceTime(1);
+      this.#enter((isAmid ? this.#afterEndAmid : this.#afterEnd).at(waiting), this.#endedAt);
     }
     this.#endedAt = undefined;
     const situation = this.#situation;
@@ -67,8 +79,9 @@ export class AdaptivePolicy implements DispatchPolicy {
         ? (this.#afterArrival.nearest(waiting) ?? this.#afterEnd.nearest(waiting))
         : situation;
     const missed = Math.max(0, (known?.missed ?? 0) - (waiting - (known?.waiting ?? 0)));
-    const returned = (known?.returned ?? 0) * waiting;
-    const patience = situation?.patience(waiting, missed, returned, serviceTime) ?? 0;
+    // Where another slot is free before, nobody has to wait for the next batch to end.
+    const returned = queue.untilOtherSlot < Infinity ? 0 : (known?.returned ?? 0) * waiting;
+    const patience = situation?.patience(queue, missed, returned, this.#sharing ?? 1) ?? 0;
     const leaveAt = this.#since + patience;
     const latest = oldest + maxDelay;
     this.reason = latest <= leaveAt ? 'delay' : 'idle';
@@ -108,10 +121,13 @@ class Situations {
 /** Gaps are counted in buckets that double in width: up to 0.02 ms, 0.04 ms, … 1.3 s. */
 const NARROWEST = 0.02;
 const BUCKETS = 17;
-/** Share that an observation keeps when the next of its kind comes: about the last eight count. */
-const MEMORY = 0.88;
+/** Share that an observation keeps when the next of its kind comes: about the last eleven count. */
+const MEMORY = 0.91;
 /** The same after waiting in vain, so that a load that has changed costs two or three such waits and not eight. */
 const MEMORY_IN_VAIN = 0.5;
+
+/** Of shares that add up to 1. */
+const EPSILON = 1e-9;
 
 /** What followed in one situation. */
 class Situation {
@@ -143,13 +159,16 @@ class Situation {
   }
 
   /** How long to wait for the next input, in milliseconds: 0 if no waiting gains anything. */
-  patience(waiting: number, missed: number, returned: number, serviceTime: QueueView['serviceTime']): number {
+  patience(queue: QueueView, missed: number, returned: number, sharing: number): number {
+    const { waiting, others, serviceTime, untilOtherSlot } = queue;
     const ran = serviceTime(waiting);
     const alpha = serviceTime(waiting + 1) - ran;
     const beta = ran - alpha * waiting;
-    const others = Math.max(0, missed - 1);
-    const saved = beta * (1 + returned / Math.max(1, missed)) + alpha * (others + returned - waiting);
-    const delayed = waiting + missed + returned;
+    const sooner = Math.max(0, ran - untilOtherSlot);
+    const following = Math.max(0, missed - 1);
+    const saved =
+      beta * (1 + returned / Math.max(1, missed)) + alpha * (following + returned - waiting) - sooner;
+    const delayed = waiting + others + missed + returned;
     let best = 0;
     let gain = 0;
     let still = 1; // share of the gaps that are longer than `lower`
@@ -160,11 +179,12 @@ class Situation {
       const share = this.#weight > 0 ? (this.#gaps[bucket] ?? 0) / this.#weight : 0;
       const middle = (lower + upper) / 2;
       still -= share;
-      gain += share * (saved - middle);
+      gain += share * (sharing * saved - middle);
       gain -= delayed * (share * (middle - lower) + still * (upper - lower));
       if (gain > best) {
         best = gain;
-        this.#patience = upper;
+        // So few gaps cannot tell where they end: if all were shorter, one may well be twice as long.
+        this.#patience = still < EPSILON ? 2 * upper : upper;
       }
       lower = upper;
       upper *= 2;

@@ -13,7 +13,7 @@ import {
   QueueFullError,
   ServiceStoppedError,
 } from './errors.js';
-import { type Backlog, expectedWait, lateness } from './forecast.js';
+import { type Backlog, expectedWait, lateness, untilSlot } from './forecast.js';
 import {
   type BatchFunction,
   type BatchOptions,
@@ -393,7 +393,17 @@ export class BatchQueue<Input, Result> {
     } else {
       const waiting = group.length;
       const serviceTime = (size: number) => this.#serviceTime.of(size);
-      const view = { batchSize, maxDelay, waiting, oldest: oldest.turn.at, serviceTime };
+      const others = this.#room.length - waiting;
+      const untilOtherSlot = untilSlot(this.#batches, concurrency - 1, this.#serviceTime, now);
+      const view = {
+        batchSize,
+        maxDelay,
+        waiting,
+        others,
+        oldest: oldest.turn.at,
+        serviceTime,
+        untilOtherSlot,
+      };
       const leaveAt = this.#policy.leaveAt(view, now);
       if (leaveAt <= Math.max(now, this.#rangFor)) {
         this.#leave(group, this.#policy.reason, now);

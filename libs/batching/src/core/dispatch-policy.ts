@@ -15,10 +15,14 @@ export interface QueueView {
   readonly maxDelay: number;
   /** Inputs waiting: at least one, and fewer than a full batch. */
   readonly waiting: number;
+  /** Inputs that wait, too, but may not share this batch: those of other groups. */
+  readonly others: number;
   /** When the input that has waited longest was submitted. */
   readonly oldest: number;
   /** Milliseconds that a batch of so many inputs is expected to take; 0 while nothing is known. */
   readonly serviceTime: (size: number) => number;
+  /** Milliseconds until another slot is expected to be free than that of this batch: 0 if one is, `Infinity` if there is none. */
+  readonly untilOtherSlot: number;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { type Backlog, expectedWait, lateness } from './forecast.js';
+import { type Backlog, expectedWait, lateness, untilSlot } from './forecast.js';
 import { ServiceTime } from './service-time.js';
 
 /** Has learned that a batch takes 10 ms, give or take `jitter`. */
@@ -27,6 +27,14 @@ describe('expectedWait', () => {
 
   it('does not count on a batch that is overdue', () => {
     expect(expectedWait({ ...idle, running: running(50) }, learned(), 100)).toBe(0);
+  });
+});
+
+describe('untilSlot', () => {
+  it('is nothing with a free slot, the rest of the batch that ends first with none, and for ever without slots', () => {
+    expect(untilSlot(running(96), 2, learned(), 100)).toBe(0);
+    expect(untilSlot(running(96, 92), 2, learned(), 100)).toBeCloseTo(2);
+    expect(untilSlot(running(), 0, learned(), 100)).toBe(Infinity);
   });
 });
 

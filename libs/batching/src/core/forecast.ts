@@ -16,12 +16,26 @@ export function expectedWait(
   serviceTime: ServiceTime,
   now: number,
 ): number {
-  let untilFree = running.size < concurrency ? 0 : Infinity;
-  for (const { leftAt, size } of running) {
-    untilFree = Math.min(untilFree, Math.max(0, leftAt + serviceTime.of(size) - now));
-  }
   const batchesAhead = Math.floor(ahead / batchSize);
-  return untilFree + (batchesAhead * serviceTime.of(batchSize)) / concurrency;
+  return (
+    untilSlot(running, concurrency, serviceTime, now) +
+    (batchesAhead * serviceTime.of(batchSize)) / concurrency
+  );
+}
+
+/** Milliseconds until one of `slots` is free, by the run times learned; `Infinity` if there is none at all. */
+export function untilSlot(
+  running: Backlog['running'],
+  slots: number,
+  serviceTime: ServiceTime,
+  now: number,
+): number {
+  if (running.size < slots) return 0;
+  let until = Infinity;
+  for (const { leftAt, size } of running) {
+    until = Math.min(until, Math.max(0, leftAt + serviceTime.of(size) - now));
+  }
+  return until;
 }
 
 /**

@@ -21,7 +21,7 @@ export interface QueueOptions<Input = unknown> {
   /**
    * When a batch that is not full leaves, once a slot is free. `adaptive`: when waiting longer would cost those who
    * wait more than it saves, as learned from the traffic. `fixed`: when its oldest input has waited `maxDelay`, as in
-   * the reference. `eager`: at once. Default: `fixed`.
+   * the reference. `eager`: at once. Default: `adaptive`.
    */
   dispatch?: Dispatch;
   /** Batches that may run at the same time. Default 1; an integer ≥ 1. */
@@ -72,7 +72,7 @@ export interface BatchOptions<Input = unknown> extends QueueOptions<Input> {
   batchSize: number;
   /**
    * Longest that an input waits for others while a slot is free, in milliseconds from its submission: ≥ 0, or
-   * `Infinity` to wait until the batch is full.
+   * `Infinity`, under `fixed` to wait until the batch is full. Under `adaptive` it is a bound that is hardly ever met.
    */
   maxDelay: number;
 }
@@ -128,7 +128,7 @@ export function resolveOptions<Input>(
     name: checkType('name', 'string', options.name ?? defaultName),
     batchSize: checkBatchSize(options.batchSize),
     maxDelay: checkMilliseconds('maxDelay', options.maxDelay),
-    dispatch: checkOneOf('dispatch', ['adaptive', 'fixed', 'eager'], options.dispatch ?? 'fixed'),
+    dispatch: checkOneOf('dispatch', ['adaptive', 'fixed', 'eager'], options.dispatch ?? 'adaptive'),
     concurrency: checkConcurrency(options.concurrency ?? 1),
     maxCost: checkCost('maxCost', options.maxCost ?? Infinity),
     maxQueuedCost: checkCost('maxQueuedCost', options.maxQueuedCost ?? Infinity),

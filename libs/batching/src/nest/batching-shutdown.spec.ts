@@ -24,14 +24,14 @@ class Squares implements OnApplicationShutdown {
   readonly sizes: number[] = [];
   isHanging = false;
 
-  @BatchedService(1000, 3_600_000)
+  @BatchedService(1000, 3_600_000, { dispatch: 'fixed' })
   square(numbers: readonly number[]): Promise<number[]> {
     this.sizes.push(numbers.length);
     if (this.isHanging) return new Promise(() => undefined);
     return Promise.resolve(numbers.map((number) => number * number));
   }
 
-  @BatchedService(1000, 3_600_000, { autoStart: false })
+  @BatchedService(1000, 3_600_000, { dispatch: 'fixed', autoStart: false })
   later(numbers: number[]): number[] {
     return numbers;
   }

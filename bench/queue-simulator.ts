@@ -1,0 +1,139 @@
+import { strict as assert } from 'node:assert';
+import { setImmediate as afterMicrotasks } from 'node:timers/promises';
+import { BatchQueue } from '../libs/batching/src/core/batch-queue.js';
+import type { Dispatch } from '../libs/batching/src/core/dispatch-policy.js';
+import { Lane } from '../libs/batching/src/core/lane.js';
+import { type Load, seeded, type ServiceCurve } from './simulator.js';
+
+export interface QueuesScene {
+  readonly curve: ServiceCurve;
+  readonly dispatch: Dispatch;
+  readonly maxDelay: number;
+  readonly load: Load;
+  /** Batches that run at the same time, each as fast as one alone. Default 1. */
+  readonly slots?: number;
+  /** Queues, among which the inputs are drawn, and which share the slots in one lane. Default 1, without a lane. */
+  readonly queues?: number;
+  /** Groups, among which the inputs are drawn. Default 1. */
+  readonly groups?: number;
+  /** Results until the end; the first tenth of them is not measured. */
+  readonly items: number;
+  readonly seed: number;
+}
+
+/**
+ * Real queues, with all they do, under a virtual clock: for what `simulate` leaves out, several slots, lanes and groups.
+ */
+export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number; throughput: number }> {
+  const { curve, dispatch, maxDelay, load, slots = 1, groups = 1, items } = scene;
+  const time = new VirtualTime();
+  const random = seeded(scene.seed);
+  const draw = seeded(scene.seed + 1000);
+  const lane = scene.queues ? new Lane(slots) : undefined;
+  const run = (inputs: number[]) =>
+    new Promise<number[]>((resolve) => {
+      time.at(time.now + curve.alpha * inputs.length + curve.beta, () => {
+        resolve(inputs.map((input) => -input));
+      });
+    });
+  const groupBy = groups > 1 ? { groupBy: (input: number) => input % groups } : {};
+  const options = { batchSize: curve.batchSize, dispatch, maxDelay, concurrency: slots, lane, maxQueued: 0 };
+  const queues = Array.from(
+    { length: scene.queues ?? 1 },
+    () => new BatchQueue<number, number>(run, { ...options, ...groupBy }),
+  );
+  let done = 0;
+  let sum = 0;
+  let from = 0;
+  const arrive = async () => {
+    if (load.next) time.at(load.next(time.now, random), arrive);
+    const came = time.now;
+    const input = Math.floor(draw() * 2 ** 20);
+    const queue = queues[Math.floor(draw() * queues.length)];
+    assert.equal(await queue?.submit(input), -input);
+    if (++done === Math.floor(items / 10)) {
+      sum = 0;
+      from = time.now;
+    }
+    sum += time.now - came;
+    if (load.again) time.at(load.again(time.now, random), arrive);
+  };
+  for (const moment of load.begin(0, random)) time.at(moment, arrive);
+  await time.run(() => done >= items);
+  const measured = done - Math.floor(items / 10);
+  return { mean: sum / measured, throughput: (1000 * measured) / (time.now - from) };
+}
+
+interface Timer {
+  readonly at: number;
+  readonly order: number;
+  readonly ring: () => unknown;
+}
+
+/**
+ * Runs real code by discrete events: while `run` lasts, `setTimeout`, `setImmediate` and `performance.now` of this
+ * process belong to a virtual clock that goes from one timer to the next. Timers ring exactly; immediates run once all
+ * promises of the present moment have settled, as they do after a poll phase that found nothing.
+ */
+class VirtualTime {
+  #now = 0;
+  #order = 0;
+  #timers: Timer[] = [];
+  #immediates: (() => void)[] = [];
+
+  get now(): number {
+    return this.#now;
+  }
+
+  at(moment: number, ring: () => unknown): Timer {
+    const timer = { at: Math.max(moment, this.#now), order: this.#order++, ring, unref: () => timer };
+    let place = this.#timers.length;
+    for (
+      let before = this.#timers[place - 1];
+      before && before.at <= timer.at;
+      before = this.#timers[place - 1]
+    ) {
+      place--;
+    }
+    this.#timers.splice(place, 0, timer);
+    return timer;
+  }
+
+  async run(until: () => boolean): Promise<void> {
+    const real = {
+      setTimeout: globalThis.setTimeout,
+      clearTimeout: globalThis.clearTimeout,
+      setImmediate: globalThis.setImmediate,
+      now: performance.now.bind(performance),
+    };
+    Object.assign(globalThis, {
+      setTimeout: (ring: () => void, delay: number) => this.at(this.#now + delay, ring),
+      clearTimeout: (timer?: Timer) => {
+        const place = timer ? this.#timers.indexOf(timer) : -1;
+        if (place >= 0) this.#timers.splice(place, 1);
+      },
+      setImmediate: (ring: () => void) => this.#immediates.push(ring),
+    });
+    performance.now = () => this.#now;
+    try {
+      while (!until()) await this.#step();
+    } finally {
+      Object.assign(globalThis, real);
+      performance.now = real.now;
+    }
+  }
+
+  async #step(): Promise<void> {
+    const immediates = this.#immediates;
+    if (immediates.length > 0) {
+      this.#immediates = [];
+      for (const ring of immediates) ring();
+    } else {
+      const timer = this.#timers.pop();
+      if (!timer) throw new Error('nothing happens any more');
+      this.#now = timer.at;
+      timer.ring();
+    }
+    await afterMicrotasks();
+  }
+}

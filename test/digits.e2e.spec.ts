@@ -538,6 +538,7 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
     ({ app, url } = await startDemo({
       HTTP_ADAPTER: adapter,
       MAX_DELAY: '60000',
+      DISPATCH: 'fixed',
       BATCH_SIZE: '16',
       LOG_LEVEL: 'fatal',
     }));

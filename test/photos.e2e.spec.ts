@@ -41,7 +41,7 @@ describe.each(adapters)('POST /photos/upscale, %s', (adapter) => {
     expect([given.width, given.height]).toEqual([256, 256]);
     const { mean, most } = difference(given.data, expected.data);
     expect(mean).toBeLessThan(0.1);
-    expect(most).toBeLessThanOrEqual(2);
+    expect(most).toBeLessThanOrEqual(1);
   });
 
   it('takes a JPEG, and tells how far it is', async () => {

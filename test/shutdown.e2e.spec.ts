@@ -133,7 +133,7 @@ describe('What cannot start says why, and ends with 1', () => {
 });
 
 /**
- * Clients that ask again and again, each on a connection of its own, until the server is gone: most for a digit, a few for
+ * 64 clients that ask again and again, over as many connections, until the server is gone: most for a digit, a few for
  * a photo, and a few that watch.
  *
  * @param onAnswer told how many answers have come so far
@@ -143,16 +143,16 @@ async function traffic(url: string, onAnswer: (count: number) => void): Promise<
   const agent = connections();
   const answered = new Map<string, number>();
   let count = 0;
-  const client = async (
-    path: string,
-    { headers, ...options }: { method?: string; headers?: Record<string, string> },
-    body?: Body,
-  ): Promise<void> => {
+  const client = async (path: string, headers: Record<string, string>, body?: Body): Promise<void> => {
     for (;;) {
       const id = `${path} ${count++}`;
       try {
-        const named = { ...options, agent, headers: { ...headers, 'x-request-id': id } };
-        const answer = await send(`${url}${path}`, named, body);
+        const options = {
+          agent,
+          method: body ? 'POST' : 'GET',
+          headers: { ...headers, 'x-request-id': id },
+        };
+        const answer = await send(`${url}${path}`, options, body);
         answered.set(id, answer.status);
         onAnswer(answered.size);
       } catch (error) {
@@ -162,9 +162,8 @@ async function traffic(url: string, onAnswer: (count: number) => void): Promise<
       }
     }
   };
-  const digit = () => client('/digits', { method: 'POST', headers: json }, body);
-  const photo = () =>
-    client('/photos/upscale', { method: 'POST', headers: { 'content-type': 'image/png' } }, tile);
+  const digit = () => client('/digits', json, body);
+  const photo = () => client('/photos/upscale', { 'content-type': 'image/png' }, tile);
   const watcher = () => client('/queues/live', {});
   const few = [photo, photo, photo, photo, watcher, watcher, watcher, watcher];
   await Promise.all([...few, ...Array<typeof digit>(64 - few.length).fill(digit)].map((begin) => begin()));

@@ -136,6 +136,20 @@ describe('late binding', () => {
 });
 
 describe('giving up', () => {
+  it('is no different for who was next when a batch left', async () => {
+    const { queue, batches } = doubling({ batchSize: 1, maxDelay: 0 }, 20);
+    const caller = new AbortController();
+    const first = queue.submit(1);
+    const second = queue.submit(2, { signal: caller.signal }).catch((error: unknown) => error);
+    const third = queue.submit(3);
+    await advance(5);
+    expect(batches).toEqual([[1]]);
+    caller.abort('gone');
+    await advance(60);
+    expect(batches).toEqual([[1], [3]]);
+    expect(await Promise.all([first, second, outcome(third)])).toEqual([2, 'gone', 6]);
+  });
+
   it('rejects with the reason of the signal, and never computes an input that still waits', async () => {
     const { queue, batches } = doubling();
     const caller = new AbortController();

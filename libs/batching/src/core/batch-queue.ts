@@ -4,7 +4,7 @@ import { onAbort } from './abort-listener.js';
 import { Batch } from './batch.js';
 import { createPolicy, type DispatchPolicy, type DispatchReason } from './dispatch-policy.js';
 import { RecentDistribution } from './distribution.js';
-import { Entry, Turn } from './entry.js';
+import { Entry, Extras, Turn } from './entry.js';
 import {
   BatchResultError,
   BatchTimeoutError,
@@ -185,7 +185,7 @@ export class BatchQueue<Input, Result> {
     };
     for (const entry of this.#entries()) {
       left++;
-      entry.onLeave = both(entry.onLeave, ended);
+      entry.whenGone(ended);
       entry.turn.draining = true;
     }
     ended();
@@ -264,7 +264,8 @@ export class BatchQueue<Input, Result> {
     } else if (this.#state === 'stopping' || this.#state === 'stopped') {
       this.#drop(entry, 'stopped', new ServiceStoppedError(this.name));
     } else {
-      entry.ticket = this.#ticket(entry.input, options);
+      const ticket = this.#ticket(entry.input, options);
+      if (options || ticket) entry.extras = new Extras(ticket);
       const late = this.#lateness(options);
       if (late > 0) {
         this.#drop(entry, 'timeout', new DeadlineError(this.name, options?.timeout ?? 0, late));
@@ -295,9 +296,10 @@ export class BatchQueue<Input, Result> {
   }
 
   /** A queue that is empty takes an input of any cost: there would never be more room for it. */
-  #hasRoom({ ticket }: Entry<Input>): boolean {
+  #hasRoom({ extras }: Entry<Input>): boolean {
     const { maxQueued, maxQueuedCost } = this.#options;
     if (this.#room.length >= maxQueued) return false;
+    const ticket = extras?.ticket;
     return !ticket || this.#room.length === 0 || this.#room.cost + ticket.cost <= maxQueuedCost;
   }
 
@@ -356,10 +358,11 @@ export class BatchQueue<Input, Result> {
       onAbort(signal, () => {
         this.#giveUp(entry, 'aborted', signal.reason);
       });
-    entry.onLeave = () => {
+    if (!timer && !unlisten) return;
+    entry.whenGone(() => {
       clearTimeout(timer);
       unlisten?.();
-    };
+    });
   }
 
   #giveUp(entry: Entry<Input>, reason: DropReason, error: unknown): void {
@@ -614,7 +617,7 @@ export class BatchQueue<Input, Result> {
   /** The end of every input, whatever its outcome. */
   #depart(entry: Entry<Input>): void {
     entry.place = 'gone';
-    entry.onLeave?.();
+    entry.extras?.onLeave?.();
   }
 
   /** Every input that has not ended. */
@@ -687,13 +690,6 @@ function withResolvers(): { promise: Promise<void>; resolve: () => void } {
   let resolve!: () => void;
   const promise = new Promise<void>((settle) => (resolve = settle));
   return { promise, resolve };
-}
-
-function both(first: (() => void) | undefined, second: () => void): () => void {
-  return () => {
-    first?.();
-    second();
-  };
 }
 
 /** Errors of another realm (a vm context, Jest) are no `instanceof Error` here. */

@@ -286,6 +286,31 @@ describe('a timeout that cannot be met', () => {
     expect(await queue.submit(2, { timeout: 30 })).toBe(2);
   });
 
+  it('counts what leaves before it: its own priority and the higher ones', async () => {
+    jest.useFakeTimers();
+    try {
+      const queue = queueOf(
+        async (inputs) => {
+          await new Promise((resolve) => globalThis.setTimeout(resolve, 20));
+          return inputs;
+        },
+        { batchSize: 1, maxDelay: 0 },
+      );
+      void queue.submit(0);
+      await jest.advanceTimersByTimeAsync(30);
+      void queue.submitMany([1, 2, 3, 4, 5], { priority: 1 });
+      const ends = outcomes([
+        queue.submit(6, { timeout: 90 }),
+        queue.submit(7, { timeout: 90, priority: 1 }),
+        queue.submit(8, { timeout: 90, priority: 2 }),
+      ]);
+      await jest.advanceTimersByTimeAsync(200);
+      expect(await ends).toEqual([expect.any(DeadlineError), expect.any(DeadlineError), 8]);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   it('does not count what leaves later because of its lower priority', async () => {
     const queue = queueOf(
       async (inputs) => {

@@ -1,7 +1,10 @@
-/** What stands in a line. The links are the line's own; an entry stands in one line at a time. */
+/**
+ * What stands in a line. The links are the line's own; an entry stands in one line at a time. Who may leave from the
+ * middle has `extras` when it comes, for the way back to the one before it; others leave from the front only.
+ */
 export interface Linked<T> {
   next: T | undefined;
-  previous: T | undefined;
+  readonly extras: { previous: T | undefined } | undefined;
 }
 
 /**
@@ -18,7 +21,7 @@ export class WaitingLine<T extends Linked<T>> {
   push(entry: T): void {
     if (this.#last) {
       this.#last.next = entry;
-      entry.previous = this.#last;
+      if (entry.extras) entry.extras.previous = this.#last;
     } else {
       this.first = entry;
     }
@@ -27,11 +30,14 @@ export class WaitingLine<T extends Linked<T>> {
   }
 
   remove(entry: T): void {
-    if (entry.previous) entry.previous.next = entry.next;
-    else this.first = entry.next;
-    if (entry.next) entry.next.previous = entry.previous;
-    else this.#last = entry.previous;
-    entry.next = entry.previous = undefined;
+    const { next, extras } = entry;
+    const previous = extras?.previous;
+    if (previous) previous.next = next;
+    else this.first = next;
+    if (!next) this.#last = previous;
+    else if (next.extras) next.extras.previous = previous;
+    if (extras) extras.previous = undefined;
+    entry.next = undefined;
     this.length--;
   }
 
@@ -47,7 +53,7 @@ export class WaitingLine<T extends Linked<T>> {
     for (let passed = 1; passed < count; passed++) last = last?.next;
     const rest = last?.next;
     if (last) last.next = undefined;
-    if (rest) rest.previous = undefined;
+    if (rest?.extras) rest.extras.previous = undefined;
     this.first = rest;
     this.length -= count;
     return first;

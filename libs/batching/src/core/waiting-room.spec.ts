@@ -1,5 +1,5 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import { BatchQueue } from './batch-queue.js';
 import { InputCostError, QueueFullError } from './errors.js';
@@ -187,6 +187,30 @@ describe('a lane', () => {
     expect(most).toBe(1);
     // Three batches of the modest one, each at the latest after one of the greedy one.
     expect(order.slice(0, 7).filter((name) => name === 'modest')).toHaveLength(3);
+  });
+
+  it('does so when batches take no time, too', async () => {
+    const lane = new Lane();
+    const { promise: held, release } = holding();
+    const order: string[] = [];
+    const build = (name: string) =>
+      new BatchQueue<number, number>(
+        (inputs) => {
+          order.push(name);
+          return name === 'held' ? held.then(() => inputs) : inputs;
+        },
+        { batchSize: 1, maxDelay: 0, lane },
+      );
+    const running = build('held').submit(0);
+    await turns();
+    const waiting = ['first', 'second'].flatMap((name) => build(name).submitMany([1, 2, 3]));
+    await turns();
+    // A queue with more to send goes on in the same turn of the event loop, unless a millisecond has passed.
+    const clock = jest.spyOn(performance, 'now').mockReturnValue(performance.now());
+    release();
+    await Promise.all([running, ...waiting]);
+    clock.mockRestore();
+    expect(order).toEqual(['held', 'first', 'second', 'first', 'second', 'first', 'second']);
   });
 
   it('goes on when the queue whose turn it is has nothing to send any more', async () => {

@@ -3,7 +3,7 @@ import { type Linked, WaitingLine } from './waiting-line.js';
 /** What waits: linked into one line; with a ticket, unless it is plain (no group, priority, tenant or cost). */
 export interface Waiting<T extends Waiting<T>> extends Linked<T> {
   readonly turn: { readonly at: number };
-  ticket: Ticket<T> | undefined;
+  readonly extras: { previous: T | undefined; readonly ticket: Ticket<T> | undefined } | undefined;
 }
 
 /** Where an input that is not plain stands, and what it costs. */
@@ -48,7 +48,7 @@ export class WaitingRoom<T extends Waiting<T>> {
   }
 
   push(entry: T): void {
-    const { ticket } = entry;
+    const ticket = entry.extras?.ticket;
     if (!ticket) {
       this.#plain.push(entry);
       return;
@@ -64,7 +64,7 @@ export class WaitingRoom<T extends Waiting<T>> {
   }
 
   remove(entry: T): void {
-    const { ticket } = entry;
+    const ticket = entry.extras?.ticket;
     if (!ticket?.line) {
       this.#plain.remove(entry);
       return;
@@ -111,7 +111,7 @@ export class WaitingRoom<T extends Waiting<T>> {
       const line = level?.nextLine();
       const entry = line?.first;
       if (!level || !line || !entry) break;
-      cost += entry.ticket?.cost ?? 0;
+      cost += entry.extras?.ticket?.cost ?? 0;
       if (cost > maxCost) break;
       this.remove(entry);
       level.rotate(line);

@@ -1,6 +1,6 @@
 import type * as Tfjs from '@tensorflow/tfjs';
 import type { StartedBackend } from './backend.js';
-import { type SharedBatch, viewsOf } from './batch-memory.js';
+import { type BatchTensor, type SharedBatch, type TensorValues, viewsOf } from './batch-memory.js';
 import { BatchingError } from '../core/errors.js';
 import { UnsupportedModelError } from './errors.js';
 import {
@@ -24,6 +24,8 @@ export interface WorkerSteps {
 export class LoadedModel {
   readonly #tf: typeof Tfjs;
   readonly #network: Network;
+  /** Per input, the memory in which bytes become the numbers that its tensor is made of. */
+  readonly #widening = new Map<string, Widening>();
   readonly description: ModelDescription;
 
   /**
@@ -64,8 +66,8 @@ export class LoadedModel {
     const { inputs, outputs } = viewsOf(batch, this.description);
     return inScope(this.#tf, async () => {
       const start = performance.now();
-      const tensors = inputs.map(({ values, shape, dtype }) =>
-        this.#tf.tensor(values, [batch.size, ...shape], dtype),
+      const tensors = inputs.map((input) =>
+        this.#tf.tensor(this.#numbersOf(input), [batch.size, ...input.shape], input.dtype),
       );
       const uploaded = performance.now();
       const results = await this.#network.run(tensors);
@@ -95,6 +97,31 @@ export class LoadedModel {
   dispose(): void {
     this.#network.dispose();
   }
+
+  /**
+   * What TensorFlow.js would do with bytes, but in memory that is used again, and not number by number, as V8 converts what
+   * lies in shared memory.
+   */
+  #numbersOf({ name, dtype, values }: BatchTensor): TensorValues {
+    if (!(values instanceof Uint8Array) || dtype === 'bool') return values;
+    let widening = this.#widening.get(name);
+    if (!widening || widening.bytes.length < values.length) {
+      const numbers = dtype === 'int32' ? new Int32Array(values.length) : new Float32Array(values.length);
+      widening = { bytes: new Uint8Array(values.length), numbers };
+      this.#widening.set(name, widening);
+    }
+    const bytes = widening.bytes.subarray(0, values.length);
+    bytes.set(values);
+    const numbers = widening.numbers.subarray(0, values.length);
+    numbers.set(bytes);
+    return numbers;
+  }
+}
+
+/** Both as long as the largest batch so far. */
+interface Widening {
+  bytes: Uint8Array;
+  numbers: Int32Array | Float32Array;
 }
 
 /** Two, so that an output without a batch dimension is not taken for one with. */

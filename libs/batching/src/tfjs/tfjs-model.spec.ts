@@ -128,6 +128,23 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       }
     });
 
+    it('gives the same for bytes, whatever sizes the batches before had', async () => {
+      for (const size of [5, 2, 9, 1, 70, 9]) {
+        const inputs = Array.from({ length: size }, (_, i) => Uint8Array.of(i, 255 - i, size));
+        const [scores, negatives] = await Promise.all([
+          model('dense').predict(inputs),
+          model('integers').predict(inputs),
+        ]);
+        expect(negatives).toEqual(
+          inputs.map((input) => Float32Array.from(fixtures.integers.reference(input))),
+        );
+        for (const [i, input] of inputs.entries()) {
+          const expected = fixtures.dense.reference(input);
+          expect(distance(at(scores, i), expected) / 255).toBeLessThan(tolerance);
+        }
+      }
+    });
+
     it('does not cut the fractions off that stand beside bytes', async () => {
       const [result = []] = await model('dense').predict([[0.5, -0.5, 300], Uint8Array.of(1, 2, 3)]);
       expect(distance(result, fixtures.dense.reference([0.5, -0.5, 300])) / 300).toBeLessThan(tolerance);

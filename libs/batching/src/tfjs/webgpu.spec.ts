@@ -215,6 +215,17 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
     await expect(started).rejects.toThrow(`cannot be used on webgpu: ${message}`);
   });
 
+  it('does not start, and does not take the process along, when the device is lost while a model is loaded', async () => {
+    const model = writeModule(`
+      export const inputs = { x: { shape: [1] } };
+      export const load = (tf) => tf.backend().device.destroy();
+      export const run = (tf, x) => tf.add(x, 1);
+    `);
+    const started = start('webgpu', { model });
+    await expect(started).rejects.toBeInstanceOf(InferenceWorkerError);
+    await expect(started).rejects.toThrow('the inference worker died (Error: WebGPU device lost: destroyed');
+  });
+
   describe('ends in peace', () => {
     /** A process with `app`, and with `run(size)` for a batch that takes the device long. */
     function runScript(script: string) {

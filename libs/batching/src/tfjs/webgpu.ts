@@ -103,8 +103,10 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
   });
   explainReadSync(backend);
 
-  return (work) =>
-    holdDevice(async () => {
+  return (work) => {
+    // The thread is about to die; Dawn would abort the process for work that it interrupts.
+    if (lost) return new Promise(() => undefined);
+    return holdDevice(async () => {
       busy = true;
       for (const filter of filters) device.pushErrorScope(filter);
       const [outcome] = await Promise.allSettled([work()]);
@@ -130,6 +132,7 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
       if (outcome.status === 'rejected') throw outcome.reason;
       return outcome.value;
     });
+  };
 }
 
 /** The parts of TensorFlow.js' pool of buffers that it does not declare. */

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import type * as Tfjs from '@tensorflow/tfjs';
 import type * as TfjsWasm from '@tensorflow/tfjs-backend-wasm';
@@ -95,7 +96,7 @@ async function startTensorflow(): Promise<StartedBackend> {
   // tfjs-node calls this function, of which Node 22 warns and which Node 23 took away. (Each thread has its own `util`.)
   const util = require('node:util') as { isNullOrUndefined: (value: unknown) => boolean };
   util.isNullOrUndefined = (value) => value === null || value === undefined;
-  const tf = loadTfjs(usable.name);
+  const tf = forGood(() => loadTfjs(usable.name));
   await useBackend(tf, 'tensorflow');
   const { isUsingGpuDevice, binding } = tf.backend() as Tfjs.KernelBackend & {
     isUsingGpuDevice: boolean;
@@ -122,6 +123,29 @@ function findTensorflow(name: string): { name: string; problem?: string } {
         name,
         problem: `has no addon in ${lib} (npm rebuild ${name} fetches it, npx nest-batching link-tensorflow builds it)`,
       };
+}
+
+/** `RTLD_NODELETE` of dlfcn.h, which Node's own list of constants lacks. */
+const neverUnload = ({ linux: 0x1000, darwin: 0x80 } as Partial<Record<NodeJS.Platform, number>>)[
+  process.platform
+];
+
+/**
+ * Addons that are loaded meanwhile stay for as long as the process. Node closes an addon with the thread that loaded it; the
+ * library behind it is then unloaded, at once or with the next one that is. But TensorFlow leaves threads and handlers for the
+ * exit behind, and they end the process by a segmentation fault (2.21).
+ */
+function forGood<T>(load: () => T): T {
+  if (neverUnload === undefined) return load();
+  const dlopen = process.dlopen.bind(process);
+  process.dlopen = (module, file, flags = constants.dlopen.RTLD_LAZY) => {
+    dlopen(module, file, flags | neverUnload);
+  };
+  try {
+    return load();
+  } finally {
+    process.dlopen = dlopen;
+  }
 }
 
 async function startWebgpu(auto: boolean): Promise<StartedBackend> {
@@ -202,8 +226,7 @@ async function useBackend(tf: typeof Tfjs, name: TfjsBackend): Promise<void> {
     await tf.findBackendFactory(name)();
     throw new Error('did not start');
   }
-  // One op shows that it works, with too many numbers for `webgpu` to compute it without the GPU. TensorFlow needs one
-  // besides: when a thread that loaded it has run none, the process dies of a segmentation fault at its exit (2.21).
+  // One op shows that it works, with too many numbers for `webgpu` to compute it without the GPU.
   const sum = tf.tidy(() => tf.add(tf.ones([2048]), 1));
   const [result] = await sum.data();
   sum.dispose();

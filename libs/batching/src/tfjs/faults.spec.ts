@@ -140,3 +140,40 @@ describe('the JavaScript of the inference worker', () => {
     });
   });
 });
+
+await describeOn('tensorflow', 'a process', () => {
+  it('ends as it should when a worker has died, the last one was closed, and libraries are unloaded after that', () => {
+    const script = `
+      const { once } = require('node:events');
+      const { Worker } = require('node:worker_threads');
+      const { NestFactory } = require('@nestjs/core');
+      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getModelToken }) => {
+        class AppModule {}
+        const imports = [
+          TfjsModule.forRoot({ backend: 'tensorflow' }),
+          TfjsModule.forFeature([{ name: 'faulty', path: '${faulty}' }]),
+        ];
+        const app = await NestFactory.createApplicationContext({ module: AppModule, imports }, { logger: false });
+        const model = app.get(getModelToken('faulty'), { strict: false });
+        const { code } = await model.predict([[${death}]]).catch((error) => error);
+        const [result] = await model.predict([[-7]]);
+        await app.close();
+        // With the end of this thread Node closes the addon, and then the linker unloads whatever it may.
+        const load = "try { require('@tensorflow/tfjs-node-gpu') } catch { require('@tensorflow/tfjs-node') }";
+        const [exitCode] = await once(new Worker(load, { eval: true }), 'exit');
+        process.stdout.write(JSON.stringify({ code, result: [...result], exitCode }));
+      });
+    `;
+    const { status, signal, stdout } = spawnSync(process.execPath, ['-r', 'reflect-metadata', '-e', script], {
+      encoding: 'utf8',
+      timeout: 25_000,
+    });
+    expect({ status, signal, ...(JSON.parse(stdout) as object) }).toEqual({
+      status: 0,
+      signal: null,
+      code: 'ERR_BATCHING_WORKER',
+      result: [7],
+      exitCode: 0,
+    });
+  });
+});

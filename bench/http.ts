@@ -34,7 +34,11 @@ const runs: Record<string, Run> = {
 /** Where the batch is formed decides what HTTP traffic gets out of it. */
 const contenders: Record<string, (run: Run) => Submit> = {
   BatchQueue: (run) => {
-    const queue = new BatchQueue(run, { batchSize: BATCH_SIZE, maxDelay: 2 });
+    const queue = new BatchQueue(run, { batchSize: BATCH_SIZE, maxDelay: 10 });
+    return (input) => queue.submit(input);
+  },
+  'fixed, 2 ms': (run) => {
+    const queue = new BatchQueue(run, { batchSize: BATCH_SIZE, maxDelay: 2, dispatch: 'fixed' });
     return (input) => queue.submit(input);
   },
   'on process.nextTick': (run) =>

@@ -37,6 +37,8 @@ const FITS: readonly Fit[] = [
 const POISSON = [0.02, 0.1, 0.3, 0.6, 0.9];
 const BURSTS = [0.02, 0.3, 0.6];
 const CALLERS = [1, 4, 8, 16, 32, 48, 64];
+/** Over HTTP, an answer and the next question take their time. */
+const CALLERS_APART = [2, 8, 16, 32];
 const WAITS = [0, 0.3, 0.5, 1, 2, 5, 10];
 /** So long that the cap does not bind: what is shown is what the policy finds by itself. */
 const CAP = 30;
@@ -145,8 +147,11 @@ function printBursts(fit: Fit): void {
 
 function printClosedLoops(fit: Fit): void {
   const rows = [['items/s', 'best fixed', 'wait', 'eager', 'adaptive', '/ fixed', '/ eager', '']];
-  for (const callers of CALLERS) {
-    const load = closedLoop(callers);
+  const loads = [
+    ...CALLERS.map((callers) => closedLoop(callers)),
+    ...CALLERS_APART.map((callers) => closedLoop(callers, 0.5, 1)),
+  ];
+  for (const load of loads) {
     const best = bestFixed(fit, load);
     const lazy = run(eager, fit, load).throughput;
     const ours = run(new AdaptivePolicy(), fit, load).throughput;

@@ -251,12 +251,12 @@ export function bursts(rho: number, curve: ServiceCurve, size = 16, spread = 2):
   };
 }
 
-/** `callers` that submit again within `jitter` ms from their result. */
-export function closedLoop(callers: number, jitter = 0.3): Load {
+/** `callers` that submit again within `jitter` ms after a pause of as many ms from their result. */
+export function closedLoop(callers: number, jitter = 0.3, pause = 0): Load {
   return {
-    name: `closed loop N ${callers}`,
+    name: `closed loop N ${callers}${pause > 0 ? `, ${pause} ms apart` : ''}`,
     begin: (now, random) => Array.from({ length: callers }, () => now + jitter * random()),
-    again: (now, random) => now + jitter * random(),
+    again: (now, random) => now + pause + jitter * random(),
   };
 }
 

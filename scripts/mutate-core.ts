@@ -293,14 +293,32 @@ const faults: readonly Fault[] = [
   {
     name: 'waits in vain are forgotten as slowly as others',
     file: 'adaptive-policy.ts',
-    find: 'const MEMORY_IN_VAIN = 0.5;',
+    find: 'const MEMORY_IN_VAIN = 0.25;',
     replace: 'const MEMORY_IN_VAIN = MEMORY;',
   },
   {
     name: 'the adaptive wait counts only those who wait',
     file: 'adaptive-policy.ts',
-    find: 'const delayed = waiting + missed + returned;',
+    find: 'const delayed = waiting + others + missed + returned;',
     replace: 'const delayed = waiting;',
+  },
+  {
+    name: 'the adaptive wait does not look beyond the next input',
+    file: 'adaptive-policy.ts',
+    find: 'best = Math.max(best, gain);',
+    replace: '',
+  },
+  {
+    name: 'who follows is expected however late the next input is',
+    file: 'adaptive-policy.ts',
+    find: '(upper <= soon ? ahead : 0)',
+    replace: 'ahead',
+  },
+  {
+    name: 'what follows an input is not watched while a batch runs',
+    file: 'adaptive-policy.ts',
+    find: 'else this.#watch(this.#afterArrival.at(together), now);',
+    replace: 'else this.#situation = undefined;',
   },
   {
     name: 'old figures stay in the stats',

@@ -90,6 +90,25 @@ describe('AdaptivePolicy', () => {
     );
   });
 
+  it.each([2, 8, 16, 32])('waits for %d callers who think before they submit again', (callers) => {
+    // Answered together, they come back together; the first of them is a long way off, the others follow it closely.
+    const load = closedLoop(callers, 0.5, 1);
+    const { throughput } = measure(new AdaptivePolicy(), load);
+
+    expect(throughput).toBeGreaterThan(1.2 * measure(eager, load).throughput);
+    expect(throughput).toBeGreaterThan(0.995 * measure(fixed, load, 2).throughput);
+  });
+
+  it('soon gives up waiting for a crowd that has gone', () => {
+    const policy = new AdaptivePolicy();
+    const crowd = { ...closedLoop(16, 0.5, 1), name: 'crowd' };
+    const few = poisson(0.1, curve);
+    const scene = { curve, maxDelay: 30, turn: 1000, items: 20_000, seed: 7 };
+    const mean = (one: SimulatedPolicy) => simulate(one, { ...scene, loads: [crowd, few] })[1]?.mean ?? NaN;
+
+    expect(mean(policy)).toBeLessThan(1.03 * mean(eager));
+  });
+
   it('waits for the last few of many callers, so that no second batch is left to wait for', () => {
     const v100 = { alpha: 0.1438, beta: 1.8874, batchSize: 64 };
     const load = closedLoop(48);

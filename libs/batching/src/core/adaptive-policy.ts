@@ -10,6 +10,8 @@ import type { DispatchPolicy, DispatchReason, QueueView } from './dispatch-polic
  * - saves β, as it shares a run, and α (m + r − n), as it lengthens this batch instead of the next;
  * - spares the r their part of β, as those who all join leave no next batch to wait for;
  * - delays all by g: the n, the m, the r and itself.
+ * The same is reckoned for the k-th to come, by the mean gaps: where the first lets wait for it and the others follow
+ * closely, as clients do who have just been answered, what these save counts for the first, too.
  * With several slots it saves less by as much as another one is free sooner than this batch ends, and no r has to wait
  * for the next batch. With groups it saves what it does only if it may share the batch, and it delays the others, too.
  *
@@ -36,6 +38,8 @@ export class AdaptivePolicy implements DispatchPolicy {
   #lastCame = -Infinity;
   /** Inputs that have come since a batch left. */
   #came = 0;
+  /** Inputs of the batch that left last. */
+  #leftSize = 0;
   /** Share of the inputs waiting that may travel together; 1 without groups. */
   #sharing: number | undefined;
 
@@ -43,11 +47,17 @@ export class AdaptivePolicy implements DispatchPolicy {
     this.#came += count;
     this.#lastCame = now;
     this.#situation?.observeGap(now - this.#since);
-    this.#situation = undefined;
+    // While a batch runs: as many as would be waiting had it waited, so that it is known what follows if one does.
+    const together = slotFree ? waiting : this.#leftSize + this.#came;
+    for (let size = together - Math.min(count, FINE) + 1; size < together; size++) {
+      this.#afterArrival.at(size).observeNext(0);
+    }
     if (slotFree) this.#enter(this.#afterArrival.at(waiting), now);
+    else this.#watch(this.#afterArrival.at(together), now);
   }
 
   left(): void {
+    this.#leftSize = this.#passed.at(-1)?.waiting ?? 0;
     this.#left = this.#passed;
     this.#passed = [];
     this.#came = 0;
@@ -78,23 +88,60 @@ export class AdaptivePolicy implements DispatchPolicy {
       situation?.missed === undefined
         ? (this.#afterArrival.nearest(waiting) ?? this.#afterEnd.nearest(waiting))
         : situation;
-    const missed = Math.max(0, (known?.missed ?? 0) - (waiting - (known?.waiting ?? 0)));
+    const more = waiting - (known?.waiting ?? 0);
+    const missed = Math.max(0, (known?.missed ?? 0) - more);
     // Where another slot is free before, nobody has to wait for the next batch to end.
     const returned = queue.untilOtherSlot < Infinity ? 0 : (known?.returned ?? 0) * waiting;
-    const patience = situation?.patience(queue, missed, returned, this.#sharing ?? 1) ?? 0;
+    const saved = savings(queue, missed, returned, this.#sharing ?? 1);
+    const delayed = waiting + others + missed + returned;
+    const ahead = this.#ahead(waiting, (known?.followed ?? 0) - more, saved, delayed);
+    const patience = situation?.patience(queue, saved(0), ahead, delayed) ?? 0;
     const leaveAt = this.#since + patience;
     const latest = oldest + maxDelay;
     this.reason = latest <= leaveAt ? 'delay' : 'idle';
     return patience === 0 ? now : Math.min(leaveAt, latest);
   }
 
+  /** What it gains to wait for those who follow the next input, by the means of their gaps: 0 if nothing. */
+  #ahead(waiting: number, following: number, saved: (came: number) => number, delayed: number): number {
+    let best = 0;
+    let gain = 0;
+    for (let came = 1; came < Math.min(following, FINE); came++) {
+      const gap = this.#afterArrival.at(waiting + came).meanGap;
+      if (gap === undefined) break;
+      gain += saved(came) - (1 + delayed) * gap;
+      best = Math.max(best, gain);
+    }
+    return best;
+  }
+
   #enter(situation: Situation, now: number): void {
-    this.#situation = situation;
-    this.#since = now;
+    this.#watch(situation, now);
     // Inputs may have gone without a batch; kept in rising order, the list cannot grow without bound.
     while ((this.#passed.at(-1)?.waiting ?? -1) >= situation.waiting) this.#passed.pop();
     this.#passed.push(situation);
   }
+
+  #watch(situation: Situation, now: number): void {
+    this.#situation = situation;
+    this.#since = now;
+  }
+}
+
+/**
+ * What an input that joins saves, by how many have joined before it. That those in a loop come back later for it counts
+ * for the first alone: the rest would wait too often (docs/adr/0003-adaptive-dispatch.md).
+ */
+function savings(queue: QueueView, missed: number, returned: number, sharing: number) {
+  const { waiting, serviceTime, untilOtherSlot } = queue;
+  const ran = serviceTime(waiting);
+  const alpha = serviceTime(waiting + 1) - ran;
+  const beta = ran - alpha * waiting;
+  const sooner = Math.max(0, ran - untilOtherSlot);
+  return (came: number) => {
+    const lengthens = waiting + came - Math.max(0, missed - 1 - came) - (came === 0 ? returned : 0);
+    return sharing * (beta * (1 + returned / Math.max(1, missed)) - alpha * lengthens - sooner);
+  };
 }
 
 /** Beyond so many waiting inputs, situations are told apart by powers of two only. */
@@ -123,8 +170,12 @@ const NARROWEST = 0.02;
 const BUCKETS = 17;
 /** Share that an observation keeps when the next of its kind comes: about the last eleven count. */
 const MEMORY = 0.91;
-/** The same after waiting in vain, so that a load that has changed costs two or three such waits and not eight. */
-const MEMORY_IN_VAIN = 0.5;
+/** The same after waiting in vain, so that a load that has changed costs one or two such waits and not eleven. */
+const MEMORY_IN_VAIN = 0.25;
+/** The same where fewer followed than before: it is better to wait too little than for those of another load. */
+const MEMORY_OF_MORE = 0.5;
+/** Share of a run within which the next input must come for others to be expected after it. */
+const SOON = 0.7;
 
 /** Of shares that add up to 1. */
 const EPSILON = 1e-9;
@@ -133,6 +184,10 @@ const EPSILON = 1e-9;
 class Situation {
   /** Inputs that came after such a moment, until the batch that left then or later ended; undefined if none has. */
   missed: number | undefined;
+  /** The same, but sooner down than up. */
+  followed = 0;
+  /** Milliseconds until the next input; undefined if none has come. */
+  meanGap: number | undefined;
   /** Inputs that came while the batch after that ran, for each input of the first. */
   returned: number | undefined;
   /** Weights of the gaps until the next input; the last bucket takes all that are longer. */
@@ -142,7 +197,13 @@ class Situation {
 
   constructor(readonly waiting: number) {}
 
+  /** The next input came after `gap`. */
+  observeNext(gap: number): void {
+    this.meanGap = remember(this.meanGap, gap);
+  }
+
   observeGap(gap: number): void {
+    this.observeNext(gap);
     const memory = this.#patience > 0 && gap > this.#patience ? MEMORY_IN_VAIN : MEMORY;
     const bucket = gap <= NARROWEST ? 0 : Math.min(BUCKETS, Math.ceil(Math.log2(gap / NARROWEST)));
     for (let index = 0; index <= BUCKETS; index++) this.#gaps[index] = (this.#gaps[index] ?? 0) * memory;
@@ -151,6 +212,12 @@ class Situation {
   }
 
   observeMissed(inputs: number): void {
+    const isKnown = this.missed !== undefined;
+    this.followed = remember(
+      isKnown ? this.followed : undefined,
+      inputs,
+      inputs < this.followed ? MEMORY_OF_MORE : MEMORY,
+    );
     this.missed = remember(this.missed, inputs);
   }
 
@@ -158,34 +225,32 @@ class Situation {
     this.returned = remember(this.returned, inputs);
   }
 
-  /** How long to wait for the next input, in milliseconds: 0 if no waiting gains anything. */
-  patience(queue: QueueView, missed: number, returned: number, sharing: number): number {
-    const { waiting, others, serviceTime, untilOtherSlot } = queue;
-    const ran = serviceTime(waiting);
-    const alpha = serviceTime(waiting + 1) - ran;
-    const beta = ran - alpha * waiting;
-    const sooner = Math.max(0, ran - untilOtherSlot);
-    const following = Math.max(0, missed - 1);
-    const saved =
-      beta * (1 + returned / Math.max(1, missed)) + alpha * (following + returned - waiting) - sooner;
-    const delayed = waiting + others + missed + returned;
+  /**
+   * How long to wait for the next input, in milliseconds: 0 if no waiting gains anything. It saves `saved`, and those who
+   * follow soon `ahead`, and delays so many others.
+   */
+  patience({ waiting, serviceTime }: QueueView, saved: number, ahead: number, delayed: number): number {
+    const soon = SOON * serviceTime(waiting);
     let best = 0;
     let gain = 0;
     let still = 1; // share of the gaps that are longer than `lower`
     let lower = 0;
     let upper = NARROWEST;
     this.#patience = 0;
-    for (let bucket = 0; bucket < BUCKETS && upper * waiting <= saved; bucket++) {
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      const credit = saved + (upper <= soon ? ahead : 0);
+      if (upper * waiting > credit) break;
       const share = this.#weight > 0 ? (this.#gaps[bucket] ?? 0) / this.#weight : 0;
       const middle = (lower + upper) / 2;
       still -= share;
-      gain += share * (sharing * saved - middle);
+      gain += share * (credit - middle);
       gain -= delayed * (share * (middle - lower) + still * (upper - lower));
       if (gain > best) {
         best = gain;
         // So few gaps cannot tell where they end: if all were shorter, one may well be twice as long.
         this.#patience = still < EPSILON ? 2 * upper : upper;
       }
+      if (still < EPSILON) break;
       lower = upper;
       upper *= 2;
     }
@@ -193,6 +258,6 @@ class Situation {
   }
 }
 
-function remember(known: number | undefined, observed: number): number {
-  return known === undefined ? observed : known * MEMORY + observed * (1 - MEMORY);
+function remember(known: number | undefined, observed: number, memory = MEMORY): number {
+  return known === undefined ? observed : known * memory + observed * (1 - memory);
 }

@@ -10,7 +10,7 @@ describe('Configuration', () => {
       httpAdapter: 'express',
       batchSize: 64,
       maxDelay: 5,
-      dispatch: 'adaptive',
+      dispatch: 'fixed',
       backend: 'auto',
     });
     expect(new Configuration({ PORT: '', BACKEND: '', MAX_DELAY: '' })).toEqual(defaults);
@@ -20,7 +20,7 @@ describe('Configuration', () => {
     const given = {
       PORT: '0',
       MAX_DELAY: '0.5',
-      DISPATCH: 'fixed',
+      DISPATCH: 'adaptive',
       BATCH_SIZE: '7',
       LOG_LEVEL: 'warn',
       HTTP_ADAPTER: 'fastify',
@@ -28,7 +28,7 @@ describe('Configuration', () => {
     expect(new Configuration(given)).toMatchObject({
       port: 0,
       maxDelay: 0.5,
-      dispatch: 'fixed',
+      dispatch: 'adaptive',
       batchSize: 7,
       logLevels: ['warn', 'error', 'fatal'],
       httpAdapter: 'fastify',

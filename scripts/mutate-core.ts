@@ -72,8 +72,8 @@ const faults: readonly Fault[] = [
   {
     name: 'the slots are forgotten in the expected wait',
     file: 'forecast.ts',
-    find: ' / concurrency;\n}',
-    replace: ';\n}',
+    find: '(batchesAhead * serviceTime.of(batchSize)) / concurrency',
+    replace: 'batchesAhead * serviceTime.of(batchSize)',
   },
   {
     name: 'who comes just in time by the mean is taken in',

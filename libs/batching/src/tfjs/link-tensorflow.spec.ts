@@ -11,9 +11,11 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -121,6 +123,10 @@ function writePackage({ loadsAddon = true, product = 'sum' } = {}): string {
      }
      NAPI_MODULE(tfjs_binding, Init)`,
   );
+  // Not every distribution of Node brings its headers: npm's package "node" does not.
+  const headers = join(project, 'node_modules/node-api-headers');
+  const installed = dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json'));
+  if (!existsSync(headers)) symlinkSync(installed, headers);
   return join(project, packageFolder);
 }
 

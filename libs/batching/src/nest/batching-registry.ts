@@ -5,6 +5,7 @@ import {
   Injectable,
   Logger,
   type OnApplicationShutdown,
+  type OnModuleDestroy,
   type OnModuleInit,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
@@ -14,6 +15,7 @@ import {
   type BatchFunction,
   type BatchOptions,
   checkMilliseconds,
+  LONGEST_TIMER,
   type QueueOptions,
   resolveOptions,
   show,
@@ -36,8 +38,9 @@ export interface BatchingModuleOptions {
    */
   queues?: Record<string, QueueOverride>;
   /**
-   * How long a closing application waits for the inputs it has accepted, in milliseconds; those left are rejected with
-   * a `ServiceStoppedError`. Default 10,000; ≥ 0, or `Infinity`.
+   * How long a closing application waits for the inputs it has accepted, in milliseconds from the first shutdown hook
+   * on; those left are rejected with a `ServiceStoppedError`, also while the HTTP server still waits for their requests.
+   * Inference workers finish within the same time. Default 10,000; ≥ 0, or `Infinity`.
    */
   shutdownTimeout?: number;
 }
@@ -60,7 +63,7 @@ type Listener = (report: BatchReport) => void;
  */
 @Injectable()
 export class BatchingRegistry
-  implements ViewSource, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
+  implements ViewSource, OnModuleInit, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
 {
   readonly #options: BatchingModuleOptions;
   readonly #shutdownTimeout: number;
@@ -72,6 +75,9 @@ export class BatchingRegistry
   /** A queue built at its first use shall not run its batches in the context of its first caller. */
   readonly #context = new AsyncResource('BatchingRegistry', { requireManualDestroy: true });
   #isStopped = false;
+  /** When a closing application stops waiting, on the clock of `performance.now()`. */
+  #deadline: number | undefined;
+  #deadlineTimer: NodeJS.Timeout | undefined;
 
   constructor(
     @Inject(OPTIONS) options: BatchingModuleOptions,
@@ -113,12 +119,18 @@ export class BatchingRegistry
    *
    * For a provider that batches depend on and that closes something in a shutdown hook: await this first.
    *
-   * @param options `timeout` is the application's `shutdownTimeout` by default
+   * @param options `timeout` is the application's `shutdownTimeout` by default, or what is left of it while it closes
    * @returns a promise that resolves when every input has ended
    */
-  async stop({ timeout = this.#shutdownTimeout, hard }: StopOptions = {}): Promise<void> {
+  async stop({ timeout = this.shutdownTimeLeft, hard }: StopOptions = {}): Promise<void> {
     this.#isStopped = true;
     await Promise.all(Array.from(this.#queues.values(), (queue) => queue.stop({ timeout, hard })));
+  }
+
+  /** @internal What is left of `shutdownTimeout`, in milliseconds: all of it until the application begins to close. */
+  get shutdownTimeLeft(): number {
+    if (this.#deadline === undefined) return this.#shutdownTimeout;
+    return Math.max(0, this.#deadline - performance.now());
   }
 
   /**
@@ -175,6 +187,15 @@ export class BatchingRegistry
     }
   }
 
+  /** The first hook: from here on queues, HTTP server and inference workers share `shutdownTimeout`. */
+  onModuleDestroy(): void {
+    if (this.#deadline !== undefined) return;
+    this.#deadline = performance.now() + this.#shutdownTimeout;
+    if (this.#shutdownTimeout > LONGEST_TIMER) return;
+    // The next hook comes only after the HTTP server has answered everything, which a batch that hangs prevents.
+    this.#deadlineTimer = setTimeout(() => void this.stop({ timeout: 0 }), this.#shutdownTimeout).unref();
+  }
+
   /**
    * The server still takes requests, and waits for those in flight before the next hook. So nothing is refused, but
    * nothing waits for company any more either.
@@ -188,6 +209,7 @@ export class BatchingRegistry
 
   async onApplicationShutdown(): Promise<void> {
     await this.stop();
+    clearTimeout(this.#deadlineTimer);
   }
 
   #servicesOf(type: Class): Services {

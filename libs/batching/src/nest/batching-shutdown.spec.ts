@@ -134,6 +134,22 @@ describe('closing an application', () => {
     await result;
   });
 
+  it('gives queues and HTTP server one shutdownTimeout: a request whose batch hangs does not keep it from closing', async () => {
+    const { url, registry, squares } = await start(new ExpressAdapter(), { shutdownTimeout: 500 });
+    squares.isHanging = true;
+    const answer = get(`${url}/fourth/2`);
+    await until(() => registry.get('Squares.square').stats().waiting === 1);
+    expect(registry.shutdownTimeLeft).toBe(500);
+    await app.close();
+    expect(await answer).toMatch('Internal server error');
+    expect(registry.get('Squares.square').stats()).toMatchObject({
+      state: 'stopped',
+      drops: { stopped: 0 },
+      errors: 1,
+    });
+    expect(registry.shutdownTimeLeft).toBe(0);
+  });
+
   it('lets a provider stop the queues before it closes what they need', async () => {
     const { registry, squares, view } = await start(new ExpressAdapter());
     squares.beforeClosing = async () => {

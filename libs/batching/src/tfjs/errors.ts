@@ -22,7 +22,8 @@ export class UnsupportedModelError extends BatchingError {
 
 /**
  * One of the inputs given to `predict` is not what the model takes: not an array, too short, too long, with something that
- * is no number. The message says what was expected and what came. Nothing was sent to the device.
+ * is no number, or that the tensor's type cannot hold. The message says what was expected and what came. Nothing was sent to
+ * the device.
  */
 export class ModelInputError extends BatchingError {
   readonly code = 'ERR_BATCHING_INPUT';
@@ -34,12 +35,12 @@ export class ModelInputError extends BatchingError {
   constructor(
     /** Name of the model. */
     readonly model: string,
-    /** Which of the inputs it is, from 0. */
-    readonly index: number,
+    /** Which of the inputs it is, from 0; `undefined` where they are no array. */
+    readonly index: number | undefined,
     tensor: { name: string; shape: readonly number[] } | undefined,
     problem: string,
   ) {
-    super(`input ${index} of model '${model}' ${problem}`);
+    super(`${index === undefined ? 'the inputs' : `input ${index}`} of model '${model}' ${problem}`);
     this.tensor = tensor?.name;
     this.shape = tensor?.shape;
   }

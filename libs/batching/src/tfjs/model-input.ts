@@ -31,75 +31,128 @@ export function isNamed(input: unknown): input is NamedModelInput {
   return typeof input === 'object' && input !== null && !Array.isArray(input) && !ArrayBuffer.isView(input);
 }
 
-/** The input's tensors in the model's order. Throws `ModelInputError` unless each is there, whole, and all numbers. */
+/**
+ * The inputs of one batch, each with its tensors in the model's order. Throws `ModelInputError` unless they are an array of
+ * inputs that the model takes, all in one form: the results have that form too.
+ */
+export function checkInputs(model: string, description: ModelDescription, inputs: unknown): InputTensors[] {
+  if (!Array.isArray(inputs)) {
+    const problem = `must be an array with one entry per input: [input]; they are ${inWords(inputs)}`;
+    throw new ModelInputError(model, undefined, undefined, problem);
+  }
+  // A loop and not `map`, which would leave holes for the inputs that are missing.
+  return Array.from(inputs, (input: unknown, i) => {
+    const tensors = checkInput(model, description, input, i);
+    if (isNamed(input) === isNamed(inputs[0])) return tensors;
+    const [form, first] = isNamed(input) ? ['by name', 'an array'] : ['as an array', 'by name'];
+    const problem = `is given ${form}, and input 0 ${first}: a batch is of one form, as are its results`;
+    throw new ModelInputError(model, i, undefined, problem);
+  });
+}
+
+/** The input's tensors in the model's order. Throws `ModelInputError` unless `predict` would take it. */
 export function checkInput(
   model: string,
-  { inputs: tensors }: ModelDescription,
+  { inputs: tensors, outputs }: ModelDescription,
   input: unknown,
   index: number,
 ): InputTensors {
-  const values = inOrder(model, tensors, input, index);
-  values.forEach((value, i) => {
-    const tensor = tensors[i];
-    if (!tensor) return;
-    const problem = problemOf(value, tensor);
-    if (!problem) return;
+  const named = isNamed(input);
+  if (!named && (tensors.length > 1 || outputs.length > 1)) {
+    const names = tensors.map(({ name }) => `${JSON.stringify(name)}: […]`).join(', ');
+    const why =
+      tensors.length > 1
+        ? 'as the model takes several tensors'
+        : `as the model gives several tensors, by name: ${namesOf(outputs)}`;
+    throw new ModelInputError(model, index, undefined, `must be an object { ${names} }, ${why}`);
+  }
+  const unknown = named && Object.keys(input).find((name) => !tensors.some((tensor) => tensor.name === name));
+  if (typeof unknown === 'string') {
+    const problem = `has a tensor '${unknown}', which the model does not take; it takes ${namesOf(tensors)}`;
+    throw new ModelInputError(model, index, undefined, problem);
+  }
+  return tensors.map((tensor) => {
+    const values: unknown = named ? input[tensor.name] : input;
+    const problem = problemOf(values, tensor);
+    if (problem === undefined) return values as ModelInput;
     const which = tensors.length > 1 ? `has a tensor '${tensor.name}' that ` : '';
     throw new ModelInputError(model, index, tensor, which + problem);
   });
-  return values as InputTensors;
 }
 
-function inOrder(
-  model: string,
-  tensors: readonly TensorDescription[],
-  input: unknown,
-  index: number,
-): unknown[] {
-  if (!isNamed(input)) {
-    if (tensors.length === 1) return [input];
-    const names = tensors.map(({ name }) => `${JSON.stringify(name)}: […]`).join(', ');
-    throw new ModelInputError(
-      model,
-      index,
-      undefined,
-      `must be an object { ${names} }, as the model takes several tensors`,
-    );
-  }
-  const unknown = Object.keys(input).find((name) => !tensors.some((tensor) => tensor.name === name));
-  if (unknown !== undefined) {
-    const names = tensors.map(({ name }) => `'${name}'`).join(', ');
-    throw new ModelInputError(
-      model,
-      index,
-      undefined,
-      `has a tensor '${unknown}', which the model does not take; it takes ${names}`,
-    );
-  }
-  return tensors.map(({ name }) => input[name]);
+function namesOf(tensors: readonly TensorDescription[]): string {
+  return tensors.map(({ name }) => `'${name}'`).join(', ');
 }
 
-function problemOf(value: unknown, tensor: TensorDescription): string | undefined {
+function problemOf(values: unknown, tensor: TensorDescription): string | undefined {
   const length = lengthOf(tensor);
   const expected = `must have ${length} numbers (${tensor.shape.join(' × ')}, row-major)`;
-  if (!isNumbers(value)) return `${expected}; it has none, as it is no array`;
-  if (value.length !== length) return `${expected}; it has ${value.length}`;
-  // Arrays of integers hold nothing else.
-  if (!Array.isArray(value) && !types.isFloat32Array(value) && !types.isFloat64Array(value)) return undefined;
-  for (let i = 0; i < length; i++) {
-    const number: unknown = value[i];
-    if (number === number && typeof number === 'number') continue;
-    if (typeof number === 'boolean' && tensor.dtype === 'bool') continue;
-    return `${expected}; number ${i} is ${Array.isArray(number) ? 'an array' : String(number)}`;
+  if (types.isBigInt64Array(values) || types.isBigUint64Array(values)) {
+    return `${expected}; it has none, as it is no array of numbers but of BigInts: convert them with Number()`;
+  }
+  if (!isNumbers(values)) return `${expected}; it has none, as it is no array`;
+  if (values.length !== length) return `${expected}; it has ${values.length}`;
+  if (alwaysFits(values, tensor)) return undefined;
+  const misfit = firstMisfit(values, tensor);
+  if (misfit === undefined) return undefined;
+  const value = values[misfit];
+  return `${expected}; number ${misfit} is ${inWords(value)}${whyNot(value, tensor)}`;
+}
+
+/**
+ * Where the first value stands that the tensor cannot hold as what it is. The fraction of an integer is cut off. A loop for
+ * each type, as most of what the main thread does for a batch is this and copying.
+ */
+function firstMisfit(values: ArrayLike<unknown>, { dtype }: TensorDescription): number | undefined {
+  if (dtype === 'float32') {
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      if (value !== value || typeof value !== 'number') return i;
+    }
+  } else if (dtype === 'int32') {
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      if (!(typeof value === 'number' && value > -(2 ** 31) - 1 && value < 2 ** 31)) return i;
+    }
+  } else {
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      if (!Number.isFinite(value) && typeof value !== 'boolean') return i;
+    }
   }
   return undefined;
 }
 
-function isNumbers(value: unknown): value is ArrayLike<unknown> {
+/** Arrays whose type says already that every value fits. */
+function alwaysFits(values: ArrayLike<unknown>, { dtype }: TensorDescription): boolean {
+  if (types.isUint32Array(values)) return dtype !== 'int32';
   return (
-    Array.isArray(value) ||
-    (types.isTypedArray(value) && !types.isBigInt64Array(value) && !types.isBigUint64Array(value))
+    types.isUint8Array(values) ||
+    types.isUint8ClampedArray(values) ||
+    types.isInt8Array(values) ||
+    types.isUint16Array(values) ||
+    types.isInt16Array(values) ||
+    types.isInt32Array(values)
   );
+}
+
+function whyNot(value: unknown, { dtype }: TensorDescription): string {
+  if (typeof value !== 'number' || value !== value || dtype === 'float32') return '';
+  if (dtype === 'bool') return ', which is no bool; every finite number but 0 is true';
+  return ', and an int32 holds -2147483648 to 2147483647';
+}
+
+/** A value in an error's message; it may be anything, also what `String` cannot convert. */
+function inWords(value: unknown): string {
+  if (Array.isArray(value)) return 'an array';
+  if (ArrayBuffer.isView(value)) return `a ${Object.prototype.toString.call(value).slice(8, -1)}`;
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'function') return 'a function';
+  return typeof value === 'object' && value ? 'an object' : String(value);
+}
+
+function isNumbers(value: unknown): value is ArrayLike<unknown> {
+  return Array.isArray(value) || types.isTypedArray(value);
 }
 
 /** Which tensors are bytes in every input, and so may travel as such. */
@@ -109,18 +162,19 @@ export function bytesOnly(inputs: readonly InputTensors[], tensors: readonly Ten
   );
 }
 
-/** Writes the inputs where the batch's tensors are, and zeros after them: what was there before has been another batch. */
+/** Writes the inputs where the batch's tensors are, and zeros after them: the memory may hold an earlier batch. */
 export function fillBatch(
   tensors: readonly BatchTensor[],
   inputs: readonly InputTensors[],
   size: number,
 ): void {
-  for (const [i, { values }] of tensors.entries()) {
+  for (const [i, { dtype, values }] of tensors.entries()) {
     const length = values.length / size;
     let start = 0;
     for (const { [i]: numbers = [] } of inputs) {
-      // Booleans become 0 and 1.
-      values.set(numbers as ArrayLike<number>, start);
+      // As bytes, 256 and 0.5 would be false.
+      if (dtype === 'bool') for (let k = 0; k < length; k++) values[start + k] = numbers[k] ? 1 : 0;
+      else values.set(numbers as ArrayLike<number>, start);
       start += length;
     }
     values.fill(0, start);

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, expect, it, jest } from '@jest/globals';
 import { Test, type TestingModule } from '@nestjs/testing';
+import { BatchQueue } from 'nest-batching';
 import {
   getModelToken,
   InferenceError,
@@ -61,6 +62,11 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       `,
       'cjs',
     );
+    /** Gives what the device got. */
+    const exactModule = writeModule(`
+      export const inputs = { flags: { shape: [3], dtype: 'bool' }, counts: { shape: [3], dtype: 'int32' } };
+      export const run = (tf, { flags, counts }) => ({ flags: tf.clone(flags), counts: tf.clone(counts) });
+    `);
     let app: TestingModule;
     const model = (name: string) => app.get<TfjsModel>(getModelToken(name), { strict: false });
 
@@ -76,6 +82,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
             { name: 'padded', path: fixtures.conv.path, batchSizes: [8, 3, 1] },
             { name: 'module', path: pixelsModule },
             { name: 'pair', path: pairModule },
+            { name: 'exact', path: exactModule },
           ]),
           TfjsModule.forFeature(Object.entries(fixtures).map(([name, { path }]) => ({ name, path }))),
         ],
@@ -198,7 +205,9 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       ['holes', Array(3), 'number 0 is undefined'],
       ['a bool', [1, 2, true], 'number 2 is true'],
       ['rows', [[1], [2], [3]], 'number 0 is an array'],
-      ['large integers', BigInt64Array.of(1n, 2n, 3n), 'it has none, as it is no array'],
+      ['BigInts', BigInt64Array.of(1n, 2n, 3n), 'it has none, as it is no array of numbers but of BigInts'],
+      ['a BigInt', [1, 2n, 3], 'number 1 is 2n'],
+      ['what cannot be printed', [1, 2, Object.create(null)], 'number 2 is an object'],
       ['an object for one tensor', { dense_input: [1, 2] }, 'it has 2'],
     ])('refuses an input with %s, and says what it takes', async (_, input, problem) => {
       const wrong = model('dense').predict([[1, 2, 3], input as number[]]);
@@ -210,6 +219,146 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
         model('dense').check(input as number[]);
       }).toThrow(`input 0 of model 'dense' must have 3 numbers (3, row-major); ${problem}`);
     });
+
+    it('tfjs#5641: refuses what an integer of 32 bits cannot hold, in check() and in predict() alike', async () => {
+      const largest = 2 ** 31 - 1;
+      const taken: [number, number][] = [
+        [largest, largest],
+        [largest + 0.9, largest],
+        [-(2 ** 31), -(2 ** 31)],
+        [-(2 ** 31) - 0.9, -(2 ** 31)],
+        [16_777_217, 16_777_217],
+        [-1.9, -1],
+      ];
+      for (const [value, expected] of taken) {
+        for (const counts of [[value, 0, 0], Float64Array.of(value, 0, 0)]) {
+          const [result] = await model('exact').predict([{ flags: [1, 1, 1], counts }]);
+          expect(result?.counts).toEqual(Int32Array.of(expected, 0, 0));
+        }
+      }
+      const refused = [2 ** 31, -(2 ** 31) - 513, 4e9, 1e300, Infinity, -Infinity, NaN];
+      const inputs = refused.flatMap((value) => [
+        [0, value, 0],
+        Float32Array.of(0, value, 0),
+        Float64Array.of(0, value, 0),
+      ]);
+      for (const counts of [...inputs, [0, -(2 ** 31) - 1, 0], Uint32Array.of(0, 2 ** 31, 0)]) {
+        const problem =
+          /^input 0 of model 'exact' has a tensor 'counts' that must have 3 numbers .*; number 1 is /;
+        const input = { flags: [1, 1, 1], counts };
+        await expect(model('exact').predict([input])).rejects.toMatchObject({
+          code: 'ERR_BATCHING_INPUT',
+          message: expect.stringMatching(problem),
+        });
+        expect(() => {
+          model('exact').check(input);
+        }).toThrow(problem);
+      }
+      await expect(model('integers').predict([[1, 2 ** 31, 3]])).rejects.toThrow(
+        'number 1 is 2147483648, and an int32 holds -2147483648 to 2147483647',
+      );
+      const fromUnsigned = { flags: [1, 1, 1], counts: Uint32Array.of(largest, 1, 0) };
+      expect(await model('exact').predict([fromUnsigned])).toMatchObject([
+        { counts: Int32Array.of(largest, 1, 0) },
+      ]);
+    });
+
+    it('tfjs#5641: takes every finite number but 0 for true', async () => {
+      const counts = [0, 0, 0];
+      const taken = [
+        [256, 0.5, -1],
+        [65_536, 1e-300, 2 ** 53],
+        Float64Array.of(0.25, 512, -0.5),
+        Int32Array.of(256, -256, 1),
+        Uint8Array.of(2, 128, 255),
+        Buffer.of(2, 128, 255),
+        [true, 7, true],
+      ];
+      const inputs = [...taken, [0, -0, false], Uint16Array.of(256, 0, 0)].map((flags) => ({
+        flags: flags as number[],
+        counts,
+      }));
+      const results = await model('exact').predict(inputs);
+      expect(results.map((result) => [...(result.flags ?? [])])).toEqual([
+        ...taken.map(() => [1, 1, 1]),
+        [0, 0, 0],
+        [1, 0, 0],
+      ]);
+      for (const value of [NaN, Infinity, -Infinity]) {
+        for (const flags of [[0, value, 1], Float32Array.of(0, value, 1)]) {
+          const input = { flags, counts };
+          const problem = `has a tensor 'flags' that must have 3 numbers (3, row-major); number 1 is ${value}`;
+          await expect(model('exact').predict([input])).rejects.toThrow(problem);
+          expect(() => {
+            model('exact').check(input);
+          }).toThrow(problem);
+        }
+      }
+    });
+
+    it('refuses, of a batch of both forms, the input of the other form than the first', async () => {
+      const [flat, named] = [[1, 2, 3], { dense_input: [1, 2, 3] }];
+      const wrong = (inputs: unknown[]) => model('dense').predict(inputs as number[][]);
+      await expect(wrong([flat, flat, named])).rejects.toMatchObject({
+        code: 'ERR_BATCHING_INPUT',
+        index: 2,
+        message:
+          "input 2 of model 'dense' is given by name, and input 0 an array: a batch is of one form, as are its results",
+      });
+      await expect(wrong([named, flat])).rejects.toMatchObject({ code: 'ERR_BATCHING_INPUT', index: 1 });
+      // Of a model that gives several tensors, the flat one is refused wherever it stands, and by `check` too.
+      const byName = { x: [1, 2] };
+      await expect(model('pair').predict([byName, [1, 2]] as number[][])).rejects.toMatchObject({
+        index: 1,
+        message: expect.stringContaining(
+          'must be an object { "x": […] }, as the model gives several tensors',
+        ),
+      });
+      expect(() => {
+        model('pair').check([1, 2]);
+      }).toThrow(ModelInputError);
+      model('pair').check(byName);
+    });
+
+    it('answers all inputs but the one of another form, in a queue that isolates errors', async () => {
+      const queue = new BatchQueue((inputs: readonly number[][]) => model('dense').predict(inputs), {
+        batchSize: 4,
+        maxDelay: 0,
+        isolateErrors: true,
+      });
+      const odd = { dense_input: 5 } as unknown as number[];
+      const results = await Promise.allSettled(
+        [[1, 2, 3], odd, [4, 5, 6]].map((input) => queue.submit(input)),
+      );
+      expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+      expect(results[1]).toHaveProperty('reason.code', 'ERR_BATCHING_INPUT');
+      await queue.stop();
+    });
+
+    it.each([
+      ['nothing', undefined, 'undefined'],
+      ['null', null, 'null'],
+      ['a number', 5, '5'],
+      ['one input instead of a batch', Float32Array.of(1, 2, 3), 'a Float32Array'],
+      ['an object', { dense_input: [1, 2, 3] }, 'an object'],
+    ])('rejects, typed, when the inputs are %s', async (_, inputs, what) => {
+      const wrong = model('dense').predict(inputs as unknown as number[][]);
+      await expect(wrong).rejects.toBeInstanceOf(ModelInputError);
+      await expect(wrong).rejects.toMatchObject({
+        index: undefined,
+        message: `the inputs of model 'dense' must be an array with one entry per input: [input]; they are ${what}`,
+      });
+    });
+
+    it.each([undefined, null, 5, 'abc', new Map(), new Date(), Symbol('x'), () => 1])(
+      'rejects, typed, when one of the inputs is %p',
+      async (input) => {
+        for (const name of ['dense', 'functional', 'pair']) {
+          const wrong = model(name).predict([input as unknown as number[]]);
+          await expect(wrong).rejects.toBeInstanceOf(ModelInputError);
+        }
+      },
+    );
 
     it('takes several tensors by name, and gives several by name', async () => {
       const inputs = Array.from({ length: 9 }, (_, i) => ({

@@ -1,11 +1,11 @@
 import type { TfjsBackend } from './backend.js';
 import { type BatchTensor, type TensorValues, viewsOf } from './batch-memory.js';
 import type { BatchPiece } from './batch-sizes.js';
-import { ModelInputError } from './errors.js';
 import type { BatchSteps, InferenceLane, InferenceMemory, PreparedModel } from './inference-lane.js';
 import {
   bytesOnly,
   checkInput,
+  checkInputs,
   fillBatch,
   isNamed,
   type ModelInput,
@@ -103,8 +103,8 @@ export class TfjsModel {
   }
 
   /**
-   * Throws `ModelInputError` unless `predict` would take this input. Called with one input before the queue, it tells a
-   * caller at once, and keeps what is wrong out of everybody's batch.
+   * Throws `ModelInputError` unless `predict` would take this input. Called before the queue it refuses an input at once, and
+   * keeps it out of the batch of other callers.
    */
   check(input: ModelInput | NamedModelInput): void {
     checkInput(this.name, this.#model.description, input, 0);
@@ -118,33 +118,23 @@ export class TfjsModel {
    * Inputs given as arrays, for a model of one input and one output, give arrays of floats. Inputs given by the names of
    * their tensors, for any model, give results by name, in the model's own types.
    *
-   * A model of integers takes integers: fractions are cut off.
+   * A tensor of integers takes numbers whose fractions can be cut off: no NaN, no Infinity, nothing beyond 32 bits. In a
+   * tensor of bools every finite number but 0 is true.
    *
-   * Rejects with `ModelInputError` for an input of the wrong length or with NaN in it (nothing was run), `InferenceError`
-   * when the model fails, `InferenceWorkerError` when the worker dies under it or is down, `ServiceStoppedError` after
-   * shutdown.
+   * Rejects with `ModelInputError` for an input that `check` would refuse, or of another form than the first (nothing was
+   * run), `InferenceError` when the model fails, `InferenceWorkerError` when the worker dies under it or is down,
+   * `ServiceStoppedError` after shutdown.
    */
   predict(inputs: readonly ModelInput[]): Promise<Float32Array[]>;
   predict(inputs: readonly NamedModelInput[]): Promise<NamedModelResult[]>;
   async predict(
     inputs: readonly (ModelInput | NamedModelInput)[],
   ): Promise<(Float32Array | NamedModelResult)[]> {
-    if (inputs.length === 0) return [];
     const start = performance.now();
     const { description, sizes } = this.#model;
-    // A loop and not `map`, which would leave holes for the inputs that are missing.
-    const tensors = Array.from(inputs, (input, i) => checkInput(this.name, description, input, i));
+    const tensors = checkInputs(this.name, description, inputs);
+    if (inputs.length === 0) return [];
     const named = isNamed(inputs[0]);
-    if (!named && this.outputs.length > 1) {
-      const names = this.outputs.map(({ name }) => `'${name}'`).join(', ');
-      const name = JSON.stringify(this.inputs[0]?.name);
-      throw new ModelInputError(
-        this.name,
-        0,
-        undefined,
-        `must be an object { ${name}: […] }, as the model gives several tensors, by name: ${names}`,
-      );
-    }
     const asBytes = bytesOnly(tensors, description.inputs);
     const batches = sizes.cut(inputs.length).map((piece) => {
       const batch = this.#lane.memory.take(description, piece.size, asBytes);

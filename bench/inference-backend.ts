@@ -38,8 +38,8 @@ import {
 import type * as Backend from '../libs/batching/src/tfjs/backend.js';
 import type * as Memory from '../libs/batching/src/tfjs/batch-memory.js';
 import type * as Loaded from '../libs/batching/src/tfjs/loaded-model.js';
+import { randomNumbers } from '../libs/figures/src/random-numbers.js';
 import { deviceLimits, type DeviceLimits } from './device-limits.js';
-import { seeded } from './simulator.js';
 
 /** What this process tells the one that started it, as it gets to know it. */
 export type BackendMessage =
@@ -356,7 +356,7 @@ async function delayOnMainThread(
 
 /** Bytes that are ASCII, so that HTTP can send them as a text. */
 function randomInputs({ shape }: Subject): Uint8Array[] {
-  const random = seeded(1);
+  const random = randomNumbers(1);
   return Array.from({ length: 16 }, () => Uint8Array.from({ length: product(shape) }, () => random() * 128));
 }
 

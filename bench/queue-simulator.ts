@@ -3,7 +3,8 @@ import { setImmediate as afterMicrotasks } from 'node:timers/promises';
 import { BatchQueue } from '../libs/batching/src/core/batch-queue.js';
 import type { Dispatch } from '../libs/batching/src/core/dispatch-policy.js';
 import { Lane } from '../libs/batching/src/core/lane.js';
-import { type Load, seeded, type ServiceCurve } from './simulator.js';
+import { randomNumbers } from '../libs/figures/src/random-numbers.js';
+import type { Load, ServiceCurve } from './simulator.js';
 
 export interface QueuesScene {
   readonly curve: ServiceCurve;
@@ -27,8 +28,8 @@ export interface QueuesScene {
 export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number; throughput: number }> {
   const { curve, dispatch, maxDelay, load, slots = 1, groups = 1, items } = scene;
   const time = new VirtualTime();
-  const random = seeded(scene.seed);
-  const draw = seeded(scene.seed + 1000);
+  const random = randomNumbers(scene.seed);
+  const draw = randomNumbers(scene.seed + 1000);
   const lane = scene.queues ? new Lane(slots) : undefined;
   const run = (inputs: number[]) =>
     new Promise<number[]>((resolve) => {

@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BatchQueue, type BatchOptions, BatchTimeoutError, DeadlineError } from 'nest-batching';
-import { seeded } from './simulator.js';
+import { randomNumbers } from '../libs/figures/src/random-numbers.js';
 import { median, printTable, ratio } from './table.js';
 
 /** The simulator's first curve, four times slower: Node's timers know whole milliseconds only. */
@@ -171,7 +171,7 @@ async function openLoop(
   spread: number,
   rho = 0.3,
 ) {
-  const random = seeded(seed);
+  const random = randomNumbers(seed);
   const results: Promise<number>[] = [];
   let at = performance.now();
   for (;;) {

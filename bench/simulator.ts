@@ -1,6 +1,7 @@
 import type { DispatchPolicy } from '../libs/batching/src/core/dispatch-policy.js';
 import { lateness } from '../libs/batching/src/core/forecast.js';
 import { ServiceTime } from '../libs/batching/src/core/service-time.js';
+import { randomNumbers } from '../libs/figures/src/random-numbers.js';
 
 /** Milliseconds that a batch of n takes: alpha · n + beta. */
 export interface ServiceCurve {
@@ -66,8 +67,8 @@ export interface Measured {
 export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   const { curve, maxDelay, loads, turn = Infinity, timeout = Infinity, items } = scene;
   const { batchSize } = curve;
-  const streams = loads.map((_, index) => seeded(scene.seed + index));
-  let [random = seeded(0)] = streams;
+  const streams = loads.map((_, index) => randomNumbers(scene.seed + index));
+  let [random = randomNumbers(0)] = streams;
   const serviceTime = new ServiceTime();
   const arrivals = new Heap();
   const samples = loads.map(() => new Samples());
@@ -262,17 +263,6 @@ export function closedLoop(callers: number, jitter = 0.3, pause = 0): Load {
 
 function exponential(rate: number, random: Random): number {
   return -Math.log(1 - random()) / rate;
-}
-
-/** mulberry32: every run with the same seed is the same. */
-export function seeded(seed: number): Random {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** A binary heap of moments, the earliest first. */

@@ -1,11 +1,11 @@
 import { strict as assert } from 'node:assert';
 import v8 from 'node:v8';
 import vm from 'node:vm';
-import { SingleBar } from 'cli-progress';
 import { BatchQueue } from '../libs/batching/src/core/batch-queue.js';
 import { BatchTimeoutError, DeadlineError, QueueFullError } from '../libs/batching/src/core/errors.js';
 import type { SubmitOptions } from '../libs/batching/src/core/options.js';
 import type { QueueStats } from '../libs/batching/src/core/stats.js';
+import { progressBar } from '../libs/figures/src/progress-bar.js';
 import { printTable } from './table.js';
 
 const BATCH_SIZE = 64;
@@ -135,7 +135,7 @@ const GROWTH = 1_000_000;
 /** `npm run bench soak`: ten million inputs through one queue leave nothing behind, and every one is accounted for. */
 export async function benchSoak(): Promise<void> {
   console.log(`\nSoak: ${INPUTS.toLocaleString('en')} inputs through one queue, with mixed outcomes`);
-  const bar = new SingleBar({ format: '{bar} {percentage} %, {eta_formatted} left' });
+  const bar = progressBar('{bar} {percentage} % of {total} inputs, {eta_formatted} left');
   bar.start(INPUTS, 0);
   const start = performance.now();
   const soaked = await soak(INPUTS, (done) => {

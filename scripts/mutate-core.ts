@@ -12,6 +12,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { progressBar } from '@app/figures';
 import { printTable } from '../bench/table.js';
 
 interface Fault {
@@ -342,7 +343,7 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
 
-for (const path of [CORE, 'bench', 'jest.config.js', 'package.json', 'tsconfig.json']) {
+for (const path of [CORE, 'bench', 'libs/figures', 'jest.config.js', 'package.json', 'tsconfig.json']) {
   cpSync(join(ROOT, path), join(copy, path), { recursive: true });
 }
 symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
@@ -375,8 +376,10 @@ const failing = await failingTest(600_000);
 if (failing !== undefined) throw new Error(`the specs fail without any fault: ${failing}`);
 const rows = [['fault', 'in', 'seconds', 'noticed by']];
 let survivors = 0;
+const bar = progressBar('{bar} {value} of {total} | {name}');
+bar.start(chosen.length, 0, { name: '' });
 for (const [index, { name, file, find, replace }] of chosen.entries()) {
-  process.stderr.write(`${index + 1}/${chosen.length} ${name} … `);
+  bar.update(index, { name });
   const path = join(copy, CORE, file);
   const source = readFileSync(path, 'utf8');
   const start = performance.now();
@@ -388,9 +391,10 @@ for (const [index, { name, file, find, replace }] of chosen.entries()) {
   writeFileSync(path, source);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   if (noticedBy === undefined) survivors++;
-  process.stderr.write(`${noticedBy === undefined ? 'SURVIVED' : 'killed'}, ${seconds} s\n`);
   rows.push([name, file, seconds, noticedBy ?? 'NOBODY']);
 }
+bar.update(chosen.length, { name: '' });
+bar.stop();
 printTable(rows);
 console.log(`${chosen.length - survivors} of ${chosen.length} faults killed`);
 process.exitCode = survivors > 0 ? 1 : 0;

@@ -9,8 +9,8 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { drawChart, progressBar } from '@app/figures';
 import { format, resolveConfig } from 'prettier';
-import { drawChart } from '../apps/games/src/pictures.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const IMAGES = join(ROOT, 'docs/images');
@@ -35,28 +35,35 @@ const NOTHING: Measured = { device: '', full: NaN, single: NaN, ratio: NaN, leas
 
 const curves = new Map<string, Map<number, Measured>>(BACKENDS.map((backend) => [backend, new Map()]));
 
+const said: string[] = [];
+const bar = progressBar('{bar} {value} of {total} | {now} | {eta_formatted} left');
+bar.start(WIDTHS.length * BACKENDS.length, 0, { now: '' });
 // By turns, so that what else the machine does meets all backends alike.
-for (const width of WIDTHS) {
-  for (const [backend, curve] of curves) {
+for (const [done, width] of WIDTHS.entries()) {
+  for (const [index, backend] of BACKENDS.entries()) {
+    bar.update(done * BACKENDS.length + index, { now: `${backend}, 2 × ${width}` });
+    const curve = curves.get(backend);
+    if (!curve) continue;
     const measured = await compare(backend, width);
     if (typeof measured === 'string') {
-      console.log(`${backend} is left out: ${measured}`);
+      said.push(`${backend} is left out: ${measured}`);
       curves.delete(backend);
       continue;
     }
     curve.set(width, measured);
     const { full, single, ratio, least, most } = measured;
-    const count = [...curves.values()].reduce((sum, { size }) => sum + size, 0);
-    console.log(
-      `[${count}/${WIDTHS.length * curves.size}] ${backend}, 2 × ${width}: ${inWords(full)} steps/s in batches of 100, ` +
-        `${inWords(single)} one by one: ${ratio} × (${least} to ${most})`,
+    said.push(
+      `${backend}, 2 × ${width}: ${inWords(full)} steps/s in batches of 100, ${inWords(single)} one by one: ` +
+        `${ratio} × (${least} to ${most})`,
     );
   }
 }
+bar.update(WIDTHS.length * BACKENDS.length, { now: 'the learning curve' });
 await writeFile(join(IMAGES, 'games-width.svg'), widthChart());
-console.log('The learning curve:');
-console.log(await learn());
+said.push(await learn());
+bar.stop();
 await writeTable();
+console.log(said.join('\n'));
 console.log('Written: docs/images/games-width.svg, docs/images/games-learning.svg, apps/games/README.md');
 
 /** What `npm run games` says; the reason where the backend is to be left out. */

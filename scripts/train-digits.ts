@@ -4,10 +4,9 @@ import { join, relative } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { progressBar, randomNumbers } from '@app/figures';
 import * as tf from '@tensorflow/tfjs';
 import { version_wasm as wasmVersion } from '@tensorflow/tfjs-backend-wasm';
-import { SingleBar } from 'cli-progress';
-import { randomNumbers } from '../apps/demo-api/src/digits/draw.js';
 import { loadTestDigits, readMnist, type LabelledDigit } from '../apps/demo-api/src/digits/mnist.js';
 
 /*
@@ -133,12 +132,9 @@ async function train(model: tf.LayersModel, digits: readonly LabelledDigit[]): P
   model.compile({ optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy'] });
   const random = randomNumbers(seed);
   const steps = epochs * Math.ceil(digits.length / BATCH_SIZE);
-  const bar = new SingleBar({
-    format: '{bar} {percentage}% | epoch {epoch} | loss {loss} | accuracy {accuracy} | {eta_formatted} left',
-    etaBuffer: 200,
-    noTTYOutput: true,
-    notTTYSchedule: 5000,
-  });
+  const bar = progressBar(
+    '{bar} {percentage} % | epoch {epoch} | loss {loss} | accuracy {accuracy} | {eta_formatted} left',
+  );
   bar.start(steps, 0, { epoch: `1/${epochs}`, loss: '–', accuracy: '–' });
   let step = 0;
   let meanLoss = Math.log(10);

@@ -1,13 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { randomNumbers } from '@app/figures';
 import { describe, expect, it } from '@jest/globals';
-import {
-  type Action,
-  ANGLE_LIMIT,
-  CartPole,
-  type Observation,
-  randomNumbers,
-  TRACK_LIMIT,
-} from './cart-pole.js';
+import { type Action, ANGLE_LIMIT, CartPole, type Observation, TRACK_LIMIT } from './cart-pole.js';
 
 interface GoldenGame {
   name: string;

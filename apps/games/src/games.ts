@@ -1,6 +1,7 @@
 import { type DynamicModule, Inject, Injectable, Module } from '@nestjs/common';
+import { randomNumbers } from '@app/figures';
 import { type Batched, BatchingModule, InjectBatched } from 'nest-batching';
-import { CartPole, type Observation, randomNumbers } from './cart-pole.js';
+import { CartPole, type Observation } from './cart-pole.js';
 import { NetworkSettings, PolicyNetwork, SESSIONS } from './policy-network.js';
 import { Ppo, type Transition } from './ppo.js';
 

@@ -1,9 +1,9 @@
 import 'reflect-metadata';
 import { appendFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { progressBar } from '@app/figures';
 import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { Presets, SingleBar } from 'cli-progress';
 import { startBackend, TfjsBackendError } from 'nest-batching/tfjs';
 import { Games, GamesModule, type Progress, TARGET } from './games.js';
 import { HELP, type Options, readOptions, UsageError } from './options.js';
@@ -51,8 +51,9 @@ async function learn(games: Games, { out }: Options): Promise<void> {
   await makeFolder(out, curve);
   const stages: Stage[] = [{ steps: 0, games: await games.playGreedily() }];
   const updates: Progress[] = [];
-  const format = `{bar} return {mean} of ${TARGET} | {games} games | {rate} steps/s | batches of {batch}`;
-  const bar = new SingleBar({ format, barsize: 12, noTTYOutput: true }, Presets.shades_classic);
+  const bar = progressBar(
+    `{bar} return {mean} of ${TARGET} | {games} games | {rate} steps/s | batches of {batch}`,
+  );
   const begin = performance.now();
   bar.start(TARGET, 0, { mean: 0, games: 0, rate: 0, batch: 0 });
   for await (const progress of games.train()) {
@@ -70,11 +71,12 @@ async function learn(games: Games, { out }: Options): Promise<void> {
   }
   bar.stop();
 
-  const { steps = 0, ended = [], mean = 0 } = updates.at(-1) ?? {};
-  const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+  const { steps = 0, ended = [], mean = 0, meanBatch = 0 } = updates.at(-1) ?? {};
+  const seconds = (performance.now() - begin) / 1000;
   console.log(
     `The last 100 games brought ${mean.toFixed(1)} on average, after ${inWords(ended.length)} games, ` +
-      `${inWords(steps)} steps, ${updates.length} updates of the network and ${seconds} s`,
+      `${inWords(steps)} steps (${inWords(steps / seconds)} per second, in batches of ${meanBatch.toFixed(1)}), ` +
+      `${updates.length} updates of the network and ${seconds.toFixed(1)} s`,
   );
   if (mean < TARGET) {
     console.error(`error: ${TARGET} was not reached; try another --seed, or a --hidden nearer to 64`);

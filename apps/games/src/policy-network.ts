@@ -1,7 +1,8 @@
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { randomNumbers } from '@app/figures';
 import * as tf from '@tensorflow/tfjs';
 import { BatchedService, BatchingRegistry } from 'nest-batching';
-import { type Action, type Observation, randomNumbers } from './cart-pole.js';
+import type { Action, Observation } from './cart-pole.js';
 
 /** How many sessions play side by side. A batch with an observation of each is full, and leaves at once. */
 export const SESSIONS = 100;

@@ -1,6 +1,7 @@
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { randomNumbers } from '@app/figures';
 import * as tf from '@tensorflow/tfjs';
-import { type Action, type Observation, randomNumbers, type Step } from './cart-pole.js';
+import type { Action, Observation, Step } from './cart-pole.js';
 import { type DenseLayers, NetworkSettings, PolicyNetwork, toTensor } from './policy-network.js';
 
 /** One step of a game: what was seen, what was done, and what came of it. */

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { progressBar } from '@app/figures';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { AppModule } from './app.module.js';
@@ -27,19 +28,18 @@ export function openDatabase({ databaseUrl, dataFolder, members }: Configuration
     : PostgresDatabase.open(databaseUrl, samples);
 }
 
-/** Tells how far it is. On a terminal in one line, which changes; elsewhere, as in a log file, once at the end. */
 function* withProgress<T>(items: Iterable<T>, count: number): Generator<T> {
   const start = performance.now();
-  let done = 0;
-  for (const item of items) {
-    yield item;
-    done++;
-    if (process.stderr.isTTY && done % 5000 === 0) {
-      process.stderr.write(`\rFilling the new database: ${done} of ${count} members`);
+  const bar = progressBar('{bar} filling the new database: {value} of {total} members');
+  bar.start(count, 0);
+  try {
+    for (const item of items) {
+      yield item;
+      bar.increment();
     }
+  } finally {
+    bar.stop();
   }
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
-  process.stderr.write(
-    `${process.stderr.isTTY ? '\r' : ''}Filled the new database with ${done} members in ${seconds} s.\n`,
-  );
+  process.stderr.write(`Filled the new database with ${count} members in ${seconds} s.\n`);
 }

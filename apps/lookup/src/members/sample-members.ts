@@ -1,3 +1,4 @@
+import { randomNumbers } from '@app/figures';
 import type { NewMember } from './member.js';
 
 /** Made-up members, the same ones each time, one after the other so that nobody has to hold them all. */
@@ -16,17 +17,6 @@ export function* sampleMembers(count: number): Generator<NewMember> {
       joined,
     };
   }
-}
-
-/** Numbers from 0 (included) to 1 (excluded), the same ones for the same seed: Tommy Ettinger's generator mulberry32. */
-function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 const firstNames = words(`

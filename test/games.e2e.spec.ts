@@ -304,14 +304,3 @@ it('The learning curve is an SVG that a browser and others can draw', async () =
   const { data } = await sharp(Buffer.from(svg)).raw().toBuffer({ resolveWithObject: true });
   expect(new Set(data).size).toBeGreaterThan(20);
 });
-
-it('The README shows the code as it is', async () => {
-  const read = (path: string) => readFile(new URL(`../apps/games/${path}`, import.meta.url), 'utf8');
-  const flat = (text: string) => text.replaceAll(/\n\s*/g, '\n');
-  const sources = (await Promise.all(['src/games.ts', 'src/policy-network.ts'].map(read))).map(flat);
-  const excerpts = [...(await read('README.md')).matchAll(/```ts\n(.*?)```/gs)].map(([, code]) =>
-    flat(code ?? ''),
-  );
-  expect(excerpts).toHaveLength(2);
-  for (const [i, excerpt] of excerpts.entries()) expect(sources[i]).toContain(excerpt);
-});

@@ -51,7 +51,10 @@ export class InferenceError extends BatchingError {
   readonly code = 'ERR_BATCHING_INFERENCE';
 }
 
-/** The inference worker died under this prediction, or is down at the moment. It is started again by itself. */
+/**
+ * The inference worker died under this prediction, gave no answer in time (see `TfjsModuleOptions.heartbeat`), or is down at
+ * the moment. It is started again by itself, unless it cannot be ended: see `TfjsModel.unresponsive`.
+ */
 export class InferenceWorkerError extends BatchingError {
   readonly code = 'ERR_BATCHING_WORKER';
 }

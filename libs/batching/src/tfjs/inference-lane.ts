@@ -5,7 +5,9 @@ import { type BackendReport, type TfjsBackend, tfjsBackends } from './backend.js
 import { BatchMemory, type SharedBatch, viewsOf } from './batch-memory.js';
 import { BatchSizes } from './batch-sizes.js';
 import { ServiceStoppedError } from '../core/errors.js';
+import { LONGEST_TIMER } from '../core/options.js';
 import { InferenceError, InferenceWorkerError, TfjsModuleError, UnsupportedModelError } from './errors.js';
+import { Heartbeat } from './heartbeat.js';
 import { InferenceThread } from './inference-thread.js';
 import type { BackendMemory } from './inference-worker.js';
 import { fillBatch } from './model-input.js';
@@ -48,19 +50,25 @@ interface Registration {
 const maxPause = 5000;
 /** A warm-up that takes longer tells how far it is, as often; in milliseconds. */
 const warmUpSilence = 1000;
-/** Longest that `close` waits for the worker, in milliseconds: as long as queues wait for their batches by default. */
-const closePatience = 10_000;
+/** Longest that `close` waits for predictions by default, in milliseconds: as long as queues wait for their batches. */
+const closeTimeout = 10_000;
+/** Longest that a worker may be silent by default, in milliseconds. */
+const defaultHeartbeat = 30_000;
 
 /**
  * What the models of one device share: its backend, and the inference worker in which their batches run one after the
  * other. When the worker dies, the predictions it had reject, and it is started again with its models: at once the first
  * time and after any prediction that went well, else after a pause that doubles. In a pause predictions reject at once.
+ *
+ * A worker that is silent about a prediction beyond the limit of its heartbeat is ended, which is one way to die. One that
+ * cannot be ended keeps the lane: predictions reject at once, until the thread or the process ends.
  */
 export class InferenceLane {
   /** What batches travel in. */
   readonly memory = new BatchMemory();
   readonly #logger = new Logger('TfjsModule');
   readonly #wanted: TfjsBackend | 'auto';
+  readonly #heartbeat: Heartbeat;
   readonly #models = new Map<string, Registration>();
   /** The worker, or why there is none. */
   #thread: Promise<InferenceThread>;
@@ -74,20 +82,32 @@ export class InferenceLane {
   /** Deaths and failed starts since the last prediction that went well. */
   #failures = 0;
   #closing: Promise<void> | undefined;
+  #unresponsive: InferenceWorkerError | undefined;
 
-  /** Resolves once the backend runs. Throws `RangeError` for a name that is none, `TfjsBackendError` if it cannot start. */
-  static async open(backend: TfjsBackend | 'auto'): Promise<InferenceLane> {
+  /**
+   * Resolves once the backend runs.
+   *
+   * @throws {RangeError} for a backend or a heartbeat that is none
+   * @throws {TfjsBackendError} if the backend cannot start
+   */
+  static async open(backend: TfjsBackend | 'auto', heartbeat = defaultHeartbeat): Promise<InferenceLane> {
     const names = ['auto', ...tfjsBackends];
     if (!names.includes(backend)) {
       throw new RangeError(`TfjsModule: backend must be one of ${names.join(', ')}; it is '${backend}'`);
     }
-    const lane = new InferenceLane(backend);
+    if (typeof heartbeat !== 'number' || !(heartbeat > 0)) {
+      throw new RangeError(
+        `TfjsModule: heartbeat must be a number of milliseconds above 0, or Infinity; it is ${String(heartbeat)}`,
+      );
+    }
+    const lane = new InferenceLane(backend, new Heartbeat(heartbeat));
     await lane.#thread;
     return lane;
   }
 
-  private constructor(wanted: TfjsBackend | 'auto') {
+  private constructor(wanted: TfjsBackend | 'auto', heartbeat: Heartbeat) {
     this.#wanted = wanted;
+    this.#heartbeat = heartbeat;
     this.#thread = this.#start();
   }
 
@@ -99,6 +119,11 @@ export class InferenceLane {
   /** Whether the worker is up, with all models loaded and warmed up. */
   get ready(): boolean {
     return this.#up && this.#preparing === 0 && !this.#closing;
+  }
+
+  /** The error of predictions while the worker is stuck in native code and cannot be ended. */
+  get unresponsive(): InferenceWorkerError | undefined {
+    return this.#unresponsive;
   }
 
   /** Loads a model into the worker and warms it up. The same name may come again with the same source only. */
@@ -179,7 +204,7 @@ export class InferenceLane {
     const filled = now();
     const thread = await this.#thread;
     try {
-      const { started, upload, run, read } = await thread.call('predict', [model, batch]);
+      const { started, upload, run, read } = await thread.call('predict', [model, batch], `model '${model}'`);
       this.#failures = 0;
       return { wait: started - filled, upload, run, read, answer: now() - (started + upload + run + read) };
     } catch (error) {
@@ -193,35 +218,38 @@ export class InferenceLane {
 
   async usedMemory(): Promise<InferenceMemory> {
     const thread = await this.#thread;
-    return { ...(await thread.call('memory', [])), sharedBytes: this.memory.bytes };
+    return { ...(await thread.call('memory', [], 'memory()')), sharedBytes: this.memory.bytes };
   }
 
   /**
-   * Finishes the predictions that were asked for, refuses others from now on, and ends the worker. A worker that takes more
-   * than 10 s is ended all the same: what it had rejects with `InferenceWorkerError`.
+   * Finishes the predictions that were asked for, refuses others from now on, and ends the worker. A worker that takes longer
+   * than `timeout` is ended all the same: what it had rejects with `InferenceWorkerError`. Resolves within a second more (on
+   * `webgpu` six), whatever the worker does.
    */
-  close(): Promise<void> {
-    return (this.#closing ??= this.#close());
+  close(timeout = closeTimeout): Promise<void> {
+    return (this.#closing ??= this.#close(timeout));
   }
 
-  async #close(): Promise<void> {
+  async #close(timeout: number): Promise<void> {
     // Calls are answered in order: with this one, all before it are.
-    const answered = this.#thread.then((thread) => thread.call('memory', []));
+    const answered = this.#thread.then((thread) => thread.call('memory', [], 'memory()'));
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(resolve, closePatience, 'late');
+      if (timeout <= LONGEST_TIMER) timer = setTimeout(resolve, timeout, 'late');
     });
-    // If it is dead already, nobody waits for it.
+    // If it is dead already, nothing is waited for.
     const first = await Promise.race([answered.catch(() => undefined), late]);
     clearTimeout(timer);
     if (first === 'late') {
-      this.#logger.warn(`the inference worker has not finished within ${closePatience} ms and is ended`);
+      this.#logger.warn(
+        `the inference worker has not finished within ${Math.round(timeout)} ms and is ended`,
+      );
     }
     await this.#latest?.end();
   }
 
   async #start(): Promise<InferenceThread> {
-    const thread = (this.#latest = new InferenceThread());
+    const thread = (this.#latest = new InferenceThread(this.#heartbeat));
     try {
       this.#report = await thread.call('start', [this.#wanted]);
       for (const [name, { source }] of this.#models) await this.#prepare(thread, name, source);
@@ -232,6 +260,9 @@ export class InferenceLane {
     void thread.ended.then((reason) => {
       this.#restart(reason);
     });
+    void thread.stuck.then((reason) => {
+      this.#lose(reason);
+    });
     const { backend, device, passedOver } = this.#report;
     const others = passedOver.map((reason) => `; passed over ${reason}`).join('');
     this.#logger.log(`backend ${backend} on ${device}${others}`);
@@ -239,8 +270,16 @@ export class InferenceLane {
     return thread;
   }
 
+  #lose(reason: InferenceWorkerError): void {
+    this.#up = false;
+    this.#unresponsive = reason;
+    this.#replace(Promise.reject(reason));
+    this.#logger.fatal(reason.message);
+  }
+
   #restart(reason: InferenceWorkerError): void {
     this.#up = false;
+    this.#unresponsive = undefined;
     if (this.#closing) return;
     const pause = this.#failures === 0 ? 0 : Math.min(100 * 2 ** this.#failures, maxPause);
     this.#failures += 1;

@@ -1,6 +1,7 @@
 import type { TfjsBackend } from './backend.js';
 import { type BatchTensor, type TensorValues, viewsOf } from './batch-memory.js';
 import type { BatchPiece } from './batch-sizes.js';
+import type { InferenceWorkerError } from './errors.js';
 import type { BatchSteps, InferenceLane, InferenceMemory, PreparedModel } from './inference-lane.js';
 import {
   bytesOnly,
@@ -97,6 +98,16 @@ export class TfjsModel {
     return this.#lane.ready;
   }
 
+  /**
+   * What predictions reject with while the worker is stuck in native code: silent beyond the heartbeat's limit, and not to be
+   * ended; else `undefined`. The message names the model and the time. Only a restart of the process helps for sure, so a
+   * liveness probe should fail on this. `ready` is `false` meanwhile. Should the native code return after all, the worker is
+   * replaced.
+   */
+  get unresponsive(): InferenceWorkerError | undefined {
+    return this.#lane.unresponsive;
+  }
+
   /** What its predictions have cost so far, step by step. */
   get timings(): InferenceTimings {
     return { ...this.#timings };
@@ -122,8 +133,8 @@ export class TfjsModel {
    * tensor of bools every finite number but 0 is true.
    *
    * Rejects with `ModelInputError` for an input that `check` would refuse, or of another form than the first (nothing was
-   * run), `InferenceError` when the model fails, `InferenceWorkerError` when the worker dies under it or is down,
-   * `ServiceStoppedError` after shutdown.
+   * run), `InferenceError` when the model fails, `InferenceWorkerError` when the worker dies under it, is silent beyond its
+   * heartbeat's limit, or is down, `ServiceStoppedError` after shutdown.
    */
   predict(inputs: readonly ModelInput[]): Promise<Float32Array[]>;
   predict(inputs: readonly NamedModelInput[]): Promise<NamedModelResult[]>;

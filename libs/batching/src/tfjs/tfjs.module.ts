@@ -24,6 +24,13 @@ export interface TfjsModuleOptions {
    * fails the start-up with `TfjsBackendError`.
    */
   backend?: TfjsBackend | 'auto';
+  /**
+   * Longest that the inference worker may be silent about a batch, in milliseconds; a number above 0, or `Infinity` for any
+   * time. Default 30,000. Never less than three times the longest batch so far. Beyond it the worker is ended, its batches
+   * reject with `InferenceWorkerError`, and a new worker takes its place; where it cannot be ended, see
+   * `TfjsModel.unresponsive`. Loading and warming up may take any time, and so may a stop of the whole process.
+   */
+  heartbeat?: number;
 }
 
 export interface TfjsModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
@@ -57,6 +64,13 @@ const optionsToken = Symbol.for('nest-batching:tfjs-options');
 const laneToken = Symbol.for('nest-batching:TfjsModule.forRoot()');
 const registryToken = Symbol.for('nest-batching:registry');
 
+/** What this module needs of `BatchingRegistry`, which may come from the other copy of the library. */
+interface Queues {
+  stop: () => Promise<unknown>;
+  /** What is left of `shutdownTimeout`, in milliseconds. */
+  readonly shutdownTimeLeft: number;
+}
+
 /** The token that a model is provided under. */
 export function getModelToken(name: string): symbol {
   return Symbol.for(`nest-batching:model:${name}`);
@@ -76,7 +90,7 @@ export function InjectModel(name: string): ParameterDecorator & PropertyDecorato
 export class TfjsModule implements OnApplicationShutdown {
   constructor(
     @Inject(laneToken) private readonly lane: InferenceLane,
-    @Optional() @Inject(registryToken) private readonly registry?: { stop: () => Promise<unknown> },
+    @Optional() @Inject(registryToken) private readonly registry?: Queues,
   ) {}
 
   static forRoot(options: TfjsModuleOptions = {}): DynamicModule {
@@ -116,12 +130,15 @@ export class TfjsModule implements OnApplicationShutdown {
     };
   }
 
-  /** Batches that wait in queues still need the worker, so the queues are drained first. */
+  /**
+   * Batches that wait in queues still need the worker, so the queues are drained first; the worker has what they left of
+   * `shutdownTimeout`.
+   */
   async onApplicationShutdown(): Promise<void> {
     try {
       await this.registry?.stop();
     } finally {
-      await this.lane.close();
+      await this.lane.close(this.registry?.shutdownTimeLeft);
     }
   }
 }
@@ -131,13 +148,13 @@ export class TfjsModule implements OnApplicationShutdown {
 class TfjsFeatureModule {}
 
 function openLane(
-  { backend = 'auto' }: TfjsModuleOptions,
+  { backend = 'auto', heartbeat }: TfjsModuleOptions,
   modules: ModulesContainer,
 ): Promise<InferenceLane> {
   if ([...modules.values()].filter(({ metatype }) => metatype === TfjsModule).length > 1) {
     throw new TfjsModuleError('TfjsModule.forRoot() is imported twice: import it once, in the root module');
   }
-  return InferenceLane.open(backend);
+  return InferenceLane.open(backend, heartbeat);
 }
 
 async function loadModel(

@@ -91,6 +91,12 @@ const faults: readonly Fault[] = [
     'checkMaxQueued(value);\n    this.#letIn();',
     'checkMaxQueued(value);',
   ),
+  inQueue('too many inputs at once are taken in part', ' && sizeOf(inputs) > maxQueued && ', ' && false && '),
+  inQueue(
+    'a size that is claimed is believed',
+    'if (length <= maxQueued) return inputs.map((input) => this.submit(input, options));',
+  ),
+  inQueue('inputs that came in too great a number are not counted', 'this.#counts.refused += length;'),
   // The decision.
   inQueue(
     'batches are formed before the sockets are read',
@@ -276,6 +282,18 @@ const faults: readonly Fault[] = [
     file: 'batch.ts',
     find: 'if (this.#aborted) return;',
     replace: '',
+  },
+  {
+    name: 'errors of another copy are not known',
+    file: 'errors.ts',
+    find: 'if (!key) return',
+    replace: 'return',
+  },
+  {
+    name: 'every error is an instance of every subclass',
+    file: 'errors.ts',
+    find: 'const key = brands.get(this);',
+    replace: 'const key = brands.get(this) ?? brands.get(BatchingError);',
   },
   // What is learned.
   {

@@ -8,6 +8,7 @@ import {
   DeadlineError,
   QueueFullError,
   ServiceStoppedError,
+  TooManyInputsError,
 } from './errors.js';
 import type { BatchFunction, BatchOptions } from './options.js';
 import { ServiceTime } from './service-time.js';
@@ -177,7 +178,7 @@ describe('faults of other batchers', () => {
 
   it('BentoML: a full queue sheds those who have waited longest', async () => {
     const queue = queueOf<number>(echo, { autoStart: false, maxQueued: 2 });
-    const all = outcomes(queue.submitMany([1, 2, 3]));
+    const all = outcomes(queue.submitMany([1, 2, 3].values()));
     await queue.stop();
     expect(await all).toEqual([1, 2, expect.any(QueueFullError)]);
   });
@@ -319,6 +320,46 @@ describe('what users ask for', () => {
     expectBalance(queue);
   });
 
+  it('TEI#378: more inputs at once than the queue holds are refused for good, and none of them runs', async () => {
+    const { batches, run } = recording();
+    const queue = queueOf<number>(run, { maxQueued: 20 });
+    const inputs = Array.from({ length: 30 }, (_, input) => input);
+    for (const many of [inputs, new Set(inputs), Float32Array.from(inputs), { length: 30 } as never]) {
+      const refused = await outcomes(queue.submitMany(many));
+      expect(refused).toHaveLength(30);
+      for (const error of refused) expect(error).toBeInstanceOf(TooManyInputsError);
+      expect(refused[0]).toMatchObject({ code: 'ERR_BATCHING_TOO_MANY', count: 30, maxQueued: 20 });
+      expect(refused[0]).not.toHaveProperty('retryAfter');
+    }
+    expect(batches).toEqual([]);
+    expect(queue.stats()).toMatchObject({ submitted: 120, dropped: 120, drops: { full: 120 }, waiting: 0 });
+    expectBalance(queue);
+    // A number that is wrong or not known goes on one by one, as does what the queue holds.
+    const claimed = Object.assign(new Set([1]), { length: 99 });
+    for (const some of [inputs.slice(0, 20), claimed]) {
+      expect(await outcomes(queue.submitMany(some))).toEqual([...some]);
+    }
+    const unknown = await outcomes(queue.submitMany(inputs.values()));
+    expect(unknown.filter((one) => one instanceof QueueFullError)).toHaveLength(10);
+  });
+
+  it('TEI#378: more inputs at once than the queue holds go through one that lets them wait, or has no limit', async () => {
+    const inputs = Array.from({ length: 30 }, (_, input) => input);
+    for (const more of [{ maxQueued: 20, onFull: 'wait' }, { maxQueued: 0 }, { maxQueued: 30 }] as const) {
+      expect(await outcomes(queueOf<number>(echo, more).submitMany(inputs))).toEqual(inputs);
+    }
+  });
+
+  it('TEI#378: too many inputs for a queue that has stopped, or of a caller that has gone, are that first', async () => {
+    const queue = queueOf<number>(echo, { maxQueued: 2 });
+    const gone = await outcomes(queue.submitMany([1, 2, 3], { signal: AbortSignal.abort(failure) }));
+    expect(gone).toEqual([failure, failure, failure]);
+    await queue.stop();
+    const [stopped] = await outcomes(queue.submitMany([1, 2, 3]));
+    expect(stopped).toBeInstanceOf(ServiceStoppedError);
+    expect(queue.stats().drops).toEqual({ aborted: 3, timeout: 0, full: 0, stopped: 3 });
+  });
+
   it('ray#59059, BentoML#3859: batches are counted in inputs only, not in tokens or bytes', async () => {
     const { batches, run } = recording<string>();
     const queue = queueOf<string, string>(run, {
@@ -358,7 +399,7 @@ describe('what users ask for', () => {
     const queue = queueOf<number>(never, { batchSize: 2, maxQueued: 3 });
     void outcomes(queue.submitMany([1, 2]));
     await until(() => queue.stats().runningBatches === 1);
-    void outcomes(queue.submitMany([3, 4, 5, 6]));
+    void outcomes(queue.submitMany([3, 4, 5, 6].values()));
     // Backlog, slots in use of those there are, and who was sent away; beside it waitTime and runTime.
     expect(queue.stats()).toMatchObject({
       waiting: 3,

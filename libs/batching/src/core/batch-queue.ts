@@ -12,6 +12,7 @@ import {
   InputCostError,
   QueueFullError,
   ServiceStoppedError,
+  TooManyInputsError,
 } from './errors.js';
 import { type Backlog, expectedWait, lateness, untilSlot } from './forecast.js';
 import {
@@ -158,9 +159,18 @@ export class BatchQueue<Input, Result> {
   /**
    * Takes in many inputs at once: all of them before a stop can take effect.
    *
+   * More than `maxQueued` could never wait together. Where their number is known before (an array, a `Set`, anything
+   * with a `length` or a `size`), none of them is taken in then, and every promise rejects with a `TooManyInputsError`;
+   * with `onFull: 'wait'` they go through the queue, a part at a time.
+   *
    * @returns one promise per input, in their order
    */
   submitMany(inputs: Iterable<Input>, options?: SubmitOptions): Promise<Result>[] {
+    const { maxQueued, onFull } = this.#options;
+    const isOpen = this.#state === 'created' || this.#state === 'started';
+    if (isOpen && onFull === 'reject' && sizeOf(inputs) > maxQueued && !options?.signal?.aborted) {
+      return this.#submitTooMany(Array.from(inputs), options);
+    }
     return Array.from(inputs, (input) => this.submit(input, options));
   }
 
@@ -246,6 +256,17 @@ export class BatchQueue<Input, Result> {
       waitTime: this.#waitTime.summarize(now),
       runTime: this.#runTime.summarize(now),
     };
+  }
+
+  /** What claims to be too many is counted, as the `size` of an iterable need not be that of its inputs. */
+  #submitTooMany(inputs: Input[], options: SubmitOptions | undefined): Promise<Result>[] {
+    const { length } = inputs;
+    const { maxQueued } = this.#options;
+    if (length <= maxQueued) return inputs.map((input) => this.submit(input, options));
+    this.#counts.refused += length;
+    this.#counts.drops.full += length;
+    const error = new TooManyInputsError(this.name, length, maxQueued);
+    return inputs.map(() => Promise.reject<Result>(error));
   }
 
   #admit(entry: Entry<Input>, options: SubmitOptions | undefined): void {
@@ -658,6 +679,12 @@ class Counts {
   running = 0;
   readonly drops: Record<DropReason, number> = { aborted: 0, timeout: 0, full: 0, stopped: 0 };
   readonly dispatches: Record<DispatchReason, number> = { size: 0, delay: 0, idle: 0, drain: 0 };
+}
+
+/** How many inputs there are, as far as that can be known without running through them. */
+function sizeOf(inputs: unknown): number {
+  const { length, size } = (inputs ?? {}) as { length?: unknown; size?: unknown };
+  return typeof length === 'number' ? length : typeof size === 'number' ? size : 0;
 }
 
 let resolver: (result: unknown) => void;

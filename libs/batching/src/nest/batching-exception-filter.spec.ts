@@ -22,6 +22,7 @@ import {
   BatchTimeoutError,
   QueueFullError,
   ServiceStoppedError,
+  TooManyInputsError,
 } from '../index.js';
 import { InferenceWorkerError, ModelInputError } from '../tfjs/errors.js';
 
@@ -30,6 +31,7 @@ class OtherError extends BatchingError {
 }
 
 const errors: Record<string, Error> = {
+  tooMany: new TooManyInputsError('Digits.classify', 300, 256),
   full: new QueueFullError('Digits.classify', 100, 1200),
   nearlyFull: new QueueFullError('Digits.classify', 100, 0),
   stopped: new ServiceStoppedError('Digits.classify'),
@@ -47,6 +49,16 @@ const internal = { statusCode: 500, error: 'Internal Server Error', message: 'In
 const answers: [string, string | null, Record<string, unknown> & { statusCode: number }][] = [
   ['full', '2', { ...unavailable, message: 'Digits.classify is full', code: 'ERR_BATCHING_FULL' }],
   ['nearlyFull', '1', { ...unavailable, message: 'Digits.classify is full', code: 'ERR_BATCHING_FULL' }],
+  [
+    'tooMany',
+    null,
+    {
+      statusCode: 413,
+      error: 'Payload Too Large',
+      message: 'Digits.classify takes at most 256 inputs at once, not 300',
+      code: 'ERR_BATCHING_TOO_MANY',
+    },
+  ],
   ['stopped', '1', { ...unavailable, message: 'Digits.classify was stopped', code: 'ERR_BATCHING_STOPPED' }],
   [
     'timeout',

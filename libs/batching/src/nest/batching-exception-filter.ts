@@ -9,12 +9,13 @@ import {
   InputCostError,
   QueueFullError,
   ServiceStoppedError,
+  TooManyInputsError,
 } from '../core/errors.js';
 
 /**
  * Answers the errors of queues and models. Over HTTP: 503 with `Retry-After` when the queue is full, too slow for the input's
  * timeout, or stopped, and while an inference worker is started again; 504 when an input timed out; 413 when it costs more
- * than a batch may; 400 when it is not what the model takes; 500 when the batch function broke its promise; the body is
+ * than a batch may, or when more inputs come at once than the queue holds; 400 when it is not what the model takes; 500 when the batch function broke its promise; the body is
  * `{ statusCode, error, message, code }`.
  * Microservices and gateways send `{ status: 'error', message, code }`. Nobody outside learns more than the name of
  * the queue; a 500 is logged.
@@ -81,6 +82,12 @@ function answerTo(error: BatchingError): BatchingAnswer {
     return {
       statusCode: 413,
       message: `the input costs ${error.cost}, and at most ${error.maxCost} is allowed`,
+    };
+  }
+  if (error instanceof TooManyInputsError) {
+    return {
+      statusCode: 413,
+      message: `${error.queue} takes at most ${error.maxQueued} inputs at once, not ${error.count}`,
     };
   }
   if (error instanceof ServiceStoppedError) {

@@ -3,7 +3,7 @@ import tseslint from 'typescript-eslint';
 
 /** The arrows of the design: what a folder of the library may import (see docs/adr). */
 const arrow = (folder, forbidden, message) => ({
-  files: [`libs/batching/src/${folder}/**/*.ts`],
+  files: [`libs/${folder}/**/*.ts`],
   ignores: ['**/*.spec.ts'],
   rules: { 'no-restricted-imports': ['error', { patterns: [{ regex: forbidden, message }] }] },
 });
@@ -30,9 +30,10 @@ export default tseslint.config(
   },
   // The page's modules: the compiler checks them, with the browser's names (apps/demo-api/tsconfig.page.json).
   { files: ['apps/demo-api/public/**/*.js'], rules: { 'no-undef': 'off' } },
-  arrow('core', '^(?!node:|\\./)', 'core/ imports node: and its own files only'),
-  arrow('nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
-  arrow('tfjs', '^\\.\\./(?!core/)', 'tfjs/ imports core/ and Nest only'),
+  arrow('batching/src/core', '^(?!node:|\\./)', 'core/ imports node: and its own files only'),
+  arrow('batching/src/nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
+  arrow('batching/src/tfjs', '^\\.\\./(?!core/)', 'tfjs/ imports core/ and Nest only'),
+  arrow('serving', '^\\.\\./', 'serving/ imports Nest and its own files only'),
   {
     files: ['libs/batching/src/index.ts'],
     rules: {
@@ -47,7 +48,7 @@ export default tseslint.config(
     rules: {
       'no-restricted-imports': [
         'error',
-        { patterns: [{ regex: 'libs/batching', message: 'import the library by its name' }] },
+        { patterns: [{ regex: '/libs/', message: 'import the library by its name' }] },
       ],
     },
   },

@@ -21,6 +21,7 @@ export default {
   moduleNameMapper: {
     '^nest-batching$': '<rootDir>/dist/libs/batching/index.js',
     '^nest-batching/(.*)$': '<rootDir>/dist/libs/batching/$1/index.js',
+    '^@app/serving$': '<rootDir>/libs/serving/src/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
   // The built library's package.json has the name of its source's.

@@ -19,6 +19,7 @@ export const variables = {
   LOG_LEVEL: { type: 'string', enum: [...LOG_LEVELS], default: 'log' },
   LOG_FORMAT: { type: 'string', enum: ['auto', 'text', 'json'], default: 'auto' },
   SHUTDOWN_TIMEOUT: { type: 'integer', minimum: 0, maximum: 3_600_000, default: 10_000 },
+  SHUTDOWN_DELAY: { type: 'integer', minimum: 0, maximum: 600_000, default: 250 },
 };
 
 /** The settings of the application. Times are milliseconds. */
@@ -36,8 +37,10 @@ export class Configuration {
   readonly maxPhotoPixels: number;
   readonly logLevels: LogLevel[];
   readonly logFormat: 'auto' | 'text' | 'json';
-  /** How long requests in progress may take after a SIGTERM. */
+  /** Longest from a signal until the process ends by it. */
   readonly shutdownTimeout: number;
+  /** How long the port stays open after a SIGTERM. */
+  readonly shutdownDelay: number;
 
   /** @throws {SchemaError} that names every variable that is not what it may be */
   constructor(environment: NodeJS.ProcessEnv) {
@@ -57,6 +60,7 @@ export class Configuration {
     this.logLevels = LOG_LEVELS.slice(LOG_LEVELS.indexOf(given.LOG_LEVEL));
     this.logFormat = given.LOG_FORMAT;
     this.shutdownTimeout = given.SHUTDOWN_TIMEOUT;
+    this.shutdownDelay = given.SHUTDOWN_DELAY;
   }
 }
 
@@ -74,6 +78,7 @@ const environmentSchema = new CheckedSchema<{
   LOG_LEVEL: LogLevel;
   LOG_FORMAT: 'auto' | 'text' | 'json';
   SHUTDOWN_TIMEOUT: number;
+  SHUTDOWN_DELAY: number;
 }>({ type: 'object', properties: variables }, 'environment', {
   allErrors: true,
   useDefaults: true,

@@ -148,7 +148,7 @@ const faults: readonly Fault[] = [
   // Runs and results.
   inQueue(
     'callers hang when the batch function throws',
-    'for (const entry of batch.remaining()) this.#reject(entry, error);\n    }\n    this.#end',
+    '      this.#rejectAll(batch, error);\n    }\n    this.#end',
     '}\n    this.#end',
   ),
   inQueue('too many results are taken', 'results.length !== size', 'results.length < size'),
@@ -157,12 +157,12 @@ const faults: readonly Fault[] = [
     'if (isError(result)) {',
     'if (isError(result) && !result) {',
   ),
-  inQueue('who has gone is settled again', "} else if (entry.place === 'batch') {", '} else {'),
+  inQueue('who has gone is settled again', '} else if (entry.place === batch) {', '} else {'),
   inQueue('what has ended still counts as running', 'this.#counts.running -= batch.uncounted;'),
   inQueue('isolation stops at two', 'failed.length < 2', 'failed.length < 3'),
   inQueue(
     'isolation runs those again who have gone',
-    "half.filter((entry) => entry.place === 'batch')",
+    'half.filter((entry) => entry.place === batch)',
     'half',
   ),
   inQueue('isolation goes on after an abort', ' || batch.isAborted) {', ') {'),
@@ -174,18 +174,42 @@ const faults: readonly Fault[] = [
   inQueue('a run that hangs is not told', 'batch.abort(error);\n        reject(error);', 'reject(error);'),
   inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave();'),
   // Giving up, draining and stopping.
-  inQueue(
-    'a batch that everybody left is not told',
-    'if (batch.isDeserted) batch.abort(error);',
-    'void batch;',
-  ),
+  inQueue('a batch that everybody left is not told', '    place.abortIfDeserted(error);\n'),
+  {
+    name: 'giving up looks at every input of the batch',
+    file: 'batch.ts',
+    find: 'if (this.remaining === this.uncounted)',
+    replace: 'if (![...this].some((entry) => entry.place === this))',
+  },
   inQueue(
     'a signal of a caller who waits computes on',
     'this.#drop(entry, reason, error);\n      return;',
     'return;',
   ),
   inQueue('timers and listeners stay behind', 'entry.extras?.onLeave?.();'),
-  inQueue('a drain waits out the delay', 'entry.turn.draining = true;'),
+  {
+    name: 'a drain waits out the delay',
+    file: 'drains.ts',
+    find: 'return this.resolve !== undefined;',
+    replace: 'return false;',
+  },
+  {
+    name: 'a drain behind one that has ended is forgotten',
+    file: 'drains.ts',
+    find: '      this.#oldest = epoch.next;\n',
+    replace: '      this.#oldest = epoch.next;\n      break;\n',
+  },
+  {
+    name: 'a drain does not wait for what earlier drains wait for',
+    file: 'drains.ts',
+    find: 'epoch.pending === 0 && epoch.next;',
+    replace: 'epoch.next;',
+  },
+  inQueue(
+    'who comes in by the door counts twice for a drain',
+    "if (entry.place === 'nowhere') entry.turn.epoch.pending++;",
+    'entry.turn.epoch.pending++;',
+  ),
   inQueue(
     'a drain hurries those who come after it',
     '    this.#turn = undefined;\n    this.#decideAgain();',
@@ -198,7 +222,7 @@ const faults: readonly Fault[] = [
   ),
   inQueue(
     'a stop at its time limit leaves running callers',
-    'for (const entry of batch.remaining()) this.#reject(entry, error);\n      batch.abort(error);',
+    'this.#rejectAll(batch, error);\n      batch.abort(error);',
     'batch.abort(error);',
   ),
   inQueue('a queue that has stopped keeps the process alive', 'batch.limit?.unref();', 'void batch;'),

@@ -10,7 +10,7 @@ import {
   ServiceStoppedError,
   TooManyInputsError,
 } from './errors.js';
-import type { BatchFunction, BatchOptions } from './options.js';
+import type { BatchFunction, BatchOptions, SubmitOptions } from './options.js';
 import { ServiceTime } from './service-time.js';
 
 /**
@@ -637,6 +637,133 @@ describe('callers', () => {
     expect(await refused).toEqual([expect.any(DeadlineError), expect.any(DeadlineError)]);
     expect(await Promise.all(waiting)).toEqual([1, 2, 3]);
     expect(batches).toHaveLength(4);
+  });
+});
+
+describe('many at once', () => {
+  /** A batch that runs until `finish`, and its callers. */
+  async function running(size: number, more: SubmitOptions = {}) {
+    let finish = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (finish = resolve));
+    const signals: AbortSignal[] = [];
+    const queue = queueOf<number>(
+      async (inputs: number[], batch: BatchContext) => {
+        signals.push(batch.signal);
+        await gate;
+        return inputs;
+      },
+      { batchSize: size, maxQueued: Infinity },
+    );
+    const results = outcomes(
+      queue.submitMany(
+        Array.from({ length: size }, (_, input) => input),
+        more,
+      ),
+    );
+    await until(() => queue.stats().running === size);
+    return { queue, results, finish, signals };
+  }
+
+  it('p-queue#27, #20: 20,000 drains during one batch all end, and so do its callers', async () => {
+    const { queue, results, finish } = await running(4);
+    const drains = Array.from({ length: 20_000 }, () => queue.drain());
+    finish();
+    await Promise.all(drains);
+    expect(await results).toEqual([0, 1, 2, 3]);
+    expectBalance(queue);
+  });
+
+  it('p-queue#27: 12,000 stops during one batch all end, at the earliest of their time limits', async () => {
+    const { queue, results } = await running(2);
+    const stops = Array.from({ length: 12_000 }, (_, index) =>
+      queue.stop({ timeout: index === 6000 ? 1 : 60_000 }),
+    );
+    await Promise.all(stops);
+    expect(await results).toEqual([expect.any(ServiceStoppedError), expect.any(ServiceStoppedError)]);
+    expect(queue.stats()).toMatchObject({ state: 'stopped', running: 0 });
+  });
+
+  it('p-queue#20: 5,000 handlers that submit and drain, each with a drain of its own', async () => {
+    const { queue, results, finish } = await running(1);
+    let ended = 0;
+    const handlers = Array.from({ length: 5000 }, async (_, input) => {
+      const result = queue.submit(input);
+      const drained = queue.drain();
+      await result;
+      ended++;
+      await drained;
+      return ended;
+    });
+    finish();
+    const endedBefore = await Promise.all(handlers);
+    // In order: when a drain has ended, so have all inputs before it.
+    endedBefore.forEach((count, index) => {
+      expect(count).toBeGreaterThan(index);
+    });
+    await results;
+  });
+
+  it('a drain waits for what earlier drains wait for, also when its own inputs end first', async () => {
+    let finish = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (finish = resolve));
+    const queue = queueOf<number>(
+      async (inputs: number[]) => {
+        if (inputs[0] === 0) await gate;
+        return inputs;
+      },
+      { batchSize: 1, concurrency: 2 },
+    );
+    const order: string[] = [];
+    void queue.submit(0);
+    const drains = [queue.drain().then(() => order.push('first'))];
+    await queue.submit(1).then(() => order.push('input'));
+    void queue.submit(2);
+    drains.push(
+      queue.drain().then(() => order.push('second')),
+      queue.drain().then(() => order.push('third')),
+    );
+    await until(() => queue.stats().results === 2);
+    await setImmediate();
+    finish();
+    await Promise.all(drains);
+    expect(order).toEqual(['input', 'first', 'second', 'third']);
+    await queue.drain();
+  });
+
+  it('one signal over 100,000 running inputs: giving up takes no look at the others', async () => {
+    const caller = new AbortController();
+    const { queue, results, finish, signals } = await running(100_000, { signal: caller.signal });
+    caller.abort('gone');
+    expect(queue.stats()).toMatchObject({ running: 0, errors: 100_000 });
+    expect(signals[0]?.aborted).toBe(true);
+    finish();
+    expect(new Set(await results)).toEqual(new Set(['gone']));
+  });
+
+  it('2,000 timeouts in one batch: the batch learns that all its callers have gone', async () => {
+    jest.useFakeTimers();
+    try {
+      let signal: AbortSignal | undefined;
+      const queue = queueOf(
+        (_: number[], batch: BatchContext) => {
+          ({ signal } = batch);
+          return never();
+        },
+        { batchSize: Infinity },
+      );
+      const inputs = Array.from({ length: 2000 }, (_, input) => input);
+      const results = outcomes(queue.submitMany(inputs, { timeout: 50 }));
+      await jest.advanceTimersByTimeAsync(10);
+      expect(queue.stats().running).toBe(2000);
+      expect(signal?.aborted).toBe(false);
+      await jest.advanceTimersByTimeAsync(50);
+      expect(signal?.aborted).toBe(true);
+      expect(queue.stats()).toMatchObject({ running: 0, errors: 2000 });
+      const ends = await results;
+      expect(ends[1999]).toBeInstanceOf(BatchTimeoutError);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 });
 

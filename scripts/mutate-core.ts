@@ -66,9 +66,26 @@ const faults: readonly Fault[] = [
   {
     name: 'an idle queue refuses an input for its timeout',
     file: 'forecast.ts',
-    find: 'if (ahead === 0 && running.size < concurrency) return 0;',
+    find: 'if (free > 0 && ahead < free * batchSize) return 0;',
+    replace: 'if (free > 0 && ahead === 0) return 0;',
+  },
+  {
+    name: 'what has been learned is trusted for ever',
+    file: 'forecast.ts',
+    find: ' * serviceTime.trust(now) - timeout',
+    replace: ' - timeout',
+  },
+  {
+    name: 'the wait is no number where batches have no bound',
+    file: 'forecast.ts',
+    find: 'batchesAhead === 0 ? rest : ',
     replace: '',
   },
+  inQueue(
+    'who is refused shall try again at once',
+    'const retryAfter = Math.max(1, wait);',
+    'const retryAfter = wait;',
+  ),
   {
     name: 'the slots are forgotten in the expected wait',
     file: 'forecast.ts',
@@ -325,6 +342,30 @@ const faults: readonly Fault[] = [
     file: 'service-time.ts',
     find: '(0.05 * this.#size) ** 2',
     replace: '0',
+  },
+  {
+    name: 'a stall is learned as it was',
+    file: 'service-time.ts',
+    find: 'this.isKnown ? Math.min(Math.max(ran, likely.least), likely.most) : ran',
+    replace: 'ran',
+  },
+  {
+    name: 'batches that hung together are a load that has changed',
+    file: 'service-time.ts',
+    find: 'if (now - ran < this.#surprisedAt) return;',
+    replace: '',
+  },
+  {
+    name: 'a load that has changed is never believed',
+    file: 'service-time.ts',
+    find: 'if (this.#isSurprised || this.#weight === 1)',
+    replace: 'if (this.#weight === 1)',
+  },
+  {
+    name: 'a stall at the very beginning is believed',
+    file: 'service-time.ts',
+    find: 'if (this.#isSurprised || this.#weight === 1)',
+    replace: 'if (this.#isSurprised)',
   },
   {
     name: 'the adaptive wait has no cap',

@@ -10,6 +10,7 @@ import {
   ServiceStoppedError,
   TooManyInputsError,
 } from './errors.js';
+import { Lane } from './lane.js';
 import type { BatchFunction, BatchOptions, SubmitOptions } from './options.js';
 import { ServiceTime } from './service-time.js';
 
@@ -186,7 +187,7 @@ describe('faults of other batchers', () => {
   it('BentoML: the fit of the service time is undefined at a constant batch size', () => {
     const serviceTime = new ServiceTime();
     expect(serviceTime.of(8)).toBe(0);
-    for (let batch = 0; batch < 50; batch++) serviceTime.record(8, 13 + (batch % 2));
+    for (let batch = 0; batch < 50; batch++) serviceTime.record(8, 13 + (batch % 2), 20 * batch);
     expect(serviceTime.of(8)).toBeCloseTo(13.5, 0);
     expect(serviceTime.of(4)).toBeGreaterThan(10);
     expect(serviceTime.of(16)).toBeLessThan(17);
@@ -318,6 +319,55 @@ describe('what users ask for', () => {
     expect(await outcomes([...first, last])).toEqual([1, 2, 3, 8]);
     expect(batches.flat()).toEqual([1, 2, 3, 8]);
     expectBalance(queue);
+  });
+
+  it('OmniRoute#10111: a stall does not make the idle queue after it refuse what it could serve in time', async () => {
+    jest.useFakeTimers();
+    try {
+      for (const concurrency of [1, 3]) {
+        for (const stall of [3000, 10_000]) {
+          for (const burst of [12, 40]) {
+            for (const usual of [0, 1, 20]) {
+              let ms = 30;
+              const run = async (inputs: readonly number[]) => {
+                await new Promise((resolve) => globalThis.setTimeout(resolve, ms));
+                return inputs;
+              };
+              const lane = new Lane(concurrency);
+              const queue = queueOf<number>(run, { batchSize: 16, maxDelay: 5, concurrency, lane });
+              const serve = async (count: number, timeout?: number) => {
+                let ended: unknown[] | undefined;
+                void outcomes(queue.submitMany(Array<number>(count).fill(1), { timeout })).then(
+                  (all) => (ended = all),
+                );
+                while (!ended) await jest.advanceTimersByTimeAsync(ms);
+                return ended.filter((outcome) => outcome instanceof Error).length;
+              };
+              for (let round = 0; round < usual; round++) await serve(3);
+              ms = stall;
+              await serve(16 * concurrency);
+              ms = 30;
+              const refused = [await serve(burst, 1000), await serve(burst, 1000)];
+              // Where nothing but the stall is known, the first batch of the first burst is what corrects it.
+              expect(refused).toEqual([usual > 1 || burst < 16 * concurrency ? 0 : expect.any(Number), 0]);
+            }
+          }
+        }
+      }
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it('OmniRoute#10111: says when to come again in a number that is never 0', async () => {
+    for (const batchSize of [1, 2, Infinity]) {
+      const queue = queueOf<number>(echo, { batchSize, maxQueued: 2 });
+      for (let round = 0; round < 3; round++) {
+        const [, , refused] = await outcomes(queue.submitMany([1, 2, 3].values()));
+        expect((refused as QueueFullError).retryAfter).toBeGreaterThanOrEqual(1);
+        expect((refused as QueueFullError).retryAfter).toBeLessThan(1000);
+      }
+    }
   });
 
   it('TEI#378: more inputs at once than the queue holds are refused for good, and none of them runs', async () => {

@@ -281,7 +281,7 @@ export class BatchQueue<Input, Result> {
       if (options || ticket) entry.extras = new Extras(ticket);
       const late = this.#lateness(options);
       if (late > 0) {
-        this.#drop(entry, 'timeout', new DeadlineError(this.name, options?.timeout ?? 0, late));
+        this.#drop(entry, 'timeout', new DeadlineError(this.name, options?.timeout ?? 0, Math.max(1, late)));
       } else if (this.#hasRoom(entry)) {
         this.#enter(entry);
         if (options) this.#watch(entry, options);
@@ -291,7 +291,8 @@ export class BatchQueue<Input, Result> {
         this.#door.push(entry);
         if (options) this.#watch(entry, options);
       } else {
-        const retryAfter = expectedWait(this.#backlog(), this.#serviceTime, performance.now());
+        const wait = expectedWait(this.#backlog(), this.#serviceTime, performance.now());
+        const retryAfter = Math.max(1, wait);
         const { maxQueued } = this.#options;
         this.#drop(entry, 'full', new QueueFullError(this.name, maxQueued, retryAfter, this.#room.length));
       }
@@ -585,7 +586,7 @@ export class BatchQueue<Input, Result> {
     this.#batches.delete(batch);
     this.#count(batch);
     this.#runTime.record(ran, 1, now);
-    this.#serviceTime.record(batch.size, ran);
+    this.#serviceTime.record(batch.size, ran, now);
     this.#policy.ended?.(now);
     this.#options.lane?.leave();
     if (this.#listeners.size > 0) this.#report(batch, ran);

@@ -373,7 +373,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         'post /digits/many: 200 400 413 415 503',
         'get /digits/samples: 200 400',
         'post /photos/upscale: 200 400 413 415 422 503',
-        'get /health/live: 200',
+        'get /health/live: 200 503',
         'get /health/ready: 200 503',
         'get /queues/live: 200',
       ]);

@@ -48,7 +48,7 @@ class ConfigurationModule {}
     }),
     TfjsModule.forRootAsync({
       inject: [Configuration],
-      useFactory: ({ backend }: Configuration) => ({ backend }),
+      useFactory: ({ backend, heartbeat }: Configuration) => ({ backend, heartbeat }),
     }),
     TfjsModule.forFeature([{ name: 'digits', path: join(appFolder, 'models', 'digits') }, esrgan]),
   ],

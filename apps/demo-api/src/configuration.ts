@@ -9,6 +9,7 @@ export const variables = {
   HOST: { type: 'string', default: '127.0.0.1' },
   HTTP_ADAPTER: { type: 'string', enum: ['express', 'fastify'], default: 'express' },
   BACKEND: { type: 'string', enum: ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'], default: 'auto' },
+  HEARTBEAT: { type: 'integer', minimum: 100, maximum: 3_600_000, default: 30_000 },
   BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 4096, default: 64 },
   MAX_DELAY: { type: 'number', minimum: 0, maximum: 60_000, default: 5 },
   // The network is so fast that waiting hardly pays; but a batch also spares the server's thread a message, and shows.
@@ -28,6 +29,8 @@ export class Configuration {
   readonly host: string;
   readonly httpAdapter: 'express' | 'fastify';
   readonly backend: TfjsBackend | 'auto';
+  /** Longest that the inference worker may be silent about a batch. */
+  readonly heartbeat: number;
   readonly batchSize: number;
   readonly maxDelay: number;
   readonly dispatch: Dispatch;
@@ -51,6 +54,7 @@ export class Configuration {
     this.host = given.HOST;
     this.httpAdapter = given.HTTP_ADAPTER;
     this.backend = given.BACKEND;
+    this.heartbeat = given.HEARTBEAT;
     this.batchSize = given.BATCH_SIZE;
     this.maxDelay = given.MAX_DELAY;
     this.dispatch = given.DISPATCH;
@@ -69,6 +73,7 @@ const environmentSchema = new CheckedSchema<{
   HOST: string;
   HTTP_ADAPTER: 'express' | 'fastify';
   BACKEND: TfjsBackend | 'auto';
+  HEARTBEAT: number;
   BATCH_SIZE: number;
   MAX_DELAY: number;
   DISPATCH: Dispatch;

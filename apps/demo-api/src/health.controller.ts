@@ -24,10 +24,16 @@ export class HealthController {
     private readonly shutdown: Shutdown,
   ) {}
 
-  @ApiOperation({ summary: 'Whether the process runs', description: 'If this fails, restart it.' })
+  @ApiOperation({
+    summary: 'Whether the process runs',
+    description: 'If this fails, restart it: the inference worker hangs in native code and cannot be ended.',
+  })
   @ApiOkResponse({ schema: { type: 'object', properties: { status: { type: 'string', example: 'live' } } } })
+  @ApiErrors(503)
   @Get('live')
   live(): { status: 'live' } {
+    const { unresponsive } = this.digits;
+    if (unresponsive) throw new ApiError(503, 'ERR_NOT_LIVE', `Not live: ${unresponsive.message}.`);
     return { status: 'live' };
   }
 
@@ -54,6 +60,8 @@ export class HealthController {
       if (state === 'stopping' || state === 'stopped') throw notReady(`${name} is ${state}`);
       if (waiting >= options.maxQueued) throw notReady(`${name} is full: ${waiting} inputs wait`);
     }
+    const { unresponsive } = this.digits;
+    if (unresponsive) throw notReady(unresponsive.message);
     // Known here, without asking the worker: what it runs just now may take longer than an orchestrator's patience.
     for (const { name, ready } of [this.digits, this.esrgan]) {
       if (!ready) throw notReady(`model '${name}' is being loaded or warmed up; the log says how far it is`);

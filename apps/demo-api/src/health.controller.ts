@@ -56,12 +56,12 @@ export class HealthController {
   @Get('ready')
   ready(): Readiness {
     if (this.shutdown.begun) throw notReady('it is shutting down');
+    const { unresponsive } = this.digits;
+    if (unresponsive) throw notReady(unresponsive.message);
     for (const { name, state, waiting, options } of this.registry.stats()) {
       if (state === 'stopping' || state === 'stopped') throw notReady(`${name} is ${state}`);
       if (waiting >= options.maxQueued) throw notReady(`${name} is full: ${waiting} inputs wait`);
     }
-    const { unresponsive } = this.digits;
-    if (unresponsive) throw notReady(unresponsive.message);
     // Known here, without asking the worker: what it runs just now may take longer than an orchestrator's patience.
     for (const { name, ready } of [this.digits, this.esrgan]) {
       if (!ready) throw notReady(`model '${name}' is being loaded or warmed up; the log says how far it is`);

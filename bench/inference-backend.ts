@@ -348,7 +348,7 @@ async function delayOnMainThread(
   const { LoadedModel } = (await import(built('loaded-model.js'))) as typeof Loaded;
   const { BatchMemory, viewsOf } = (await import(built('batch-memory.js'))) as typeof Memory;
   const { tf, checked } = await startBackend(backend);
-  const model = await LoadedModel.load({ tf, checked }, path, inputShape);
+  const model = await LoadedModel.load({ tf, checked }, { path, inputShape });
   const memory = new BatchMemory();
   const queue = new BatchQueue(
     async (inputs: readonly Uint8Array[]) => {

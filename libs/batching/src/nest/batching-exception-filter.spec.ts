@@ -24,7 +24,7 @@ import {
   ServiceStoppedError,
   TooManyInputsError,
 } from '../index.js';
-import { InferenceWorkerError, ModelInputError } from '../tfjs/errors.js';
+import { InferenceWorkerError, ModelInputError, ModelNotReadyError } from '../tfjs/errors.js';
 
 class OtherError extends BatchingError {
   readonly code = 'ERR_BATCHING_OTHER';
@@ -39,6 +39,7 @@ const errors: Record<string, Error> = {
   result: new BatchResultError('Digits.classify', 3, 'a Map'),
   input: new ModelInputError('digits', 0, undefined, 'must have 784 numbers; it has 5'),
   worker: new InferenceWorkerError('secret'),
+  notReady: new ModelNotReadyError('digits', 'secret'),
   other: new OtherError('secret'),
   unknown: new Error('secret'),
 };
@@ -80,6 +81,11 @@ const answers: [string, string | null, Record<string, unknown> & { statusCode: n
       message: "input 0 of model 'digits' must have 784 numbers; it has 5",
       code: 'ERR_BATCHING_INPUT',
     },
+  ],
+  [
+    'notReady',
+    '1',
+    { ...unavailable, message: "model 'digits' is not ready", code: 'ERR_BATCHING_MODEL_NOT_READY' },
   ],
   [
     'worker',

@@ -103,6 +103,10 @@ function answerTo(error: BatchingError): BatchingAnswer {
   if (error.code === 'ERR_BATCHING_WORKER') {
     return { statusCode: 503, message: 'the inference worker is being started again', retryAfter: 1 };
   }
+  if (error.code === 'ERR_BATCHING_MODEL_NOT_READY') {
+    const { model } = error as BatchingError & { model: string };
+    return { statusCode: 503, message: `model '${model}' is not ready`, retryAfter: 1 };
+  }
   return { statusCode: 500, message: 'Internal server error' };
 }
 

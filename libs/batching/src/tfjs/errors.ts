@@ -66,6 +66,28 @@ export class ModelInputError extends BatchingError {
   }
 }
 
+/**
+ * The model takes no inputs: what it gave when it was tried is not what it should give, or the files that a restart of the
+ * inference worker found are not the model that the application started with. The message says which, and what to do. The other
+ * models go on, and this one too as soon as its files are right again.
+ */
+export class ModelNotReadyError extends BatchingError {
+  static {
+    brand(this, 'ModelNotReadyError');
+  }
+
+  readonly code = 'ERR_BATCHING_MODEL_NOT_READY';
+
+  constructor(
+    /** Name of the model. */
+    readonly model: string,
+    problem: string,
+    options?: ErrorOptions,
+  ) {
+    super(`model '${model}' is not ready: ${problem}`, options);
+  }
+}
+
 /** The model failed while it ran. `cause` has the name, message and stack of the error in the inference worker. */
 export class InferenceError extends BatchingError {
   static {

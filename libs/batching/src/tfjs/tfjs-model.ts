@@ -93,9 +93,12 @@ export class TfjsModel {
     return this.#lane.report.device;
   }
 
-  /** Whether the worker is up, with all its models loaded and warmed up: `false` while it is started again. */
+  /**
+   * Whether the worker is up, and this model loaded, warmed up and tested: `false` while the worker is started again, and
+   * while a restart has found that the model's files are not those of the model that the application started with.
+   */
   get ready(): boolean {
-    return this.#lane.ready;
+    return this.#lane.ready && !this.#model.refusal;
   }
 
   /**
@@ -115,9 +118,10 @@ export class TfjsModel {
 
   /**
    * Throws `ModelInputError` unless `predict` would take this input. Called before the queue it refuses an input at once, and
-   * keeps it out of the batch of other callers.
+   * keeps it out of the batch of other callers. Throws `ModelNotReadyError` while a restart of the worker refuses the model.
    */
   check(input: ModelInput | NamedModelInput): void {
+    if (this.#model.refusal) throw this.#model.refusal;
     checkInput(this.name, this.#model.description, input, 0);
   }
 
@@ -134,7 +138,8 @@ export class TfjsModel {
    *
    * Rejects with `ModelInputError` for an input that `check` would refuse, or of another form than the first (nothing was
    * run), `InferenceError` when the model fails, `InferenceWorkerError` when the worker dies under it, is silent beyond its
-   * heartbeat's limit, or is down, `ServiceStoppedError` after shutdown.
+   * heartbeat's limit, or is down, `ModelNotReadyError` while a restart of the worker refuses the model,
+   * `ServiceStoppedError` after shutdown.
    */
   predict(inputs: readonly ModelInput[]): Promise<Float32Array[]>;
   predict(inputs: readonly NamedModelInput[]): Promise<NamedModelResult[]>;
@@ -142,7 +147,8 @@ export class TfjsModel {
     inputs: readonly (ModelInput | NamedModelInput)[],
   ): Promise<(Float32Array | NamedModelResult)[]> {
     const start = performance.now();
-    const { description, sizes } = this.#model;
+    const { description, sizes, refusal } = this.#model;
+    if (refusal) throw refusal;
     const tensors = checkInputs(this.name, description, inputs);
     if (inputs.length === 0) return [];
     const named = isNamed(inputs[0]);

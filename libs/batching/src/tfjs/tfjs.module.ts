@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import {
   type DynamicModule,
   Global,
@@ -14,7 +15,9 @@ import type { TfjsBackend } from './backend.js';
 import { TfjsModuleError } from './errors.js';
 import { checkBatchSizes } from './batch-sizes.js';
 import { InferenceLane, type ModelSource } from './inference-lane.js';
+import { checkChecksums } from './model-files.js';
 import type { InputShape } from './network.js';
+import { type ModelSelfTest, readSelfTests } from './self-test.js';
 import { TfjsModel } from './tfjs-model.js';
 
 export interface TfjsModuleOptions {
@@ -57,6 +60,19 @@ export interface TfjsModelOptions {
    * none: batches run as they come.
    */
   batchSizes?: readonly number[];
+  /**
+   * Inputs whose results are known, run at start-up and after each restart of the worker: a model that gives others is not
+   * ready (`ModelNotReadyError`). Default: none; then all results of an input of zeros must be finite numbers.
+   */
+  selfTest?: ModelSelfTest | readonly ModelSelfTest[];
+  /** The model may give NaN or Infinity for an input of zeros, and is ready all the same. Default `false`. */
+  allowNonFinite?: boolean;
+  /**
+   * SHA-256 of the model's files, 64 hexadecimal digits each, by their names as seen from the model's folder:
+   * `{ 'weights.bin': 'a177…' }`. Other content is refused with `ModelFileError`, at a restart of the worker with
+   * `ModelNotReadyError`. Files that are not named are not compared. Default: none are.
+   */
+  checksums?: Readonly<Record<string, string>>;
 }
 
 // Keys of the global symbol registry, since the library may be in the process twice, as ESM and as CommonJS.
@@ -110,17 +126,27 @@ export class TfjsModule implements OnApplicationShutdown {
   }
 
   static forFeature(models: readonly TfjsModelOptions[]): DynamicModule {
-    for (const { name, path, batchSizes } of models) {
+    const sources = models.map(({ name, selfTest, ...source }) => ({
+      name,
+      source: { ...source, selfTest: readSelfTests(name, selfTest) },
+    }));
+    for (const { name, path, batchSizes, allowNonFinite, checksums } of models) {
       if (models.some((other) => other.name === name && other.path !== path)) {
         throw new TfjsModuleError(
           `TfjsModule.forFeature: model '${name}' is listed twice, with different paths`,
         );
       }
       checkBatchSizes(name, batchSizes);
+      checkChecksums(name, checksums);
+      if (allowNonFinite !== undefined && typeof allowNonFinite !== 'boolean') {
+        throw new TypeError(
+          `TfjsModule.forFeature: allowNonFinite of model '${name}' must be true or false; it is ${inspect(allowNonFinite)}`,
+        );
+      }
     }
     return {
       module: TfjsFeatureModule,
-      providers: models.map(({ name, ...source }) => ({
+      providers: sources.map(({ name, source }) => ({
         provide: getModelToken(name),
         // Optional only in order to say more than Nest could.
         inject: [{ token: laneToken, optional: true }],

@@ -34,6 +34,7 @@ export default tseslint.config(
   arrow('batching/src/nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
   arrow('batching/src/tfjs', '^\\.\\./(?!core/)', 'tfjs/ imports core/ and Nest only'),
   arrow('figures', '^(\\.\\./|nest-batching|@app/)', 'figures/ imports packages and its own files only'),
+  arrow('serving', '^\\.\\./', 'serving/ imports Nest and its own files only'),
   {
     files: ['libs/batching/src/index.ts'],
     rules: {

@@ -22,6 +22,7 @@ export default {
     '^nest-batching$': '<rootDir>/dist/libs/batching/index.js',
     '^nest-batching/(.*)$': '<rootDir>/dist/libs/batching/$1/index.js',
     '^@app/figures$': '<rootDir>/libs/figures/src/index.ts',
+    '^@app/serving$': '<rootDir>/libs/serving/src/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
   // The built library's package.json has the name of its source's.

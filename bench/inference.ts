@@ -100,8 +100,8 @@ export function tablesOf({ backend, device, models, limits }: BackendFigures): {
         title: `${backend}: event loop's delay p99 under that load, ms; and per batch, ms`,
         rows: [
           ['network', 'worker', 'main thread', ...steps],
-          ...models.map(({ name, loopDelay, loopDelayWithout, timings }) => [
-            name,
+          ...models.map(({ name, batchSize, loopDelay, loopDelayWithout, timings }) => [
+            `${name}, batches of ${batchSize}`,
             loopDelay.toFixed(1),
             loopDelayWithout?.toFixed(1) ?? '',
             ...steps.map((step) => (timings[step] / timings.batches).toFixed(3)),

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { Test } from '@nestjs/testing';
 import { getBatchedToken } from 'nest-batching';
 import type * as AppModuleFile from '../apps/lookup/src/app.module.js';
-import type { Configuration } from '../apps/lookup/src/configuration.js';
+import { type Configuration, readConfiguration } from '../apps/lookup/src/configuration.js';
 import type * as CreateAppFile from '../apps/lookup/src/create-app.js';
 import type { Member, NewMember } from '../apps/lookup/src/members/member.js';
 import type { MemberDatabase } from '../apps/lookup/src/members/member-database.js';
@@ -71,7 +71,12 @@ export async function benchLookup(): Promise<void> {
   try {
     for (const databaseUrl of postgres ? ['', postgres.url] : ['']) {
       await benchDatabase(
-        { port: 0, host: '127.0.0.1', databaseUrl, dataFolder: folder, members: MEMBERS, batchSize: 256 },
+        readConfiguration({
+          PORT: '0',
+          DATABASE_URL: databaseUrl,
+          DATA_FOLDER: folder,
+          MEMBERS: String(MEMBERS),
+        }),
         clients,
       );
     }

@@ -123,7 +123,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   };
   const end = (now: number) => {
     endsAt = Infinity;
-    serviceTime.record(running.length, now - leftAt);
+    serviceTime.record(running.length, now - leftAt, now);
     policy.ended?.(now);
     for (const came of running) {
       if (++done === Math.floor(items / 10)) for (const sample of samples) sample.restart(now);

@@ -67,9 +67,26 @@ const faults: readonly Fault[] = [
   {
     name: 'an idle queue refuses an input for its timeout',
     file: 'forecast.ts',
-    find: 'if (ahead === 0 && running.size < concurrency) return 0;',
+    find: 'if (free > 0 && ahead < free * batchSize) return 0;',
+    replace: 'if (free > 0 && ahead === 0) return 0;',
+  },
+  {
+    name: 'what has been learned is trusted for ever',
+    file: 'forecast.ts',
+    find: ' * serviceTime.trust(now) - timeout',
+    replace: ' - timeout',
+  },
+  {
+    name: 'the wait is no number where batches have no bound',
+    file: 'forecast.ts',
+    find: 'batchesAhead === 0 ? rest : ',
     replace: '',
   },
+  inQueue(
+    'who is refused shall try again at once',
+    'const retryAfter = Math.max(1, wait);',
+    'const retryAfter = wait;',
+  ),
   {
     name: 'the slots are forgotten in the expected wait',
     file: 'forecast.ts',
@@ -92,6 +109,12 @@ const faults: readonly Fault[] = [
     'checkMaxQueued(value);\n    this.#letIn();',
     'checkMaxQueued(value);',
   ),
+  inQueue('too many inputs at once are taken in part', ' && sizeOf(inputs) > maxQueued && ', ' && false && '),
+  inQueue(
+    'a size that is claimed is believed',
+    'if (length <= maxQueued) return inputs.map((input) => this.submit(input, options));',
+  ),
+  inQueue('inputs that came in too great a number are not counted', 'this.#counts.refused += length;'),
   // The decision.
   inQueue(
     'batches are formed before the sockets are read',
@@ -143,7 +166,7 @@ const faults: readonly Fault[] = [
   // Runs and results.
   inQueue(
     'callers hang when the batch function throws',
-    'for (const entry of batch.remaining()) this.#reject(entry, error);\n    }\n    this.#end',
+    '      this.#rejectAll(batch, error);\n    }\n    this.#end',
     '}\n    this.#end',
   ),
   inQueue('too many results are taken', 'results.length !== size', 'results.length < size'),
@@ -152,12 +175,12 @@ const faults: readonly Fault[] = [
     'if (isError(result)) {',
     'if (isError(result) && !result) {',
   ),
-  inQueue('who has gone is settled again', "} else if (entry.place === 'batch') {", '} else {'),
+  inQueue('who has gone is settled again', '} else if (entry.place === batch) {', '} else {'),
   inQueue('what has ended still counts as running', 'this.#counts.running -= batch.uncounted;'),
   inQueue('isolation stops at two', 'failed.length < 2', 'failed.length < 3'),
   inQueue(
     'isolation runs those again who have gone',
-    "half.filter((entry) => entry.place === 'batch')",
+    'half.filter((entry) => entry.place === batch)',
     'half',
   ),
   inQueue('isolation goes on after an abort', ' || batch.isAborted) {', ') {'),
@@ -169,18 +192,42 @@ const faults: readonly Fault[] = [
   inQueue('a run that hangs is not told', 'batch.abort(error);\n        reject(error);', 'reject(error);'),
   inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave();'),
   // Giving up, draining and stopping.
-  inQueue(
-    'a batch that everybody left is not told',
-    'if (batch.isDeserted) batch.abort(error);',
-    'void batch;',
-  ),
+  inQueue('a batch that everybody left is not told', '    place.abortIfDeserted(error);\n'),
+  {
+    name: 'giving up looks at every input of the batch',
+    file: 'batch.ts',
+    find: 'if (this.remaining === this.uncounted)',
+    replace: 'if (![...this].some((entry) => entry.place === this))',
+  },
   inQueue(
     'a signal of a caller who waits computes on',
     'this.#drop(entry, reason, error);\n      return;',
     'return;',
   ),
   inQueue('timers and listeners stay behind', 'entry.extras?.onLeave?.();'),
-  inQueue('a drain waits out the delay', 'entry.turn.draining = true;'),
+  {
+    name: 'a drain waits out the delay',
+    file: 'drains.ts',
+    find: 'return this.resolve !== undefined;',
+    replace: 'return false;',
+  },
+  {
+    name: 'a drain behind one that has ended is forgotten',
+    file: 'drains.ts',
+    find: '      this.#oldest = epoch.next;\n',
+    replace: '      this.#oldest = epoch.next;\n      break;\n',
+  },
+  {
+    name: 'a drain does not wait for what earlier drains wait for',
+    file: 'drains.ts',
+    find: 'epoch.pending === 0 && epoch.next;',
+    replace: 'epoch.next;',
+  },
+  inQueue(
+    'who comes in by the door counts twice for a drain',
+    "if (entry.place === 'nowhere') entry.turn.epoch.pending++;",
+    'entry.turn.epoch.pending++;',
+  ),
   inQueue(
     'a drain hurries those who come after it',
     '    this.#turn = undefined;\n    this.#decideAgain();',
@@ -193,7 +240,7 @@ const faults: readonly Fault[] = [
   ),
   inQueue(
     'a stop at its time limit leaves running callers',
-    'for (const entry of batch.remaining()) this.#reject(entry, error);\n      batch.abort(error);',
+    'this.#rejectAll(batch, error);\n      batch.abort(error);',
     'batch.abort(error);',
   ),
   inQueue('a queue that has stopped keeps the process alive', 'batch.limit?.unref();', 'void batch;'),
@@ -278,12 +325,48 @@ const faults: readonly Fault[] = [
     find: 'if (this.#aborted) return;',
     replace: '',
   },
+  {
+    name: 'errors of another copy are not known',
+    file: 'errors.ts',
+    find: 'if (!key) return',
+    replace: 'return',
+  },
+  {
+    name: 'every error is an instance of every subclass',
+    file: 'errors.ts',
+    find: 'const key = brands.get(this);',
+    replace: 'const key = brands.get(this) ?? brands.get(BatchingError);',
+  },
   // What is learned.
   {
     name: 'a batch is expected to take no time at a constant size',
     file: 'service-time.ts',
     find: '(0.05 * this.#size) ** 2',
     replace: '0',
+  },
+  {
+    name: 'a stall is learned as it was',
+    file: 'service-time.ts',
+    find: 'this.isKnown ? Math.min(Math.max(ran, likely.least), likely.most) : ran',
+    replace: 'ran',
+  },
+  {
+    name: 'batches that hung together are a load that has changed',
+    file: 'service-time.ts',
+    find: 'if (now - ran < this.#surprisedAt) return;',
+    replace: '',
+  },
+  {
+    name: 'a load that has changed is never believed',
+    file: 'service-time.ts',
+    find: 'if (this.#isSurprised || this.#weight === 1)',
+    replace: 'if (this.#weight === 1)',
+  },
+  {
+    name: 'a stall at the very beginning is believed',
+    file: 'service-time.ts',
+    find: 'if (this.#isSurprised || this.#weight === 1)',
+    replace: 'if (this.#isSurprised)',
   },
   {
     name: 'the adaptive wait has no cap',

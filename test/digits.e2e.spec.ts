@@ -6,10 +6,10 @@ import type { INestApplication } from '@nestjs/common';
 import type { OpenAPIObject } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
 import { getModelToken, type ModelInput, type TfjsModel } from 'nest-batching/tfjs';
+import { Shutdown } from '@app/serving';
 import sharp from 'sharp';
 import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { type LabelledDigit, loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
-import { Connections } from '../apps/demo-api/src/http/connections.js';
 import { adapters, type Answer, type Body, liveView, postJson, send, startDemo } from './demo.js';
 
 // A busy machine may be ten times as slow as an idle one.
@@ -373,7 +373,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         'post /digits/many: 200 400 413 415 503',
         'get /digits/samples: 200 400',
         'post /photos/upscale: 200 400 413 415 422 503',
-        'get /health/live: 200',
+        'get /health/live: 200 503',
         'get /health/ready: 200 503',
         'get /queues/live: 200',
       ]);
@@ -560,7 +560,7 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
 
   it('is not ready when it shuts down', async () => {
     ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter }));
-    app.get(Connections).beforeApplicationShutdown();
+    app.get(Shutdown).onModuleDestroy();
     const ready = await send(`${url}/health/ready`, {});
     expect(errorOf(ready)).toMatchObject({ statusCode: 503, code: 'ERR_NOT_READY' });
     expect(ready.headers.connection).toBe('close');

@@ -43,7 +43,7 @@ const problems = compile(snippets);
 describe('The TypeScript in the documents', () => {
   it('is found', () => {
     expect(new Set(snippets.map(({ document }) => document))).toEqual(
-      new Set(documents.filter((document) => /^```ts$/m.test(readFileSync(join(root, document), 'utf8')))),
+      new Set(documents.filter((document) => /^\s*```ts$/m.test(readFileSync(join(root, document), 'utf8')))),
     );
     expect(snippets.map(({ document }) => document)).toContain('README.md');
   });

@@ -40,6 +40,7 @@ describe('the package nest-batching', () => {
           'QueueFullError',
           'SerialService',
           'ServiceStoppedError',
+          'TooManyInputsError',
           'asBatchedService',
           'asService',
         ],

@@ -52,7 +52,8 @@ const errors = {
     ),
   },
   422: {
-    description: 'The picture is damaged, is neither PNG nor JPEG, or shows nothing.',
+    description:
+      'The picture is damaged, is neither PNG nor JPEG, has too many scans, takes too long to decode, or shows nothing.',
     example: errorBody(
       422,
       'expected a PNG or JPEG picture, got data that begins with the bytes 47494638',

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { ServingModule, shutdownStages } from '@app/serving';
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { BatchingModule } from 'nest-batching';
 import { TfjsModule } from 'nest-batching/tfjs';
@@ -7,7 +8,6 @@ import { Configuration } from './configuration.js';
 import { DigitClassifier } from './digits/digit-classifier.js';
 import { DigitsController } from './digits/digits.controller.js';
 import { HealthController } from './health.controller.js';
-import { Connections } from './http/connections.js';
 import { PageController } from './page.controller.js';
 import { esrgan } from './photos/esrgan.js';
 import { PhotoUpscaler } from './photos/photo-upscaler.js';
@@ -22,6 +22,13 @@ class ConfigurationModule {}
 
 @Module({
   imports: [
+    ServingModule.forRootAsync({
+      inject: [Configuration],
+      useFactory: ({ shutdownTimeout, shutdownDelay }: Configuration) => ({
+        timeout: shutdownTimeout,
+        delay: shutdownDelay,
+      }),
+    }),
     BatchingModule.forRootAsync({
       inject: [Configuration],
       useFactory: ({
@@ -36,16 +43,16 @@ class ConfigurationModule {}
           'DigitClassifier.classify': { batchSize, maxDelay, dispatch, maxQueued },
           'TileUpscaler.upscale': { batchSize: tileBatchSize },
         },
-        shutdownTimeout,
+        shutdownTimeout: shutdownStages(shutdownTimeout).queues,
       }),
     }),
     TfjsModule.forRootAsync({
       inject: [Configuration],
-      useFactory: ({ backend }: Configuration) => ({ backend }),
+      useFactory: ({ backend, heartbeat }: Configuration) => ({ backend, heartbeat }),
     }),
     TfjsModule.forFeature([{ name: 'digits', path: join(appFolder, 'models', 'digits') }, esrgan]),
   ],
-  providers: [DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory, Connections],
+  providers: [DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory],
   controllers: [DigitsController, PhotosController, HealthController, QueuesController, PageController],
 })
 export class AppModule {

@@ -39,6 +39,7 @@ describe('Configuration', () => {
     ['PORT', '65536', 'an integer from 0 to 65535, got 65536'],
     ['PORT', '80.5', 'an integer from 0 to 65535'],
     ['HTTP_ADAPTER', 'koa', "one of express, fastify, got 'koa'"],
+    ['HEARTBEAT', '0', 'an integer from 100 to 3600000, got 0'],
     ['BATCH_SIZE', 'many', "an integer from 1 to 4096, got 'many'"],
     ['MAX_DELAY', 'NaN', "a number from 0 to 60000, got 'NaN'"],
     ['DISPATCH', 'lazy', "one of adaptive, eager, fixed, got 'lazy'"],

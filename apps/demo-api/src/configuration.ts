@@ -9,6 +9,7 @@ export const variables = {
   HOST: { type: 'string', default: '127.0.0.1' },
   HTTP_ADAPTER: { type: 'string', enum: ['express', 'fastify'], default: 'express' },
   BACKEND: { type: 'string', enum: ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'], default: 'auto' },
+  HEARTBEAT: { type: 'integer', minimum: 100, maximum: 3_600_000, default: 30_000 },
   BATCH_SIZE: { type: 'integer', minimum: 1, maximum: 4096, default: 64 },
   MAX_DELAY: { type: 'number', minimum: 0, maximum: 60_000, default: 5 },
   // The network is so fast that waiting hardly pays; but a batch also spares the server's thread a message, and shows.
@@ -19,6 +20,7 @@ export const variables = {
   LOG_LEVEL: { type: 'string', enum: [...LOG_LEVELS], default: 'log' },
   LOG_FORMAT: { type: 'string', enum: ['auto', 'text', 'json'], default: 'auto' },
   SHUTDOWN_TIMEOUT: { type: 'integer', minimum: 0, maximum: 3_600_000, default: 10_000 },
+  SHUTDOWN_DELAY: { type: 'integer', minimum: 0, maximum: 600_000, default: 250 },
 };
 
 /** The settings of the application. Times are milliseconds. */
@@ -27,6 +29,8 @@ export class Configuration {
   readonly host: string;
   readonly httpAdapter: 'express' | 'fastify';
   readonly backend: TfjsBackend | 'auto';
+  /** Longest that the inference worker may be silent about a batch. */
+  readonly heartbeat: number;
   readonly batchSize: number;
   readonly maxDelay: number;
   readonly dispatch: Dispatch;
@@ -36,8 +40,10 @@ export class Configuration {
   readonly maxPhotoPixels: number;
   readonly logLevels: LogLevel[];
   readonly logFormat: 'auto' | 'text' | 'json';
-  /** How long requests in progress may take after a SIGTERM. */
+  /** Longest from a signal until the process ends by it. */
   readonly shutdownTimeout: number;
+  /** How long the port stays open after a SIGTERM. */
+  readonly shutdownDelay: number;
 
   /** @throws {SchemaError} that names every variable that is not what it may be */
   constructor(environment: NodeJS.ProcessEnv) {
@@ -48,6 +54,7 @@ export class Configuration {
     this.host = given.HOST;
     this.httpAdapter = given.HTTP_ADAPTER;
     this.backend = given.BACKEND;
+    this.heartbeat = given.HEARTBEAT;
     this.batchSize = given.BATCH_SIZE;
     this.maxDelay = given.MAX_DELAY;
     this.dispatch = given.DISPATCH;
@@ -57,6 +64,7 @@ export class Configuration {
     this.logLevels = LOG_LEVELS.slice(LOG_LEVELS.indexOf(given.LOG_LEVEL));
     this.logFormat = given.LOG_FORMAT;
     this.shutdownTimeout = given.SHUTDOWN_TIMEOUT;
+    this.shutdownDelay = given.SHUTDOWN_DELAY;
   }
 }
 
@@ -65,6 +73,7 @@ const environmentSchema = new CheckedSchema<{
   HOST: string;
   HTTP_ADAPTER: 'express' | 'fastify';
   BACKEND: TfjsBackend | 'auto';
+  HEARTBEAT: number;
   BATCH_SIZE: number;
   MAX_DELAY: number;
   DISPATCH: Dispatch;
@@ -74,6 +83,7 @@ const environmentSchema = new CheckedSchema<{
   LOG_LEVEL: LogLevel;
   LOG_FORMAT: 'auto' | 'text' | 'json';
   SHUTDOWN_TIMEOUT: number;
+  SHUTDOWN_DELAY: number;
 }>({ type: 'object', properties: variables }, 'environment', {
   allErrors: true,
   useDefaults: true,

@@ -1,3 +1,4 @@
+import { enableShutdown } from '@app/serving';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
@@ -31,13 +32,14 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
   });
   const http = app.getHttpAdapter();
   app.useGlobalFilters(new ErrorFilter(http, document.paths), new BatchingExceptionFilter(http));
-  app.enableShutdownHooks();
+  enableShutdown(app);
   return app;
 }
 
 /** Fastify would read bodies, and refuse some, before the routes could. So it is told that no method has any. */
 function fastifyAdapter(): FastifyAdapter {
-  const adapter = new FastifyAdapter();
+  // While it closes it would answer a request that was under way before with a 503.
+  const adapter = new FastifyAdapter({ return503OnClosing: false });
   const fastify = adapter.getInstance();
   for (const method of fastify.supportedMethods) {
     fastify.addHttpMethod(method, { hasBody: false, overrideExisting: true });

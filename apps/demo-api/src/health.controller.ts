@@ -1,10 +1,10 @@
+import { Shutdown } from '@app/serving';
 import { Controller, Get } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
 import { InjectModel, TfjsModel } from 'nest-batching/tfjs';
 import { ApiErrors } from './api-document.js';
 import { ApiError } from './http/api-error.js';
-import { Connections } from './http/connections.js';
 
 interface Readiness {
   status: 'ready';
@@ -21,13 +21,19 @@ export class HealthController {
     @InjectModel('digits') private readonly digits: TfjsModel,
     @InjectModel('esrgan') private readonly esrgan: TfjsModel,
     private readonly registry: BatchingRegistry,
-    private readonly connections: Connections,
+    private readonly shutdown: Shutdown,
   ) {}
 
-  @ApiOperation({ summary: 'Whether the process runs', description: 'If this fails, restart it.' })
+  @ApiOperation({
+    summary: 'Whether the process runs',
+    description: 'If this fails, restart it: the inference worker hangs in native code and cannot be ended.',
+  })
   @ApiOkResponse({ schema: { type: 'object', properties: { status: { type: 'string', example: 'live' } } } })
+  @ApiErrors(503)
   @Get('live')
   live(): { status: 'live' } {
+    const { unresponsive } = this.digits;
+    if (unresponsive) throw new ApiError(503, 'ERR_NOT_LIVE', `Not live: ${unresponsive.message}.`);
     return { status: 'live' };
   }
 
@@ -49,7 +55,9 @@ export class HealthController {
   @ApiErrors(503)
   @Get('ready')
   ready(): Readiness {
-    if (this.connections.closing) throw notReady('it is shutting down');
+    if (this.shutdown.begun) throw notReady('it is shutting down');
+    const { unresponsive } = this.digits;
+    if (unresponsive) throw notReady(unresponsive.message);
     for (const { name, state, waiting, options } of this.registry.stats()) {
       if (state === 'stopping' || state === 'stopped') throw notReady(`${name} is ${state}`);
       if (waiting >= options.maxQueued) throw notReady(`${name} is full: ${waiting} inputs wait`);

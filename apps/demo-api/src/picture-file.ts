@@ -1,10 +1,17 @@
+import { asBatchedService } from 'nest-batching';
 import sharp, { type OutputInfo, type Sharp } from 'sharp';
+import { structureOf } from './picture-structure.js';
 
-/** What can be wrong with a picture: nothing there, neither PNG nor JPEG, too large, damaged, or no ink on it. */
+/**
+ * What can be wrong with a picture: nothing there, neither PNG nor JPEG, too large, too many scans, too slow to decode,
+ * damaged, or no ink on it.
+ */
 export type PictureErrorCode =
   | 'ERR_PICTURE_EMPTY'
   | 'ERR_PICTURE_FORMAT'
   | 'ERR_PICTURE_TOO_LARGE'
+  | 'ERR_PICTURE_SCANS'
+  | 'ERR_PICTURE_TOO_SLOW'
   | 'ERR_PICTURE_BROKEN'
   | 'ERR_PICTURE_BLANK';
 
@@ -29,27 +36,80 @@ export interface PictureLimit {
   pixels: number;
   /** A shorter side counts as this one, where it costs as much. */
   shortestSide?: number;
+  /** Longest that decoding may take, in milliseconds, the wait for its turn not counted. Default 5000. */
+  time?: number;
+}
+
+/** Most scans of a JPEG. A progressive one has about ten; of 16 million pixels a hundred take half a second. */
+const MOST_SCANS = 100;
+/** Decodes at once. Each keeps one of libuv's four threads, which the encoder, file reads and DNS need too. */
+const MOST_AT_ONCE = 2;
+/** Pictures that may wait for their turn; more are refused with a `QueueFullError`. Most take a few milliseconds. */
+const MOST_WAITING = 256;
+
+// A JPEG with a second, brighter version in it stays an ordinary JPEG: of the second one no scans have been counted.
+sharp.block({ operation: ['VipsForeignLoadUhdr'] });
+
+/** The turns of all pictures of this process, of digits and photos alike: they share its threads. */
+const decodes = asBatchedService(1, 0, {
+  name: 'pictures',
+  dispatch: 'eager',
+  concurrency: MOST_AT_ONCE,
+  maxQueued: MOST_WAITING,
+})(async ([decode]: (() => Promise<Decoded>)[]) => [await decode?.()] as Decoded[]);
+
+interface Decoded {
+  data: Buffer;
+  info: OutputInfo;
 }
 
 /**
- * Decodes a PNG or JPEG file, upright, in the way that `prepare` adds; of an animation the first frame.
+ * Decodes a PNG or JPEG file, upright, in the way that `prepare` adds; of an animation the first frame. What it costs is
+ * bounded before anything is decoded: by the file's own words about its size and its scans.
  *
+ * @param signal gives up: a picture that waits for its turn is never decoded
  * @throws {PictureError} for every picture that cannot be used; its `code` says why
+ * @throws {QueueFullError} when too many pictures wait already
  */
 export async function decodePicture(
   file: Buffer,
   limit: PictureLimit,
   prepare: (picture: Sharp) => Sharp,
-): Promise<{ data: Buffer; info: OutputInfo }> {
-  checkFormat(file);
+  signal?: AbortSignal,
+): Promise<Decoded> {
+  const { time = 5000 } = limit;
+  const picture = checkedFile(file, limit);
+  const late = new AbortController();
+  let alarm: NodeJS.Timeout | undefined;
+  const decode = () => {
+    // What libvips does before its first row it does not interrupt: the caller has its answer then, and the turn goes on
+    // until the thread is free.
+    alarm = setTimeout(() => {
+      late.abort(tooSlow(time));
+    }, time);
+    return decodeNow(picture, limit.pixels, time, prepare);
+  };
   try {
-    // The header alone says the size: a bomb is refused before anything is unpacked.
-    const { width, height } = await sharp(file, { limitInputPixels: false }).metadata();
-    checkSize(width, height, limit);
-    const picture = sharp(file, { failOn: 'error', limitInputPixels: limit.pixels }).autoOrient();
-    return await prepare(picture).raw().toBuffer({ resolveWithObject: true });
+    return await decodes(decode, { signal: AbortSignal.any(signal ? [signal, late.signal] : [late.signal]) });
+  } finally {
+    clearTimeout(alarm);
+  }
+}
+
+async function decodeNow(
+  file: Buffer,
+  pixels: number,
+  time: number,
+  prepare: (picture: Sharp) => Sharp,
+): Promise<Decoded> {
+  try {
+    const picture = sharp(file, { failOn: 'error', limitInputPixels: pixels }).autoOrient();
+    return await prepare(picture)
+      .timeout({ seconds: Math.ceil(time / 1000) })
+      .raw()
+      .toBuffer({ resolveWithObject: true });
   } catch (error) {
-    if (error instanceof PictureError) throw error;
+    if (error instanceof Error && error.message.startsWith('timeout')) throw tooSlow(time, error);
     throw new PictureError(
       'ERR_PICTURE_BROKEN',
       `expected a whole PNG or JPEG picture, got ${file.length} bytes that cannot be decoded`,
@@ -58,18 +118,27 @@ export async function decodePicture(
   }
 }
 
-/** Looks at the signature only, so that no other format's decoder ever sees a stranger's bytes. */
-function checkFormat(file: Buffer): void {
+/** Looks at the signature first, so that no other format's decoder ever sees bytes from outside. */
+function checkedFile(file: Buffer, limit: PictureLimit): Buffer {
   if (file.length === 0) {
     throw new PictureError('ERR_PICTURE_EMPTY', 'expected a PNG or JPEG picture, got 0 bytes');
   }
-  const start = file.toString('hex', 0, 8);
-  if (start !== '89504e470d0a1a0a' && !start.startsWith('ffd8ff')) {
+  const structure = structureOf(file);
+  if (!structure) {
     throw new PictureError(
       'ERR_PICTURE_FORMAT',
-      `expected a PNG or JPEG picture, got data that begins with the bytes ${start}`,
+      `expected a PNG or JPEG picture, got data that begins with the bytes ${file.toString('hex', 0, 8)}`,
     );
   }
+  checkSize(structure.width, structure.height, limit);
+  if (structure.scans > MOST_SCANS) {
+    throw new PictureError(
+      'ERR_PICTURE_SCANS',
+      `expected a JPEG picture of at most ${MOST_SCANS} scans, got ${structure.scans}; saved again, it has about ten`,
+      { details: { limit: MOST_SCANS } },
+    );
+  }
+  return structure.file;
 }
 
 function checkSize(width: number, height: number, { pixels, shortestSide = 1 }: PictureLimit): void {
@@ -79,5 +148,13 @@ function checkSize(width: number, height: number, { pixels, shortestSide = 1 }: 
     'ERR_PICTURE_TOO_LARGE',
     `expected a picture of at most ${pixels} pixels${rule}, got ${width}×${height}`,
     { details: { limit: pixels } },
+  );
+}
+
+function tooSlow(time: number, cause?: Error): PictureError {
+  return new PictureError(
+    'ERR_PICTURE_TOO_SLOW',
+    `expected a picture that is decoded within ${time} ms, got one that takes longer`,
+    { cause, details: { limit: time } },
   );
 }

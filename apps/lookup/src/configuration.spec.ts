@@ -18,6 +18,8 @@ describe('readConfiguration', () => {
       DATA_FOLDER: '/x',
       MEMBERS: '7',
       BATCH_SIZE: '1',
+      SHUTDOWN_TIMEOUT: '2000',
+      SHUTDOWN_DELAY: '0',
     };
     expect(readConfiguration(given)).toEqual({
       port: 0,
@@ -26,6 +28,8 @@ describe('readConfiguration', () => {
       dataFolder: '/x',
       members: 7,
       batchSize: 1,
+      shutdownTimeout: 2000,
+      shutdownDelay: 0,
     });
   });
 

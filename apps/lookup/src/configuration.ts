@@ -15,6 +15,8 @@ export const variables = {
   DATA_FOLDER: { type: 'string', description: 'a folder', default: join(appFolder, 'data') },
   MEMBERS: integer(1, 10_000_000, 100_000),
   BATCH_SIZE: integer(1, 10_000, 256),
+  SHUTDOWN_TIMEOUT: integer(0, 3_600_000, 10_000),
+  SHUTDOWN_DELAY: integer(0, 600_000, 250),
 } satisfies Record<string, Property>;
 
 /** The settings of the application. */
@@ -29,6 +31,10 @@ export interface Configuration {
   members: number;
   /** Most in one batch, of lookups and of inserts. */
   batchSize: number;
+  /** Longest from a signal until the process ends by it, in milliseconds. */
+  shutdownTimeout: number;
+  /** How long the port stays open after a SIGTERM, in milliseconds. */
+  shutdownDelay: number;
 }
 
 /** @throws {CheckError} that names every variable that is not what it may be */
@@ -38,7 +44,8 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
     const text = environment[name];
     if (text) given[name] = type === 'integer' ? numberIn(text) : text;
   }
-  const { PORT, HOST, DATABASE_URL, DATA_FOLDER, MEMBERS, BATCH_SIZE } = environmentSchema.check(given);
+  const { PORT, HOST, DATABASE_URL, DATA_FOLDER, MEMBERS, BATCH_SIZE, ...shutdown } =
+    environmentSchema.check(given);
   return {
     port: PORT,
     host: HOST,
@@ -46,6 +53,8 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
     dataFolder: DATA_FOLDER,
     members: MEMBERS,
     batchSize: BATCH_SIZE,
+    shutdownTimeout: shutdown.SHUTDOWN_TIMEOUT,
+    shutdownDelay: shutdown.SHUTDOWN_DELAY,
   };
 }
 

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { progressBar } from '@app/figures';
+import { enableShutdown } from '@app/serving';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { AppModule } from './app.module.js';
@@ -17,7 +18,7 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
     logger: new ConsoleLogger({ logLevels: ['warn', 'error', 'fatal'] }),
   };
   const app = await NestFactory.create(AppModule.with(configuration, database), options);
-  app.enableShutdownHooks();
+  enableShutdown(app);
   return app;
 }
 

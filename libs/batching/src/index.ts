@@ -10,6 +10,7 @@ export {
   InputCostError,
   QueueFullError,
   ServiceStoppedError,
+  TooManyInputsError,
 } from './core/errors.js';
 export { Lane } from './core/lane.js';
 export type {

@@ -29,7 +29,7 @@ describe('pictureToPixels', () => {
       const pictures = await Promise.all(
         some.map(({ pixels }) => enlarged(pixels).toFormat(format).toBuffer()),
       );
-      const read = await classify(await Promise.all(pictures.map(pictureToPixels)));
+      const read = await classify(await Promise.all(pictures.map((picture) => pictureToPixels(picture))));
       const right = some.filter(({ label }, i) => read[i] === label);
       expect(right.length).toBeGreaterThanOrEqual(0.97 * some.length);
     },

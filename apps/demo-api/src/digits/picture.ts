@@ -31,16 +31,20 @@ const [SIDE, DIGIT_SIDE, CENTRE] = [28, 20, 14];
  * from it.
  *
  * @param picture a PNG or JPEG file of at most 16 million pixels; of an animation the first frame counts
+ * @param signal gives up, if the picture still waits for its turn to be decoded
  * @throws {PictureError} for every picture that cannot be used; its `code` says why
  */
-export async function pictureToPixels(picture: Buffer): Promise<Uint8Array> {
-  const ink = withoutDust(await readInk(picture));
+export async function pictureToPixels(
+  picture: Buffer,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<Uint8Array> {
+  const ink = withoutDust(await readInk(picture, signal));
   return centred(await scaledToDigit(ink));
 }
 
 /** How much each pixel differs from the paper, with the paper's own noise taken away. */
-async function readInk(picture: Buffer): Promise<Ink> {
-  const { data, width, height } = await decode(picture);
+async function readInk(picture: Buffer, signal: AbortSignal | undefined): Promise<Ink> {
+  const { data, width, height } = await decode(picture, signal);
   const edge = edgePixels(width, height);
   const paper = [0, 1, 2, 3].map((channel) =>
     quantile(
@@ -79,11 +83,18 @@ async function readInk(picture: Buffer): Promise<Ink> {
 }
 
 /** Upright RGBA, colours multiplied by their opacity: so transparency is a colour like others. */
-async function decode(file: Buffer): Promise<{ data: Buffer; width: number; height: number }> {
-  const { data, info } = await decodePicture(file, { pixels: MAX_PIXELS }, (picture) =>
-    picture
-      .resize({ width: WORKING_SIDE, height: WORKING_SIDE, fit: 'inside', withoutEnlargement: true })
-      .ensureAlpha(),
+async function decode(
+  file: Buffer,
+  signal: AbortSignal | undefined,
+): Promise<{ data: Buffer; width: number; height: number }> {
+  const { data, info } = await decodePicture(
+    file,
+    { pixels: MAX_PIXELS },
+    (picture) =>
+      picture
+        .resize({ width: WORKING_SIDE, height: WORKING_SIDE, fit: 'inside', withoutEnlargement: true })
+        .ensureAlpha(),
+    signal,
   );
   for (let i = 0; i < data.length; i++) {
     const opacity = data[i | 3] ?? 0;

@@ -45,7 +45,7 @@ export class PhotoUpscaler {
    * @param signal gives up: tiles that wait leave the queue, and no others are cut
    * @param onProgress called when the picture is decoded, and then after each tile
    * @throws {PictureError} for a file that cannot be used
-   * @throws {QueueFullError} when too many photos are in progress
+   * @throws {QueueFullError} when too many photos are in progress, or too many pictures wait to be decoded
    */
   async upscale(
     file: Buffer,
@@ -56,7 +56,7 @@ export class PhotoUpscaler {
     }
     this.#inProgress++;
     try {
-      const photo = await openPhoto(file, this.#maxPixels);
+      const photo = await openPhoto(file, this.#maxPixels, signal);
       signal?.throwIfAborted();
       const enlarged = await this.#enlarge(photo, signal, onProgress);
       return await toPng(enlarged, photo);
@@ -101,9 +101,9 @@ export class PhotoUpscaler {
   }
 }
 
-async function openPhoto(file: Buffer, maxPixels: number): Promise<Photo> {
+async function openPhoto(file: Buffer, maxPixels: number, signal: AbortSignal | undefined): Promise<Photo> {
   const limit = { pixels: maxPixels, shortestSide: TILE_SIDE };
-  const { data, info } = await decodePicture(file, limit, (picture) => picture.ensureAlpha());
+  const { data, info } = await decodePicture(file, limit, (picture) => picture.ensureAlpha(), signal);
   const extent = { width: info.width, height: info.height };
   const [width, height] = [Math.max(info.width, TILE_SIDE), Math.max(info.height, TILE_SIDE)];
   const opaque = isOpaque(data);

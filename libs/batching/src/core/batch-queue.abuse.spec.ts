@@ -8,8 +8,10 @@ import {
   DeadlineError,
   QueueFullError,
   ServiceStoppedError,
+  TooManyInputsError,
 } from './errors.js';
-import type { BatchFunction, BatchOptions } from './options.js';
+import { Lane } from './lane.js';
+import type { BatchFunction, BatchOptions, SubmitOptions } from './options.js';
 import { ServiceTime } from './service-time.js';
 
 /**
@@ -177,7 +179,7 @@ describe('faults of other batchers', () => {
 
   it('BentoML: a full queue sheds those who have waited longest', async () => {
     const queue = queueOf<number>(echo, { autoStart: false, maxQueued: 2 });
-    const all = outcomes(queue.submitMany([1, 2, 3]));
+    const all = outcomes(queue.submitMany([1, 2, 3].values()));
     await queue.stop();
     expect(await all).toEqual([1, 2, expect.any(QueueFullError)]);
   });
@@ -185,7 +187,7 @@ describe('faults of other batchers', () => {
   it('BentoML: the fit of the service time is undefined at a constant batch size', () => {
     const serviceTime = new ServiceTime();
     expect(serviceTime.of(8)).toBe(0);
-    for (let batch = 0; batch < 50; batch++) serviceTime.record(8, 13 + (batch % 2));
+    for (let batch = 0; batch < 50; batch++) serviceTime.record(8, 13 + (batch % 2), 20 * batch);
     expect(serviceTime.of(8)).toBeCloseTo(13.5, 0);
     expect(serviceTime.of(4)).toBeGreaterThan(10);
     expect(serviceTime.of(16)).toBeLessThan(17);
@@ -319,6 +321,95 @@ describe('what users ask for', () => {
     expectBalance(queue);
   });
 
+  it('OmniRoute#10111: a stall does not make the idle queue after it refuse what it could serve in time', async () => {
+    jest.useFakeTimers();
+    try {
+      for (const concurrency of [1, 3]) {
+        for (const stall of [3000, 10_000]) {
+          for (const burst of [12, 40]) {
+            for (const usual of [0, 1, 20]) {
+              let ms = 30;
+              const run = async (inputs: readonly number[]) => {
+                await new Promise((resolve) => globalThis.setTimeout(resolve, ms));
+                return inputs;
+              };
+              const lane = new Lane(concurrency);
+              const queue = queueOf<number>(run, { batchSize: 16, maxDelay: 5, concurrency, lane });
+              const serve = async (count: number, timeout?: number) => {
+                let ended: unknown[] | undefined;
+                void outcomes(queue.submitMany(Array<number>(count).fill(1), { timeout })).then(
+                  (all) => (ended = all),
+                );
+                while (!ended) await jest.advanceTimersByTimeAsync(ms);
+                return ended.filter((outcome) => outcome instanceof Error).length;
+              };
+              for (let round = 0; round < usual; round++) await serve(3);
+              ms = stall;
+              await serve(16 * concurrency);
+              ms = 30;
+              const refused = [await serve(burst, 1000), await serve(burst, 1000)];
+              // Where nothing but the stall is known, the first batch of the first burst is what corrects it.
+              expect(refused).toEqual([usual > 1 || burst < 16 * concurrency ? 0 : expect.any(Number), 0]);
+            }
+          }
+        }
+      }
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it('OmniRoute#10111: says when to come again in a number that is never 0', async () => {
+    for (const batchSize of [1, 2, Infinity]) {
+      const queue = queueOf<number>(echo, { batchSize, maxQueued: 2 });
+      for (let round = 0; round < 3; round++) {
+        const [, , refused] = await outcomes(queue.submitMany([1, 2, 3].values()));
+        expect((refused as QueueFullError).retryAfter).toBeGreaterThanOrEqual(1);
+        expect((refused as QueueFullError).retryAfter).toBeLessThan(1000);
+      }
+    }
+  });
+
+  it('TEI#378: more inputs at once than the queue holds are refused for good, and none of them runs', async () => {
+    const { batches, run } = recording();
+    const queue = queueOf<number>(run, { maxQueued: 20 });
+    const inputs = Array.from({ length: 30 }, (_, input) => input);
+    for (const many of [inputs, new Set(inputs), Float32Array.from(inputs), { length: 30 } as never]) {
+      const refused = await outcomes(queue.submitMany(many));
+      expect(refused).toHaveLength(30);
+      for (const error of refused) expect(error).toBeInstanceOf(TooManyInputsError);
+      expect(refused[0]).toMatchObject({ code: 'ERR_BATCHING_TOO_MANY', count: 30, maxQueued: 20 });
+      expect(refused[0]).not.toHaveProperty('retryAfter');
+    }
+    expect(batches).toEqual([]);
+    expect(queue.stats()).toMatchObject({ submitted: 120, dropped: 120, drops: { full: 120 }, waiting: 0 });
+    expectBalance(queue);
+    // A number that is wrong or not known goes on one by one, as does what the queue holds.
+    const claimed = Object.assign(new Set([1]), { length: 99 });
+    for (const some of [inputs.slice(0, 20), claimed]) {
+      expect(await outcomes(queue.submitMany(some))).toEqual([...some]);
+    }
+    const unknown = await outcomes(queue.submitMany(inputs.values()));
+    expect(unknown.filter((one) => one instanceof QueueFullError)).toHaveLength(10);
+  });
+
+  it('TEI#378: more inputs at once than the queue holds go through one that lets them wait, or has no limit', async () => {
+    const inputs = Array.from({ length: 30 }, (_, input) => input);
+    for (const more of [{ maxQueued: 20, onFull: 'wait' }, { maxQueued: 0 }, { maxQueued: 30 }] as const) {
+      expect(await outcomes(queueOf<number>(echo, more).submitMany(inputs))).toEqual(inputs);
+    }
+  });
+
+  it('TEI#378: too many inputs for a queue that has stopped, or of a caller that has gone, are that first', async () => {
+    const queue = queueOf<number>(echo, { maxQueued: 2 });
+    const gone = await outcomes(queue.submitMany([1, 2, 3], { signal: AbortSignal.abort(failure) }));
+    expect(gone).toEqual([failure, failure, failure]);
+    await queue.stop();
+    const [stopped] = await outcomes(queue.submitMany([1, 2, 3]));
+    expect(stopped).toBeInstanceOf(ServiceStoppedError);
+    expect(queue.stats().drops).toEqual({ aborted: 3, timeout: 0, full: 0, stopped: 3 });
+  });
+
   it('ray#59059, BentoML#3859: batches are counted in inputs only, not in tokens or bytes', async () => {
     const { batches, run } = recording<string>();
     const queue = queueOf<string, string>(run, {
@@ -358,7 +449,7 @@ describe('what users ask for', () => {
     const queue = queueOf<number>(never, { batchSize: 2, maxQueued: 3 });
     void outcomes(queue.submitMany([1, 2]));
     await until(() => queue.stats().runningBatches === 1);
-    void outcomes(queue.submitMany([3, 4, 5, 6]));
+    void outcomes(queue.submitMany([3, 4, 5, 6].values()));
     // Backlog, slots in use of those there are, and who was sent away; beside it waitTime and runTime.
     expect(queue.stats()).toMatchObject({
       waiting: 3,
@@ -596,6 +687,133 @@ describe('callers', () => {
     expect(await refused).toEqual([expect.any(DeadlineError), expect.any(DeadlineError)]);
     expect(await Promise.all(waiting)).toEqual([1, 2, 3]);
     expect(batches).toHaveLength(4);
+  });
+});
+
+describe('many at once', () => {
+  /** A batch that runs until `finish`, and its callers. */
+  async function running(size: number, more: SubmitOptions = {}) {
+    let finish = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (finish = resolve));
+    const signals: AbortSignal[] = [];
+    const queue = queueOf<number>(
+      async (inputs: number[], batch: BatchContext) => {
+        signals.push(batch.signal);
+        await gate;
+        return inputs;
+      },
+      { batchSize: size, maxQueued: Infinity },
+    );
+    const results = outcomes(
+      queue.submitMany(
+        Array.from({ length: size }, (_, input) => input),
+        more,
+      ),
+    );
+    await until(() => queue.stats().running === size);
+    return { queue, results, finish, signals };
+  }
+
+  it('p-queue#27, #20: 20,000 drains during one batch all end, and so do its callers', async () => {
+    const { queue, results, finish } = await running(4);
+    const drains = Array.from({ length: 20_000 }, () => queue.drain());
+    finish();
+    await Promise.all(drains);
+    expect(await results).toEqual([0, 1, 2, 3]);
+    expectBalance(queue);
+  });
+
+  it('p-queue#27: 12,000 stops during one batch all end, at the earliest of their time limits', async () => {
+    const { queue, results } = await running(2);
+    const stops = Array.from({ length: 12_000 }, (_, index) =>
+      queue.stop({ timeout: index === 6000 ? 1 : 60_000 }),
+    );
+    await Promise.all(stops);
+    expect(await results).toEqual([expect.any(ServiceStoppedError), expect.any(ServiceStoppedError)]);
+    expect(queue.stats()).toMatchObject({ state: 'stopped', running: 0 });
+  });
+
+  it('p-queue#20: 5,000 handlers that submit and drain, each with a drain of its own', async () => {
+    const { queue, results, finish } = await running(1);
+    let ended = 0;
+    const handlers = Array.from({ length: 5000 }, async (_, input) => {
+      const result = queue.submit(input);
+      const drained = queue.drain();
+      await result;
+      ended++;
+      await drained;
+      return ended;
+    });
+    finish();
+    const endedBefore = await Promise.all(handlers);
+    // In order: when a drain has ended, so have all inputs before it.
+    endedBefore.forEach((count, index) => {
+      expect(count).toBeGreaterThan(index);
+    });
+    await results;
+  });
+
+  it('a drain waits for what earlier drains wait for, also when its own inputs end first', async () => {
+    let finish = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (finish = resolve));
+    const queue = queueOf<number>(
+      async (inputs: number[]) => {
+        if (inputs[0] === 0) await gate;
+        return inputs;
+      },
+      { batchSize: 1, concurrency: 2 },
+    );
+    const order: string[] = [];
+    void queue.submit(0);
+    const drains = [queue.drain().then(() => order.push('first'))];
+    await queue.submit(1).then(() => order.push('input'));
+    void queue.submit(2);
+    drains.push(
+      queue.drain().then(() => order.push('second')),
+      queue.drain().then(() => order.push('third')),
+    );
+    await until(() => queue.stats().results === 2);
+    await setImmediate();
+    finish();
+    await Promise.all(drains);
+    expect(order).toEqual(['input', 'first', 'second', 'third']);
+    await queue.drain();
+  });
+
+  it('one signal over 100,000 running inputs: giving up takes no look at the others', async () => {
+    const caller = new AbortController();
+    const { queue, results, finish, signals } = await running(100_000, { signal: caller.signal });
+    caller.abort('gone');
+    expect(queue.stats()).toMatchObject({ running: 0, errors: 100_000 });
+    expect(signals[0]?.aborted).toBe(true);
+    finish();
+    expect(new Set(await results)).toEqual(new Set(['gone']));
+  });
+
+  it('2,000 timeouts in one batch: the batch learns that all its callers have gone', async () => {
+    jest.useFakeTimers();
+    try {
+      let signal: AbortSignal | undefined;
+      const queue = queueOf(
+        (_: number[], batch: BatchContext) => {
+          ({ signal } = batch);
+          return never();
+        },
+        { batchSize: Infinity },
+      );
+      const inputs = Array.from({ length: 2000 }, (_, input) => input);
+      const results = outcomes(queue.submitMany(inputs, { timeout: 50 }));
+      await jest.advanceTimersByTimeAsync(10);
+      expect(queue.stats().running).toBe(2000);
+      expect(signal?.aborted).toBe(false);
+      await jest.advanceTimersByTimeAsync(50);
+      expect(signal?.aborted).toBe(true);
+      expect(queue.stats()).toMatchObject({ running: 0, errors: 2000 });
+      const ends = await results;
+      expect(ends[1999]).toBeInstanceOf(BatchTimeoutError);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 });
 

@@ -4,6 +4,7 @@ import { onAbort } from './abort-listener.js';
 import { Batch } from './batch.js';
 import { createPolicy, type DispatchPolicy, type DispatchReason } from './dispatch-policy.js';
 import { RecentDistribution } from './distribution.js';
+import { Drains } from './drains.js';
 import { Entry, Extras, Turn } from './entry.js';
 import {
   BatchResultError,
@@ -12,6 +13,7 @@ import {
   InputCostError,
   QueueFullError,
   ServiceStoppedError,
+  TooManyInputsError,
 } from './errors.js';
 import { type Backlog, expectedWait, lateness, untilSlot } from './forecast.js';
 import {
@@ -60,6 +62,7 @@ export class BatchQueue<Input, Result> {
   readonly #room: WaitingRoom<Entry<Input>>;
   readonly #door = new WaitingLine<Entry<Input>>();
   readonly #batches = new Set<Batch<Input>>();
+  readonly #drains = new Drains();
 
   /** The present turn of the event loop, if an input came in it. */
   #turn: Turn | undefined;
@@ -158,9 +161,18 @@ export class BatchQueue<Input, Result> {
   /**
    * Takes in many inputs at once: all of them before a stop can take effect.
    *
+   * More than `maxQueued` could never wait together. Where their number is known before (an array, a `Set`, anything
+   * with a `length` or a `size`), none of them is taken in then, and every promise rejects with a `TooManyInputsError`;
+   * with `onFull: 'wait'` they go through the queue, a part at a time.
+   *
    * @returns one promise per input, in their order
    */
   submitMany(inputs: Iterable<Input>, options?: SubmitOptions): Promise<Result>[] {
+    const { maxQueued, onFull } = this.#options;
+    const isOpen = this.#state === 'created' || this.#state === 'started';
+    if (isOpen && onFull === 'reject' && sizeOf(inputs) > maxQueued && !options?.signal?.aborted) {
+      return this.#submitTooMany(Array.from(inputs), options);
+    }
     return Array.from(inputs, (input) => this.submit(input, options));
   }
 
@@ -178,21 +190,11 @@ export class BatchQueue<Input, Result> {
    *   started, not before it is
    */
   drain(): Promise<void> {
-    const { promise, resolve } = withResolvers();
-    let left = 1;
-    const ended = () => {
-      if (--left === 0) resolve();
-    };
-    for (const entry of this.#entries()) {
-      left++;
-      entry.whenGone(ended);
-      entry.turn.draining = true;
-    }
-    ended();
+    const drained = this.#drains.drain();
     // Inputs that come from here on belong to another turn, which is not drained.
     this.#turn = undefined;
     this.#decideAgain();
-    return promise;
+    return drained;
   }
 
   /**
@@ -248,6 +250,17 @@ export class BatchQueue<Input, Result> {
     };
   }
 
+  /** What claims to be too many is counted, as the `size` of an iterable need not be that of its inputs. */
+  #submitTooMany(inputs: Input[], options: SubmitOptions | undefined): Promise<Result>[] {
+    const { length } = inputs;
+    const { maxQueued } = this.#options;
+    if (length <= maxQueued) return inputs.map((input) => this.submit(input, options));
+    this.#counts.refused += length;
+    this.#counts.drops.full += length;
+    const error = new TooManyInputsError(this.name, length, maxQueued);
+    return inputs.map(() => Promise.reject<Result>(error));
+  }
+
   #admit(entry: Entry<Input>, options: SubmitOptions | undefined): void {
     try {
       this.#place(entry, options);
@@ -268,16 +281,18 @@ export class BatchQueue<Input, Result> {
       if (options || ticket) entry.extras = new Extras(ticket);
       const late = this.#lateness(options);
       if (late > 0) {
-        this.#drop(entry, 'timeout', new DeadlineError(this.name, options?.timeout ?? 0, late));
+        this.#drop(entry, 'timeout', new DeadlineError(this.name, options?.timeout ?? 0, Math.max(1, late)));
       } else if (this.#hasRoom(entry)) {
         this.#enter(entry);
         if (options) this.#watch(entry, options);
       } else if (this.#options.onFull === 'wait') {
         entry.place = 'door';
+        entry.turn.epoch.pending++;
         this.#door.push(entry);
         if (options) this.#watch(entry, options);
       } else {
-        const retryAfter = expectedWait(this.#backlog(), this.#serviceTime, performance.now());
+        const wait = expectedWait(this.#backlog(), this.#serviceTime, performance.now());
+        const retryAfter = Math.max(1, wait);
         const { maxQueued } = this.#options;
         this.#drop(entry, 'full', new QueueFullError(this.name, maxQueued, retryAfter, this.#room.length));
       }
@@ -310,6 +325,8 @@ export class BatchQueue<Input, Result> {
   }
 
   #enter(entry: Entry<Input>): void {
+    // Who comes in by the door is pending already.
+    if (entry.place === 'nowhere') entry.turn.epoch.pending++;
     this.#counts.entered++;
     entry.place = 'room';
     this.#room.push(entry);
@@ -333,7 +350,7 @@ export class BatchQueue<Input, Result> {
    */
   #beginTurn(): Turn {
     if (!this.#immediate) this.#immediate = setImmediate(this.#endTurn);
-    return (this.#turn ??= new Turn(performance.now()));
+    return (this.#turn ??= new Turn(performance.now(), this.#drains.current));
   }
 
   #decideAgain(): void {
@@ -349,7 +366,7 @@ export class BatchQueue<Input, Result> {
   /** Gives up for the caller when its signal aborts or its time is over. */
   #watch(entry: Entry<Input>, { signal, timeout = Infinity }: SubmitOptions): void {
     const onTimeout = () => {
-      const phase = entry.place === 'batch' ? 'running' : 'waiting';
+      const phase = typeof entry.place === 'string' ? 'waiting' : 'running';
       this.#giveUp(entry, 'timeout', new BatchTimeoutError(this.name, timeout, phase));
     };
     const timer = timeout <= LONGEST_TIMER ? setTimeout(onTimeout, timeout) : undefined;
@@ -359,19 +376,20 @@ export class BatchQueue<Input, Result> {
         this.#giveUp(entry, 'aborted', signal.reason);
       });
     if (!timer && !unlisten) return;
-    entry.whenGone(() => {
+    (entry.extras ??= new Extras<Input>(undefined)).onLeave = () => {
       clearTimeout(timer);
       unlisten?.();
-    });
+    };
   }
 
   #giveUp(entry: Entry<Input>, reason: DropReason, error: unknown): void {
-    if (entry.place !== 'batch') {
+    const { place } = entry;
+    if (typeof place === 'string') {
       this.#drop(entry, reason, error);
       return;
     }
     this.#reject(entry, error);
-    for (const batch of this.#batches) if (batch.isDeserted) batch.abort(error);
+    place.abortIfDeserted(error);
   }
 
   /** The one decision: if a slot is free and there is a reason, a batch leaves; else the alarm is set. */
@@ -388,7 +406,7 @@ export class BatchQueue<Input, Result> {
       lane?.withdraw(this.#retry);
     } else if (this.#isFull || group.isFull(batchSize, maxCost)) {
       this.#leave(group, 'size', now);
-    } else if (oldest.turn.draining) {
+    } else if (oldest.turn.epoch.isDraining) {
       this.#leave(group, 'drain', now);
     } else {
       const waiting = group.length;
@@ -479,7 +497,7 @@ export class BatchQueue<Input, Result> {
       this.#count(batch);
       if (this.#options.isolateErrors) await this.#isolate(batch, [...batch], error);
       // The final sweep: whatever broke, nobody of this batch is left hanging.
-      for (const entry of batch.remaining()) this.#reject(entry, error);
+      this.#rejectAll(batch, error);
     }
     this.#end(batch);
   }
@@ -518,7 +536,7 @@ export class BatchQueue<Input, Result> {
   #settle(batch: Batch<Input>, entry: Entry<Input>, result: unknown): void {
     if (isError(result)) {
       this.#reject(entry, result);
-    } else if (entry.place === 'batch') {
+    } else if (entry.place === batch) {
       batch.uncounted++;
       this.#depart(entry);
       entry.resolve(result);
@@ -530,6 +548,7 @@ export class BatchQueue<Input, Result> {
     batch.results += batch.uncounted;
     this.#counts.results += batch.uncounted;
     this.#counts.running -= batch.uncounted;
+    batch.remaining -= batch.uncounted;
     batch.uncounted = 0;
   }
 
@@ -541,12 +560,12 @@ export class BatchQueue<Input, Result> {
     // After a wrong number of results no part of the batch would fare better; one that was aborted, because a part of it
     // hangs or by a hard stop, is given up as a whole.
     if (failed.length < 2 || error instanceof BatchResultError || batch.isAborted) {
-      for (const entry of batch.isAborted ? batch.remaining() : failed) this.#reject(entry, error);
+      for (const entry of batch.isAborted ? batch : failed) this.#reject(entry, error);
       return;
     }
     const middle = failed.length >> 1;
     for (const half of [failed.slice(0, middle), failed.slice(middle)]) {
-      const entries = half.filter((entry) => entry.place === 'batch');
+      const entries = half.filter((entry) => entry.place === batch);
       if (entries.length === 0) continue;
       try {
         const inputs = entries.map((entry) => entry.input);
@@ -567,7 +586,7 @@ export class BatchQueue<Input, Result> {
     this.#batches.delete(batch);
     this.#count(batch);
     this.#runTime.record(ran, 1, now);
-    this.#serviceTime.record(batch.size, ran);
+    this.#serviceTime.record(batch.size, ran, now);
     this.#policy.ended?.(now);
     this.#options.lane?.leave();
     if (this.#listeners.size > 0) this.#report(batch, ran);
@@ -596,11 +615,17 @@ export class BatchQueue<Input, Result> {
   }
 
   #reject(entry: Entry<Input>, error: unknown): void {
-    if (entry.place !== 'batch') return;
+    const { place } = entry;
+    if (typeof place === 'string') return;
+    place.remaining--;
     this.#counts.errors++;
     this.#counts.running--;
     this.#depart(entry);
     entry.reject(error);
+  }
+
+  #rejectAll(batch: Batch<Input>, error: unknown): void {
+    for (const entry of batch) this.#reject(entry, error);
   }
 
   #drop(entry: Entry<Input>, reason: DropReason, error: unknown): void {
@@ -608,7 +633,7 @@ export class BatchQueue<Input, Result> {
     else this.#counts.refused++;
     if (entry.place === 'door') this.#door.remove(entry);
     this.#counts.drops[reason]++;
-    this.#depart(entry);
+    if (entry.place !== 'nowhere') this.#depart(entry);
     entry.reject(error);
     this.#letIn();
     if (this.#room.length === 0) this.#clearAlarm();
@@ -618,13 +643,8 @@ export class BatchQueue<Input, Result> {
   #depart(entry: Entry<Input>): void {
     entry.place = 'gone';
     entry.extras?.onLeave?.();
-  }
-
-  /** Every input that has not ended. */
-  *#entries(): Generator<Entry<Input>> {
-    for (const batch of this.#batches) yield* batch.remaining();
-    yield* this.#room;
-    for (let entry = this.#door.first; entry; entry = entry.next) yield entry;
+    const { epoch } = entry.turn;
+    if (--epoch.pending === 0) this.#drains.ended();
   }
 
   /** Drops everything that waits. */
@@ -643,7 +663,7 @@ export class BatchQueue<Input, Result> {
     this.#dropAll();
     for (const batch of this.#batches) {
       const error = new ServiceStoppedError(this.name, 'did not wait for this batch');
-      for (const entry of batch.remaining()) this.#reject(entry, error);
+      this.#rejectAll(batch, error);
       batch.abort(error);
     }
   };
@@ -658,6 +678,12 @@ class Counts {
   running = 0;
   readonly drops: Record<DropReason, number> = { aborted: 0, timeout: 0, full: 0, stopped: 0 };
   readonly dispatches: Record<DispatchReason, number> = { size: 0, delay: 0, idle: 0, drain: 0 };
+}
+
+/** How many inputs there are, as far as that can be known without running through them. */
+function sizeOf(inputs: unknown): number {
+  const { length, size } = (inputs ?? {}) as { length?: unknown; size?: unknown };
+  return typeof length === 'number' ? length : typeof size === 'number' ? size : 0;
 }
 
 let resolver: (result: unknown) => void;
@@ -684,12 +710,6 @@ function publicOptions<Input>(options: ResolvedOptions<Input>): QueueStats['opti
     isolateErrors,
     runTimeout,
   };
-}
-
-function withResolvers(): { promise: Promise<void>; resolve: () => void } {
-  let resolve!: () => void;
-  const promise = new Promise<void>((settle) => (resolve = settle));
-  return { promise, resolve };
 }
 
 /** Errors of another realm (a vm context, Jest) are no `instanceof Error` here. */

@@ -1,5 +1,5 @@
 import type { DispatchReason } from './dispatch-policy.js';
-import type { Entry } from './entry.js';
+import type { Entry, Run } from './entry.js';
 
 /** What a batch function is told about its batch. */
 export interface BatchContext {
@@ -8,7 +8,7 @@ export interface BatchContext {
 }
 
 /** Inputs that travel together: a chain of entries, linked by `next`. */
-export class Batch<Input> implements BatchContext {
+export class Batch<Input> implements BatchContext, Run {
   readonly inputs: Input[] = [];
   readonly size: number;
   /** When its oldest input came. */
@@ -18,6 +18,8 @@ export class Batch<Input> implements BatchContext {
   /** Callers that have got a result; those among them that the queue has not counted yet. */
   results = 0;
   uncounted = 0;
+  /** Callers that have not got their end, and those that are not counted yet. */
+  remaining: number;
   /** Rings when the batch function has taken its `runTimeout`. */
   limit: NodeJS.Timeout | undefined;
   #controller: AbortController | undefined;
@@ -32,7 +34,7 @@ export class Batch<Input> implements BatchContext {
     let oldest = first?.turn;
     let ofOneTurn = true;
     for (let entry = first; entry; entry = entry.next) {
-      entry.place = 'batch';
+      entry.place = this;
       this.inputs.push(entry.input);
       if (entry.turn === oldest) continue;
       ofOneTurn = false;
@@ -40,7 +42,7 @@ export class Batch<Input> implements BatchContext {
     }
     this.oldest = oldest?.at ?? leftAt;
     this.ofOneTurn = ofOneTurn;
-    this.size = this.inputs.length;
+    this.size = this.remaining = this.inputs.length;
   }
 
   /** Made when it is asked for: most batch functions never do. */
@@ -62,16 +64,11 @@ export class Batch<Input> implements BatchContext {
     for (let entry = this.first; entry; entry = entry.next) yield entry;
   }
 
-  /** Those who still wait for their result. */
-  *remaining(): Generator<Entry<Input>> {
-    for (const entry of this) if (entry.place === 'batch') yield entry;
-  }
-
   get isAborted(): boolean {
     return this.#aborted;
   }
 
-  get isDeserted(): boolean {
-    return this.remaining().next().done === true;
+  abortIfDeserted(reason: unknown): void {
+    if (this.remaining === this.uncounted) this.abort(reason);
   }
 }

@@ -1,24 +1,33 @@
+import type { Epoch } from './drains.js';
 import type { Linked } from './waiting-line.js';
 import type { Ticket, Waiting } from './waiting-room.js';
 
-/** Where an input is: at the `door`, its caller waits for room in a full queue. */
-export type Place = 'nowhere' | 'door' | 'room' | 'batch' | 'gone';
+/** Where an input is: at the `door`, its caller waits for room in a full queue; once it runs, its batch. */
+export type Place = 'nowhere' | 'door' | 'room' | 'gone' | Run;
+
+/** A batch, as its entries know it. */
+export interface Run {
+  /** Aborts the batch if none of its callers still waits for a result. */
+  abortIfDeserted(reason: unknown): void;
+  /** Its callers that have not got their end. */
+  remaining: number;
+}
 
 /**
  * One turn of the event loop. Its inputs share one reading of the clock, and one object instead of a number each:
  * both cost as much as the rest of a submission.
  */
 export class Turn {
-  /** Whether a drain waits for the inputs of this turn. */
-  draining = false;
-
-  constructor(readonly at: number) {}
+  constructor(
+    readonly at: number,
+    readonly epoch: Epoch,
+  ) {}
 }
 
-/** What an entry has beside the input, where the caller asks for more than its result, or a drain for its end. */
+/** What an entry has beside the input, where the caller asks for more than its result. */
 export class Extras<Input> {
   previous: Entry<Input> | undefined = undefined;
-  /** Who else must know that it has ended: the caller's timer and signal, a drain. */
+  /** Clears the caller's timer and listener when the input has ended. */
   onLeave: (() => void) | undefined = undefined;
 
   constructor(readonly ticket: Ticket<Entry<Input>> | undefined) {}
@@ -38,16 +47,6 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
     readonly turn: Turn,
     readonly resolve: (result: unknown) => void,
   ) {}
-
-  /** Has `callback` called when the input has ended, after those that were there before. */
-  whenGone(callback: () => void): void {
-    const extras = (this.extras ??= new Extras<Input>(undefined));
-    const { onLeave } = extras;
-    extras.onLeave = () => {
-      onLeave?.();
-      callback();
-    };
-  }
 
   /**
    * By way of `resolve`: the promise's own `reject` would make everything that waits a quarter larger.

@@ -1,9 +1,32 @@
+/** Brands of the classes of this copy of the library; subclasses made elsewhere have none. */
+const brands = new WeakMap<object, symbol>();
+
+/**
+ * Brands a class of errors, so that `instanceof` also takes its instances from another copy of this library: a process
+ * may load it twice, as ESM and as CommonJS, or in two versions.
+ */
+export function brand(type: abstract new (...args: never) => BatchingError, name: string): void {
+  const key = Symbol.for(`nest-batching:error:${name}`);
+  brands.set(type, key);
+  Object.defineProperty(type.prototype, key, { value: true });
+}
+
 /**
  * What every error of this library has in common: a stable `code` to switch on.
  *
  * An error thrown by the batch function is not wrapped in one of these, and an abort rejects with `signal.reason`.
  */
 export abstract class BatchingError extends Error {
+  static {
+    brand(this, 'BatchingError');
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    const key = brands.get(this);
+    if (!key) return Function.prototype[Symbol.hasInstance].call(this, value);
+    return typeof value === 'object' && value !== null && key in value;
+  }
+
   abstract readonly code: string;
 
   constructor(message: string, options?: ErrorOptions) {
@@ -14,6 +37,10 @@ export abstract class BatchingError extends Error {
 
 /** The queue holds `maxQueued` inputs already and takes no more for now. */
 export class QueueFullError extends BatchingError {
+  static {
+    brand(this, 'QueueFullError');
+  }
+
   readonly code = 'ERR_BATCHING_FULL';
 
   constructor(
@@ -33,8 +60,38 @@ export class QueueFullError extends BatchingError {
   }
 }
 
+/**
+ * More inputs came at once, as an array, than the queue may ever hold. None of them was taken in; trying again with as
+ * many is of no use.
+ */
+export class TooManyInputsError extends BatchingError {
+  static {
+    brand(this, 'TooManyInputsError');
+  }
+
+  readonly code = 'ERR_BATCHING_TOO_MANY';
+
+  constructor(
+    /** Name of the queue. */
+    readonly queue: string,
+    /** Inputs that came at once. */
+    readonly count: number,
+    /** Inputs that may wait in the queue. */
+    readonly maxQueued: number,
+  ) {
+    super(
+      `${queue} holds at most ${maxQueued} inputs, and ${count} came at once; none was taken in: submit fewer at once, ` +
+        `raise maxQueued, or set onFull: 'wait'`,
+    );
+  }
+}
+
 /** The input could not have been served within its `timeout`, by the run times learned, and was not taken in. */
 export class DeadlineError extends BatchingError {
+  static {
+    brand(this, 'DeadlineError');
+  }
+
   readonly code = 'ERR_BATCHING_DEADLINE';
 
   constructor(
@@ -54,6 +111,10 @@ export class DeadlineError extends BatchingError {
 
 /** One input costs more than a whole batch may. */
 export class InputCostError extends BatchingError {
+  static {
+    brand(this, 'InputCostError');
+  }
+
   readonly code = 'ERR_BATCHING_COST';
 
   constructor(
@@ -70,6 +131,10 @@ export class InputCostError extends BatchingError {
 
 /** The queue was stopped: before the input came, or while it waited or ran and the stop could not wait for it. */
 export class ServiceStoppedError extends BatchingError {
+  static {
+    brand(this, 'ServiceStoppedError');
+  }
+
   readonly code = 'ERR_BATCHING_STOPPED';
 
   constructor(
@@ -84,6 +149,10 @@ export class ServiceStoppedError extends BatchingError {
 
 /** A time limit passed before the result was there: the input's own `timeout`, or the queue's `runTimeout`. */
 export class BatchTimeoutError extends BatchingError {
+  static {
+    brand(this, 'BatchTimeoutError');
+  }
+
   readonly code = 'ERR_BATCHING_TIMEOUT';
 
   constructor(
@@ -104,6 +173,10 @@ export class BatchTimeoutError extends BatchingError {
 
 /** The batch function broke its promise to return an array with one result per input, in the order of the inputs. */
 export class BatchResultError extends BatchingError {
+  static {
+    brand(this, 'BatchResultError');
+  }
+
   readonly code = 'ERR_BATCHING_RESULT';
 
   constructor(

@@ -5,7 +5,8 @@ import { ServiceTime } from './service-time.js';
 /** Has learned that a batch takes 10 ms, give or take `jitter`. */
 function learned(jitter = 0): ServiceTime {
   const serviceTime = new ServiceTime();
-  for (let batch = 0; batch < 200; batch++) serviceTime.record(8, 10 + (batch % 2 === 0 ? jitter : -jitter));
+  for (let batch = 0; batch < 200; batch++)
+    serviceTime.record(8, 10 + (batch % 2 === 0 ? jitter : -jitter), 100);
   return serviceTime;
 }
 
@@ -23,6 +24,14 @@ describe('expectedWait', () => {
     expect(expectedWait(one, learned(), 100)).toBeCloseTo(6 + 2 * 10);
     const two = { ...one, concurrency: 2, running: running(96, 92) };
     expect(expectedWait(two, learned(), 100)).toBeCloseTo(2 + 10);
+  });
+
+  it('is a number where batches have no bound', () => {
+    const unbounded = { ...idle, batchSize: Infinity, ahead: 100 };
+    expect(expectedWait(unbounded, learned(), 0)).toBe(0);
+    expect(expectedWait({ ...unbounded, running: running(96) }, learned(), 100)).toBeCloseTo(6);
+    const slots = { ...idle, concurrency: Infinity, ahead: 100, running: running(96) };
+    expect(expectedWait(slots, learned(), 100)).toBe(0);
   });
 
   it('does not count on a batch that is overdue', () => {
@@ -49,6 +58,20 @@ describe('lateness', () => {
   it('allows for runs that take longer than the mean: who comes just in time is late every other time', () => {
     // The batch that runs, the one ahead and its own: three runs.
     expect(lateness(busy, 30, learned(1), 100)).toBeCloseTo(4 * Math.sqrt(3), 0);
+  });
+
+  it('OmniRoute#10111: is none for what would leave at once into free slots, whatever was learned', () => {
+    expect(lateness({ ...idle, ahead: 7 }, 1, learned(), 0)).toBe(0);
+    expect(lateness({ ...idle, ahead: 8 }, 1, learned(), 0)).toBeGreaterThan(0);
+    const two = { ...idle, concurrency: 3, running: running(0) };
+    expect(lateness({ ...two, ahead: 15 }, 1, learned(), 0)).toBe(0);
+    expect(lateness({ ...two, ahead: 16 }, 1, learned(), 0)).toBeGreaterThan(0);
+  });
+
+  it('OmniRoute#10111: counts for less and less while no batch ends', () => {
+    const behind = { ...idle, ahead: 8 };
+    expect(lateness(behind, 15, learned(), 0)).toBeGreaterThan(0);
+    expect(lateness(behind, 15, learned(), 10_100)).toBeLessThan(0);
   });
 
   it('is none for an idle queue, whatever it has learned, and for one that has learned nothing', () => {

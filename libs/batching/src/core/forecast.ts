@@ -17,10 +17,9 @@ export function expectedWait(
   now: number,
 ): number {
   const batchesAhead = Math.floor(ahead / batchSize);
-  return (
-    untilSlot(running, concurrency, serviceTime, now) +
-    (batchesAhead * serviceTime.of(batchSize)) / concurrency
-  );
+  const rest = untilSlot(running, concurrency, serviceTime, now);
+  // None of them where batches have no bound: the run time of one without a bound is no number.
+  return batchesAhead === 0 ? rest : rest + (batchesAhead * serviceTime.of(batchSize)) / concurrency;
 }
 
 /** Milliseconds until one of `slots` is free, by the run times learned; `Infinity` if there is none at all. */
@@ -45,14 +44,16 @@ export function untilSlot(
  * its run is then wasted; under overload there is always another to take instead. So the forecast allows for four mean
  * deviations, as TCP does for its retransmissions (RFC 6298), which add up like those of independent runs.
  *
- * A queue that is idle, or has learned nothing yet, takes all: if it refused, it would never learn that it has become
- * faster.
+ * What would leave at once, into a slot that is free, is never late, nor is anything for a queue that has learned
+ * nothing yet: if it refused, it would never learn that it has become faster. For the same reason what has been learned
+ * counts for less and less while no batch ends.
  */
 export function lateness(backlog: Backlog, timeout: number, serviceTime: ServiceTime, now: number): number {
   const { batchSize, concurrency, ahead, running } = backlog;
-  if (ahead === 0 && running.size < concurrency) return 0;
+  const free = concurrency - running.size;
+  if (free > 0 && ahead < free * batchSize) return 0;
   const own = serviceTime.of(Math.min(batchSize, ahead + 1));
   const runs = Math.floor(ahead / batchSize) / concurrency + 2;
   const margin = 4 * serviceTime.deviation * Math.sqrt(runs);
-  return expectedWait(backlog, serviceTime, now) + own + margin - timeout;
+  return (expectedWait(backlog, serviceTime, now) + own + margin) * serviceTime.trust(now) - timeout;
 }

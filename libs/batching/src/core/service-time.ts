@@ -1,11 +1,24 @@
 /** Share that a batch keeps in what has been learned when the next one ends: about the last twenty count. */
 const MEMORY = 0.95;
+/** A run that takes so many times as long as expected, or as short, is a surprise … */
+const SURPRISE = 4;
+/** … and one of another size, if it takes more than in proportion to the size by this factor … */
+const PROPORTION = 1.25;
+/** … unless the difference is within so many mean deviations, or so few milliseconds: timers and the garbage collector. */
+const DEVIATIONS = 4;
+const TRIFLE = 10;
+/** Milliseconds, and runs, after which half of the trust in what has been learned is gone, if no batch ends. */
+const HALF_LIFE = 10_000;
+const HALF_LIFE_IN_RUNS = 20;
 
 /**
  * Learns s(n) = a · n + b, the milliseconds that a batch of n takes, by least squares with forgetting.
  *
  * Where batch sizes hardly differ, the slope cannot be told from noise; a ridge of 5 % of the size draws it to 0, so
  * that the estimate becomes the mean and is right for the sizes that do occur.
+ *
+ * One surprise (a database that hung, a process that was paused) counts for no more than the bound of what is none.
+ * With the second in a row all that was known before is forgotten: the load has changed.
  */
 export class ServiceTime {
   #weight = 0;
@@ -15,8 +28,41 @@ export class ServiceTime {
   #sizeRan = 0;
   /** Milliseconds by which a batch has differed from what was expected, on average. */
   deviation = 0;
+  #recordedAt = 0;
+  /** Whether the last run was a surprise, and when the last surprise ended. */
+  #isSurprised = false;
+  #surprisedAt = -Infinity;
 
-  record(size: number, ran: number): void {
+  /** A batch of `size` has ended `now`, having run for `ran` milliseconds. */
+  record(size: number, ran: number, now: number): void {
+    // Under a clock that has been replaced while the batch ran, as in a test.
+    if (ran < 0) return;
+    this.#recordedAt = now;
+    const likely = this.#likely(size);
+    const isSurprise = ran < likely.least || ran > likely.most;
+    if (isSurprise) {
+      // Batches that ran at the same time have met the same stall: together they are one surprise.
+      if (now - ran < this.#surprisedAt) return;
+      this.#surprisedAt = now;
+      if (this.#isSurprised || this.#weight === 1) this.#weight = this.deviation = 0;
+    }
+    this.#isSurprised = isSurprise;
+    this.#learn(size, this.isKnown ? Math.min(Math.max(ran, likely.least), likely.most) : ran);
+  }
+
+  /** Between what a run of `size` is no surprise. Times may grow with the size, though no such size has been seen. */
+  #likely(size: number): { least: number; most: number } {
+    if (!this.isKnown) return { least: 0, most: Infinity };
+    const expected = this.of(size);
+    const growth = size / this.#size;
+    const noise = DEVIATIONS * this.deviation;
+    return {
+      least: Math.min(expected * Math.min(1 / SURPRISE, growth / PROPORTION) - noise, expected - TRIFLE),
+      most: Math.max(expected * Math.max(SURPRISE, growth * PROPORTION) + noise, expected + TRIFLE),
+    };
+  }
+
+  #learn(size: number, ran: number): void {
     const error = this.isKnown ? Math.abs(ran - this.of(size)) : 0;
     this.#weight = this.#weight * MEMORY + 1;
     const share = 1 / this.#weight;
@@ -39,5 +85,11 @@ export class ServiceTime {
     const steepest = this.#size > 0 ? this.#ran / this.#size : 0;
     const slope = variance > 0 ? Math.min(Math.max(covariance / variance, 0), steepest) : 0;
     return Math.max(0, this.#ran + slope * (size - this.#size));
+  }
+
+  /** How far what has been learned may be relied on: from 1 after a batch down to 0 when none has ended for long. */
+  trust(now: number): number {
+    const age = Math.max(0, now - this.#recordedAt);
+    return 0.5 ** (age / Math.max(HALF_LIFE, HALF_LIFE_IN_RUNS * this.#ran));
   }
 }

@@ -22,14 +22,16 @@ import {
   BatchTimeoutError,
   QueueFullError,
   ServiceStoppedError,
+  TooManyInputsError,
 } from '../index.js';
-import { InferenceWorkerError, ModelInputError } from '../tfjs/errors.js';
+import { InferenceWorkerError, ModelInputError, ModelNotReadyError } from '../tfjs/errors.js';
 
 class OtherError extends BatchingError {
   readonly code = 'ERR_BATCHING_OTHER';
 }
 
 const errors: Record<string, Error> = {
+  tooMany: new TooManyInputsError('Digits.classify', 300, 256),
   full: new QueueFullError('Digits.classify', 100, 1200),
   nearlyFull: new QueueFullError('Digits.classify', 100, 0),
   stopped: new ServiceStoppedError('Digits.classify'),
@@ -37,6 +39,7 @@ const errors: Record<string, Error> = {
   result: new BatchResultError('Digits.classify', 3, 'a Map'),
   input: new ModelInputError('digits', 0, undefined, 'must have 784 numbers; it has 5'),
   worker: new InferenceWorkerError('secret'),
+  notReady: new ModelNotReadyError('digits', 'secret'),
   other: new OtherError('secret'),
   unknown: new Error('secret'),
 };
@@ -47,6 +50,16 @@ const internal = { statusCode: 500, error: 'Internal Server Error', message: 'In
 const answers: [string, string | null, Record<string, unknown> & { statusCode: number }][] = [
   ['full', '2', { ...unavailable, message: 'Digits.classify is full', code: 'ERR_BATCHING_FULL' }],
   ['nearlyFull', '1', { ...unavailable, message: 'Digits.classify is full', code: 'ERR_BATCHING_FULL' }],
+  [
+    'tooMany',
+    null,
+    {
+      statusCode: 413,
+      error: 'Payload Too Large',
+      message: 'Digits.classify takes at most 256 inputs at once, not 300',
+      code: 'ERR_BATCHING_TOO_MANY',
+    },
+  ],
   ['stopped', '1', { ...unavailable, message: 'Digits.classify was stopped', code: 'ERR_BATCHING_STOPPED' }],
   [
     'timeout',
@@ -68,6 +81,11 @@ const answers: [string, string | null, Record<string, unknown> & { statusCode: n
       message: "input 0 of model 'digits' must have 784 numbers; it has 5",
       code: 'ERR_BATCHING_INPUT',
     },
+  ],
+  [
+    'notReady',
+    '1',
+    { ...unavailable, message: "model 'digits' is not ready", code: 'ERR_BATCHING_MODEL_NOT_READY' },
   ],
   [
     'worker',

@@ -9,12 +9,13 @@ import {
   InputCostError,
   QueueFullError,
   ServiceStoppedError,
+  TooManyInputsError,
 } from '../core/errors.js';
 
 /**
  * Answers the errors of queues and models. Over HTTP: 503 with `Retry-After` when the queue is full, too slow for the input's
  * timeout, or stopped, and while an inference worker is started again; 504 when an input timed out; 413 when it costs more
- * than a batch may; 400 when it is not what the model takes; 500 when the batch function broke its promise; the body is
+ * than a batch may, or when more inputs come at once than the queue holds; 400 when it is not what the model takes; 500 when the batch function broke its promise; the body is
  * `{ statusCode, error, message, code }`.
  * Microservices and gateways send `{ status: 'error', message, code }`. Nobody outside learns more than the name of
  * the queue; a 500 is logged.
@@ -83,6 +84,12 @@ function answerTo(error: BatchingError): BatchingAnswer {
       message: `the input costs ${error.cost}, and at most ${error.maxCost} is allowed`,
     };
   }
+  if (error instanceof TooManyInputsError) {
+    return {
+      statusCode: 413,
+      message: `${error.queue} takes at most ${error.maxQueued} inputs at once, not ${error.count}`,
+    };
+  }
   if (error instanceof ServiceStoppedError) {
     return { statusCode: 503, message: `${error.queue} was stopped`, retryAfter: 1 };
   }
@@ -95,6 +102,10 @@ function answerTo(error: BatchingError): BatchingAnswer {
   }
   if (error.code === 'ERR_BATCHING_WORKER') {
     return { statusCode: 503, message: 'the inference worker is being started again', retryAfter: 1 };
+  }
+  if (error.code === 'ERR_BATCHING_MODEL_NOT_READY') {
+    const { model } = error as BatchingError & { model: string };
+    return { statusCode: 503, message: `model '${model}' is not ready`, retryAfter: 1 };
   }
   return { statusCode: 500, message: 'Internal server error' };
 }

@@ -10,6 +10,8 @@ export interface SharedBatch {
   size: number;
   /** Which of the model's inputs, in their order, are there as bytes: a quarter of the memory, and of the way. */
   asBytes: readonly boolean[];
+  /** Of the model that the memory is laid out for: a worker that holds another under the same name must not run it. */
+  signature: string;
 }
 
 /** One tensor of a batch and its numbers, in the batch's memory. */
@@ -86,7 +88,7 @@ export class BatchMemory {
       memory = new SharedArrayBuffer(blockSize);
       this.#bytes += blockSize;
     }
-    return { memory, size, asBytes };
+    return { memory, size, asBytes, signature: description.signature };
   }
 
   giveBack({ memory }: SharedBatch): void {

@@ -1,22 +1,38 @@
-import { BatchingError } from '../core/errors.js';
+import { BatchingError, brand } from '../core/errors.js';
 
 /** The backend that was asked for cannot start, or under `auto` none can. The message says why and what to install. */
 export class TfjsBackendError extends BatchingError {
+  static {
+    brand(this, 'TfjsBackendError');
+  }
+
   readonly code = 'ERR_BATCHING_BACKEND';
 }
 
 /** `TfjsModule` is imported in a way that cannot work. The message says what to do. */
 export class TfjsModuleError extends BatchingError {
+  static {
+    brand(this, 'TfjsModuleError');
+  }
+
   readonly code = 'ERR_BATCHING_TFJS_MODULE';
 }
 
 /** A file of a model is missing, has the wrong size, or is no part of a TensorFlow.js model. The message names it. */
 export class ModelFileError extends BatchingError {
+  static {
+    brand(this, 'ModelFileError');
+  }
+
   readonly code = 'ERR_BATCHING_MODEL_FILE';
 }
 
 /** The model's files are whole, but it cannot be loaded, cannot be batched, or does not run on this backend. */
 export class UnsupportedModelError extends BatchingError {
+  static {
+    brand(this, 'UnsupportedModelError');
+  }
+
   readonly code = 'ERR_BATCHING_MODEL';
 }
 
@@ -26,6 +42,10 @@ export class UnsupportedModelError extends BatchingError {
  * the device.
  */
 export class ModelInputError extends BatchingError {
+  static {
+    brand(this, 'ModelInputError');
+  }
+
   readonly code = 'ERR_BATCHING_INPUT';
   /** Name of the tensor at fault; `undefined` where it is the input as a whole. */
   readonly tensor: string | undefined;
@@ -46,12 +66,45 @@ export class ModelInputError extends BatchingError {
   }
 }
 
+/**
+ * The model takes no inputs: what it gave when it was tried is not what it should give, or the files that a restart of the
+ * inference worker found are not the model that the application started with. The message says which, and what to do. The other
+ * models go on, and this one too as soon as its files are right again.
+ */
+export class ModelNotReadyError extends BatchingError {
+  static {
+    brand(this, 'ModelNotReadyError');
+  }
+
+  readonly code = 'ERR_BATCHING_MODEL_NOT_READY';
+
+  constructor(
+    /** Name of the model. */
+    readonly model: string,
+    problem: string,
+    options?: ErrorOptions,
+  ) {
+    super(`model '${model}' is not ready: ${problem}`, options);
+  }
+}
+
 /** The model failed while it ran. `cause` has the name, message and stack of the error in the inference worker. */
 export class InferenceError extends BatchingError {
+  static {
+    brand(this, 'InferenceError');
+  }
+
   readonly code = 'ERR_BATCHING_INFERENCE';
 }
 
-/** The inference worker died under this prediction, or is down at the moment. It is started again by itself. */
+/**
+ * The inference worker died under this prediction, gave no answer in time (see `TfjsModuleOptions.heartbeat`), or is down at
+ * the moment. It is started again by itself, unless it cannot be ended: see `TfjsModel.unresponsive`.
+ */
 export class InferenceWorkerError extends BatchingError {
+  static {
+    brand(this, 'InferenceWorkerError');
+  }
+
   readonly code = 'ERR_BATCHING_WORKER';
 }

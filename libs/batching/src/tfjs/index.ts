@@ -10,6 +10,7 @@ export {
   InferenceWorkerError,
   ModelFileError,
   ModelInputError,
+  ModelNotReadyError,
   TfjsBackendError,
   TfjsModuleError,
   UnsupportedModelError,
@@ -17,6 +18,7 @@ export {
 export type { InferenceMemory } from './inference-lane.js';
 export type { ModelInput, NamedModelInput } from './model-input.js';
 export type { InputShape, ModelModule, TensorDescription } from './network.js';
+export type { ModelSelfTest } from './self-test.js';
 export { type InferenceTimings, type NamedModelResult, TfjsModel } from './tfjs-model.js';
 export {
   getModelToken,

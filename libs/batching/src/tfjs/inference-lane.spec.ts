@@ -10,6 +10,7 @@ import {
   getModelToken,
   InferenceError,
   InferenceWorkerError,
+  ModelNotReadyError,
   type TfjsModel,
   TfjsModule,
   type TfjsModelOptions,
@@ -105,15 +106,15 @@ describe('the inference worker', () => {
     expect(logged).toContainEqual(expect.stringMatching(/^the inference worker died .*; started again now$/));
   });
 
-  it('rejects with the cause while it cannot be started again, and comes back by itself', async () => {
+  it('rejects with the cause while a model cannot be loaded again, and comes back by itself', async () => {
     const { path } = writeDenseModel();
     const model = await start({ small: path });
     renameSync(path, `${path}-away`);
     await worker().terminate();
     const rejected = model('small').predict([[1, 2, 3]]);
-    await expect(rejected).rejects.toBeInstanceOf(InferenceWorkerError);
+    await expect(rejected).rejects.toBeInstanceOf(ModelNotReadyError);
     await expect(rejected).rejects.toMatchObject({
-      message: `the inference worker could not be started again: ${path} is missing`,
+      message: `model 'small' is not ready: ${path} is missing`,
       cause: { code: 'ERR_BATCHING_MODEL_FILE' },
     });
     renameSync(`${path}-away`, path);

@@ -5,7 +5,9 @@ import type * as Tfjs from '@tensorflow/tfjs';
 import { type BackendReport, startBackend, type StartedBackend, type TfjsBackend } from './backend.js';
 import type { SharedBatch } from './batch-memory.js';
 import { BatchingError } from '../core/errors.js';
+import { UnsupportedModelError } from './errors.js';
 import { LoadedModel, type WorkerSteps } from './loaded-model.js';
+import { type ModelChecksums, ModelFiles } from './model-files.js';
 import type { InputShape, ModelDescription } from './network.js';
 
 /**
@@ -21,7 +23,18 @@ export interface BackendMemory {
   gpuBytes?: number;
 }
 
+/** A model that was loaded, and what its load has shown. */
+export interface LoadReport {
+  description: ModelDescription;
+  checksums: ModelChecksums;
+  /** What of the results of zeros is no finite number, in words. */
+  nonFinite: string | undefined;
+}
+
+/** By the model's name. */
 const models = new Map<string, LoadedModel>();
+/** What the last load of each model has read, also if it failed, and how many there were. */
+const loads = new Map<string, { files: ModelFiles; attempts: number }>();
 let tf: typeof Tfjs;
 let checked: StartedBackend['checked'];
 
@@ -33,16 +46,28 @@ const calls = {
     return started.report;
   },
 
-  load: async (name: string, path: string, inputShape?: InputShape): Promise<ModelDescription> => {
-    models.get(name)?.dispose();
-    const model = await LoadedModel.load({ tf, checked }, path, inputShape);
+  load: async (name: string, path: string, inputShape?: InputShape): Promise<LoadReport> => {
+    await calls.unload(name);
+    const files = new ModelFiles(path);
+    const attempt = loads.get(name)?.attempts ?? 0;
+    loads.set(name, { files, attempts: attempt + 1 });
+    const model = await LoadedModel.load({ tf, checked }, { path, inputShape, files, attempt });
     models.set(name, model);
-    return model.description;
+    return { description: model.description, checksums: files.checksums, nonFinite: model.nonFinite };
   },
+
+  unload: (name: string): Promise<void> => {
+    models.get(name)?.dispose();
+    models.delete(name);
+    return Promise.resolve();
+  },
+
+  /** Whether another load of the model would read other files than the last. */
+  changed: (name: string): Promise<boolean> => loads.get(name)?.files.changed() ?? Promise.resolve(true),
 
   predict: async (name: string, batch: SharedBatch): Promise<WorkerSteps> => {
     const model = models.get(name);
-    if (!model) throw new Error('it is not loaded');
+    if (!model) throw new UnsupportedModelError('the worker has not loaded it');
     try {
       return await checked(() => model.run(batch));
     } catch (error) {

@@ -3,14 +3,17 @@ import type { StartedBackend } from './backend.js';
 import { type BatchTensor, type SharedBatch, type TensorValues, viewsOf } from './batch-memory.js';
 import { BatchingError } from '../core/errors.js';
 import { UnsupportedModelError } from './errors.js';
+import { ModelFiles } from './model-files.js';
 import {
   type DeclaredTensor,
   type InputShape,
   loadNetwork,
   type ModelDescription,
   type Network,
+  signatureOf,
   type TensorDescription,
 } from './network.js';
+import { nonFiniteIn } from './self-test.js';
 
 /** When the worker took a batch, in milliseconds since 1970, and how long each step then took. */
 export interface WorkerSteps {
@@ -20,6 +23,15 @@ export interface WorkerSteps {
   read: number;
 }
 
+export interface ModelLoad {
+  path: string;
+  inputShape?: InputShape | undefined;
+  /** Takes note of all files that are read. */
+  files?: ModelFiles;
+  /** How many loads of this model there were in this thread before; default none. */
+  attempt?: number;
+}
+
 /** One model in the memory of this thread's backend. Batches, of whatever model, must run one after the other. */
 export class LoadedModel {
   readonly #tf: typeof Tfjs;
@@ -27,26 +39,28 @@ export class LoadedModel {
   /** Per input, the memory in which bytes become the numbers that its tensor is made of. */
   readonly #widening = new Map<string, Widening>();
   readonly description: ModelDescription;
+  /** What of the results of two zeros is no finite number, in words; `undefined` if all are. */
+  readonly nonFinite: string | undefined;
 
   /**
    * Loads the model and runs two zeros: they show at start-up what would else show with the first caller: an op that the
-   * backend lacks, an output that is not one per input. They also tell the shapes of the outputs, which a model need not
-   * say. Throws `ModelFileError` or `UnsupportedModelError`.
+   * backend lacks, an output that is not one per input, weights that are no numbers. They also show the shapes of the outputs,
+   * which a model need not declare. Throws `ModelFileError` or `UnsupportedModelError`.
    */
   static async load(
     { tf, checked }: Pick<StartedBackend, 'tf' | 'checked'>,
-    path: string,
-    inputShape?: InputShape,
+    { path, inputShape, files = new ModelFiles(path), attempt = 0 }: ModelLoad,
   ): Promise<LoadedModel> {
     let network: Network | undefined;
     try {
-      const loaded = (network = await checked(() => loadNetwork(tf, path)));
+      const loaded = (network = await checked(() => loadNetwork(tf, path, files, attempt)));
       checkNames(network.inputs, inputShape);
       const inputs = network.inputs.map((tensor) =>
         describe(tensor, network?.inputs.length === 1, inputShape),
       );
-      const outputs = await checked(() => probe(tf, loaded, inputs));
-      return new LoadedModel(tf, loaded, { inputs, outputs });
+      const { outputs, nonFinite } = await checked(() => probe(tf, loaded, inputs));
+      const signature = signatureOf(loaded.kind, { inputs, outputs });
+      return new LoadedModel(tf, loaded, { inputs, outputs, signature }, nonFinite);
     } catch (cause) {
       network?.dispose();
       if (cause instanceof BatchingError) throw cause;
@@ -55,14 +69,25 @@ export class LoadedModel {
     }
   }
 
-  private constructor(tf: typeof Tfjs, network: Network, description: ModelDescription) {
+  private constructor(
+    tf: typeof Tfjs,
+    network: Network,
+    description: ModelDescription,
+    nonFinite: string | undefined,
+  ) {
     this.#tf = tf;
     this.#network = network;
     this.description = description;
+    this.nonFinite = nonFinite;
   }
 
   /** Runs the batch: its results are in its memory when this resolves. */
   async run(batch: SharedBatch): Promise<WorkerSteps> {
+    if (batch.signature !== this.description.signature) {
+      throw new UnsupportedModelError(
+        `a batch was made for the ${batch.signature}; the worker holds the ${this.description.signature}`,
+      );
+    }
     const { inputs, outputs } = viewsOf(batch, this.description);
     return inScope(this.#tf, async () => {
       const start = performance.now();
@@ -131,11 +156,11 @@ async function probe(
   tf: typeof Tfjs,
   network: Network,
   inputs: readonly TensorDescription[],
-): Promise<TensorDescription[]> {
+): Promise<{ outputs: TensorDescription[]; nonFinite: string | undefined }> {
   return inScope(tf, async () => {
     const zeros = inputs.map(({ shape, dtype }) => tf.zeros([probeSize, ...shape], dtype));
     const results = Object.entries(await network.run(zeros));
-    return Promise.all(
+    const outputs = await Promise.all(
       results.map(async ([name, result]) => {
         const [size, ...shape] = result.shape;
         if (size !== probeSize) {
@@ -144,10 +169,14 @@ async function probe(
           );
         }
         // Where the device works on its own, what went wrong shows when the results are read.
-        await result.data();
-        return { name, shape, dtype: knownType(`output '${name}'`, result.dtype) };
+        const values = await result.data();
+        return { name, shape, dtype: knownType(`output '${name}'`, result.dtype), values };
       }),
     );
+    return {
+      outputs: outputs.map(({ name, shape, dtype }) => ({ name, shape, dtype })),
+      nonFinite: nonFiniteIn(outputs),
+    };
   });
 }
 

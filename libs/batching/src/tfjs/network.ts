@@ -1,9 +1,11 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, realpathSync, statSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type * as Tfjs from '@tensorflow/tfjs';
 import { ModelFileError } from './errors.js';
-import { readModelFiles } from './model-files.js';
+import { type ModelFiles, readModelFiles } from './model-files.js';
 
 /** One tensor that a model takes or gives, for one input: without the batch dimension. */
 export interface TensorDescription {
@@ -16,6 +18,21 @@ export interface TensorDescription {
 export interface ModelDescription {
   inputs: readonly TensorDescription[];
   outputs: readonly TensorDescription[];
+  /** All of it in one text; two models with the same can take each other's place. See `signatureOf`. */
+  signature: string;
+}
+
+/** `layers model: "x" float32[2] to "scores" float32[1]`. Names are quoted, so that no two models have the same by chance. */
+export function signatureOf(
+  kind: Network['kind'],
+  { inputs, outputs }: Omit<ModelDescription, 'signature'>,
+): string {
+  const [taken, given] = [inputs, outputs].map((tensors) =>
+    tensors
+      .map(({ name, shape, dtype }) => `${JSON.stringify(name)} ${dtype}[${shape.join(', ')}]`)
+      .join(', '),
+  );
+  return `${kind}: ${taken} to ${given}`;
 }
 
 /** The shape of one input, or of each by name: says what the model leaves open. */
@@ -63,34 +80,65 @@ export interface DeclaredTensor {
 
 /** Whatever computes, in one form: tensors in the order of `inputs` in, tensors by name out. */
 export interface Network {
+  kind: 'layers model' | 'graph model' | 'SavedModel' | 'module';
   inputs: readonly DeclaredTensor[];
   run: (inputs: Tfjs.Tensor[]) => Promise<Tfjs.NamedTensorMap>;
   dispose: () => void;
 }
 
-/** Loads what is at `path`. Throws `ModelFileError`, or what TensorFlow.js or the module throws. */
-export async function loadNetwork(tf: typeof Tfjs, path: string): Promise<Network> {
-  if (/\.[cm]?js$/.test(path)) return moduleNetwork(tf, path);
-  if (existsSync(join(path, 'saved_model.pb'))) return savedModelNetwork(tf, path);
-  const model = await loadModel(tf, path);
+/**
+ * Loads what is at `path`. Throws `ModelFileError`, or what TensorFlow.js or the module throws.
+ *
+ * @param files takes note of all files that are read
+ * @param attempt how many loads of this model there were in this thread before
+ */
+export async function loadNetwork(
+  tf: typeof Tfjs,
+  path: string,
+  files: ModelFiles,
+  attempt: number,
+): Promise<Network> {
+  if (/\.[cm]?js$/.test(path)) return moduleNetwork(tf, path, files, attempt);
+  await files.watch(join(path, 'saved_model.pb'));
+  if (existsSync(join(path, 'saved_model.pb'))) return savedModelNetwork(tf, path, files);
+  const model = await loadModel(tf, path, files);
   return 'predictOnBatch' in model ? layersNetwork(model) : graphNetwork(model);
 }
 
 /** Loads a layers or graph model: its `model.json`, or the folder that holds it. */
-async function loadModel(tf: typeof Tfjs, path: string): Promise<AnyModel> {
-  const { json, weightSpecs, weightData } = await readModelFiles(path);
-  // How it was trained would bring an optimizer along, and fails for a loss that TensorFlow.js does not know.
+async function loadModel(tf: typeof Tfjs, path: string, files: ModelFiles): Promise<AnyModel> {
+  const { json, weightSpecs, weightData } = await readModelFiles(path, files);
+  // The training config would load an optimizer, and fails for a loss that TensorFlow.js does not know.
   delete json.trainingConfig;
   const artifacts = await tf.io.getModelArtifactsForJSON(json, () =>
     Promise.resolve([weightSpecs, weightData]),
   );
   const handler = { load: () => Promise.resolve(artifacts) };
   const isGraph = json.format ? json.format === 'graph-model' : 'node' in json.modelTopology;
-  return isGraph ? tf.loadGraphModel(handler) : tf.loadLayersModel(handler);
+  if (isGraph) return tf.loadGraphModel(handler);
+  try {
+    return await tf.loadLayersModel(handler);
+  } catch (cause) {
+    if (!isOfKeras3(json.modelTopology)) throw cause;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(
+      `${why}; the model was saved by Keras 3, whose layers TensorFlow.js does not read: save it with Keras 2 ` +
+        '(the package tf-keras, with TF_USE_LEGACY_KERAS=1), or export a SavedModel and convert that to a graph model',
+      { cause },
+    );
+  }
+}
+
+/** By its version, or by how it describes layers: Keras 2 has a `batch_input_shape`, and no `module`. */
+function isOfKeras3(topology: object): boolean {
+  const { keras_version: version } = topology as { keras_version?: unknown };
+  if (typeof version === 'string' && /^[3-9]\./.test(version)) return true;
+  return /"batch_shape":|"module":"keras\./.test(JSON.stringify(topology));
 }
 
 function layersNetwork(model: Tfjs.LayersModel): Network {
   return {
+    kind: 'layers model',
     // `name` has a number behind it when the model is loaded once more.
     inputs: model.inputs.map(({ originalName, name, shape, dtype }) => ({
       name: originalName ?? name,
@@ -114,6 +162,7 @@ function graphNetwork(model: Tfjs.GraphModel): Network {
   /** A graph with control flow, which TensorFlow.js runs asynchronously only. */
   let dynamic = false;
   return {
+    kind: 'graph model',
     inputs: model.inputs.map(({ shape, dtype }, i) => ({ name: inputNodes[i] ?? '', shape, dtype })),
     run: async (inputs) => {
       const named = Object.fromEntries(inputs.map((tensor, i) => [inputNodes[i] ?? '', tensor]));
@@ -146,15 +195,23 @@ interface SavedModel {
   dispose: () => void;
 }
 
-async function savedModelNetwork(tf: typeof Tfjs & TfjsNode, path: string): Promise<Network> {
+async function savedModelNetwork(
+  tf: typeof Tfjs & TfjsNode,
+  path: string,
+  files: ModelFiles,
+): Promise<Network> {
   if (!tf.node) {
     throw new Error(
       'a SavedModel runs on the backend tensorflow only; tensorflowjs_converter makes others of it',
     );
   }
+  for (const entry of await readdir(path, { recursive: true, withFileTypes: true })) {
+    if (entry.isFile()) await files.hash(join(entry.parentPath, entry.name));
+  }
   const model = await tf.node.loadSavedModel(path);
   const names = Object.keys(model.signature.inputs);
   return {
+    kind: 'SavedModel',
     inputs: Object.entries(model.signature.inputs).map(([name, { shape, dtype }]) => ({
       name,
       shape: shape.map((dim) => dim.getSize()),
@@ -168,9 +225,22 @@ async function savedModelNetwork(tf: typeof Tfjs & TfjsNode, path: string): Prom
   };
 }
 
-async function moduleNetwork(tf: typeof Tfjs, path: string): Promise<Network> {
+async function moduleNetwork(
+  tf: typeof Tfjs,
+  path: string,
+  files: ModelFiles,
+  attempt: number,
+): Promise<Network> {
+  await files.watch(path);
   if (!existsSync(path) || !statSync(path).isFile()) throw new ModelFileError(`${path} is missing`);
-  const imported = (await import(pathToFileURL(path).href)) as Partial<ModelModule> & { default?: object };
+  await files.hash(path);
+  const url = pathToFileURL(path);
+  if (attempt > 0) {
+    // A thread keeps what it has imported, also what it could not. What the module itself imports stays as it was.
+    url.searchParams.set('attempt', String(attempt));
+    Reflect.deleteProperty(createRequire(import.meta.url).cache, realpathSync(path));
+  }
+  const imported = (await import(url.href)) as Partial<ModelModule> & { default?: object };
   // A CommonJS module may have its exports on `default` only.
   const { inputs, load, run } = { ...imported.default, ...imported } as Partial<ModelModule>;
   if (typeof inputs !== 'object' || typeof run !== 'function') {
@@ -180,13 +250,14 @@ async function moduleNetwork(tf: typeof Tfjs, path: string): Promise<Network> {
   }
   const loaded: AnyModel[] = [];
   const state = await load?.(tf, async (file) => {
-    const model = await loadModel(tf, resolve(dirname(path), file));
+    const model = await loadModel(tf, resolve(dirname(path), file), files);
     loaded.push(model);
     return model;
   });
   const names = Object.keys(inputs);
   const isTensor = (value: unknown): value is Tfjs.Tensor => value instanceof tf.Tensor;
   return {
+    kind: 'module',
     inputs: Object.entries(inputs).map(([name, { shape, dtype = 'float32' }]) => ({
       name,
       shape: [null, ...shape],

@@ -1,6 +1,7 @@
 import type { TfjsBackend } from './backend.js';
 import { type BatchTensor, type TensorValues, viewsOf } from './batch-memory.js';
 import type { BatchPiece } from './batch-sizes.js';
+import type { InferenceWorkerError } from './errors.js';
 import type { BatchSteps, InferenceLane, InferenceMemory, PreparedModel } from './inference-lane.js';
 import {
   bytesOnly,
@@ -92,9 +93,22 @@ export class TfjsModel {
     return this.#lane.report.device;
   }
 
-  /** Whether the worker is up, with all its models loaded and warmed up: `false` while it is started again. */
+  /**
+   * Whether the worker is up, and this model loaded, warmed up and tested: `false` while the worker is started again, and
+   * while a restart has found that the model's files are not those of the model that the application started with.
+   */
   get ready(): boolean {
-    return this.#lane.ready;
+    return this.#lane.ready && !this.#model.refusal;
+  }
+
+  /**
+   * What predictions reject with while the worker is stuck in native code: silent beyond the heartbeat's limit, and not to be
+   * ended; else `undefined`. The message names the model and the time. Only a restart of the process helps for sure, so a
+   * liveness probe should fail on this. `ready` is `false` meanwhile. Should the native code return after all, the worker is
+   * replaced.
+   */
+  get unresponsive(): InferenceWorkerError | undefined {
+    return this.#lane.unresponsive;
   }
 
   /** What its predictions have cost so far, step by step. */
@@ -104,9 +118,10 @@ export class TfjsModel {
 
   /**
    * Throws `ModelInputError` unless `predict` would take this input. Called before the queue it refuses an input at once, and
-   * keeps it out of the batch of other callers.
+   * keeps it out of the batch of other callers. Throws `ModelNotReadyError` while a restart of the worker refuses the model.
    */
   check(input: ModelInput | NamedModelInput): void {
+    if (this.#model.refusal) throw this.#model.refusal;
     checkInput(this.name, this.#model.description, input, 0);
   }
 
@@ -122,7 +137,8 @@ export class TfjsModel {
    * tensor of bools every finite number but 0 is true.
    *
    * Rejects with `ModelInputError` for an input that `check` would refuse, or of another form than the first (nothing was
-   * run), `InferenceError` when the model fails, `InferenceWorkerError` when the worker dies under it or is down,
+   * run), `InferenceError` when the model fails, `InferenceWorkerError` when the worker dies under it, is silent beyond its
+   * heartbeat's limit, or is down, `ModelNotReadyError` while a restart of the worker refuses the model,
    * `ServiceStoppedError` after shutdown.
    */
   predict(inputs: readonly ModelInput[]): Promise<Float32Array[]>;
@@ -131,7 +147,8 @@ export class TfjsModel {
     inputs: readonly (ModelInput | NamedModelInput)[],
   ): Promise<(Float32Array | NamedModelResult)[]> {
     const start = performance.now();
-    const { description, sizes } = this.#model;
+    const { description, sizes, refusal } = this.#model;
+    if (refusal) throw refusal;
     const tensors = checkInputs(this.name, description, inputs);
     if (inputs.length === 0) return [];
     const named = isNamed(inputs[0]);

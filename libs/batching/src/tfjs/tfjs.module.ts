@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import {
   type DynamicModule,
   Global,
@@ -14,7 +15,9 @@ import type { TfjsBackend } from './backend.js';
 import { TfjsModuleError } from './errors.js';
 import { checkBatchSizes } from './batch-sizes.js';
 import { InferenceLane, type ModelSource } from './inference-lane.js';
+import { checkChecksums } from './model-files.js';
 import type { InputShape } from './network.js';
+import { type ModelSelfTest, readSelfTests } from './self-test.js';
 import { TfjsModel } from './tfjs-model.js';
 
 export interface TfjsModuleOptions {
@@ -24,6 +27,13 @@ export interface TfjsModuleOptions {
    * fails the start-up with `TfjsBackendError`.
    */
   backend?: TfjsBackend | 'auto';
+  /**
+   * Longest that the inference worker may be silent about a batch, in milliseconds; a number above 0, or `Infinity` for any
+   * time. Default 30,000. Never less than three times the longest batch so far. Beyond it the worker is ended, its batches
+   * reject with `InferenceWorkerError`, and a new worker takes its place; where it cannot be ended, see
+   * `TfjsModel.unresponsive`. Loading and warming up may take any time, and so may a stop of the whole process.
+   */
+  heartbeat?: number;
 }
 
 export interface TfjsModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
@@ -50,12 +60,32 @@ export interface TfjsModelOptions {
    * none: batches run as they come.
    */
   batchSizes?: readonly number[];
+  /**
+   * Inputs whose results are known, run at start-up and after each restart of the worker: a model that gives others is not
+   * ready (`ModelNotReadyError`). Default: none; then all results of an input of zeros must be finite numbers.
+   */
+  selfTest?: ModelSelfTest | readonly ModelSelfTest[];
+  /** The model may give NaN or Infinity for an input of zeros, and is ready all the same. Default `false`. */
+  allowNonFinite?: boolean;
+  /**
+   * SHA-256 of the model's files, 64 hexadecimal digits each, by their names as seen from the model's folder:
+   * `{ 'weights.bin': 'a177…' }`. Other content is refused with `ModelFileError`, at a restart of the worker with
+   * `ModelNotReadyError`. Files that are not named are not compared. Default: none are.
+   */
+  checksums?: Readonly<Record<string, string>>;
 }
 
 // Keys of the global symbol registry, since the library may be in the process twice, as ESM and as CommonJS.
 const optionsToken = Symbol.for('nest-batching:tfjs-options');
 const laneToken = Symbol.for('nest-batching:TfjsModule.forRoot()');
 const registryToken = Symbol.for('nest-batching:registry');
+
+/** What this module needs of `BatchingRegistry`, which may come from the other copy of the library. */
+interface Queues {
+  stop: () => Promise<unknown>;
+  /** What is left of `shutdownTimeout`, in milliseconds. */
+  readonly shutdownTimeLeft: number;
+}
 
 /** The token that a model is provided under. */
 export function getModelToken(name: string): symbol {
@@ -76,7 +106,7 @@ export function InjectModel(name: string): ParameterDecorator & PropertyDecorato
 export class TfjsModule implements OnApplicationShutdown {
   constructor(
     @Inject(laneToken) private readonly lane: InferenceLane,
-    @Optional() @Inject(registryToken) private readonly registry?: { stop: () => Promise<unknown> },
+    @Optional() @Inject(registryToken) private readonly registry?: Queues,
   ) {}
 
   static forRoot(options: TfjsModuleOptions = {}): DynamicModule {
@@ -96,17 +126,27 @@ export class TfjsModule implements OnApplicationShutdown {
   }
 
   static forFeature(models: readonly TfjsModelOptions[]): DynamicModule {
-    for (const { name, path, batchSizes } of models) {
+    const sources = models.map(({ name, selfTest, ...source }) => ({
+      name,
+      source: { ...source, selfTest: readSelfTests(name, selfTest) },
+    }));
+    for (const { name, path, batchSizes, allowNonFinite, checksums } of models) {
       if (models.some((other) => other.name === name && other.path !== path)) {
         throw new TfjsModuleError(
           `TfjsModule.forFeature: model '${name}' is listed twice, with different paths`,
         );
       }
       checkBatchSizes(name, batchSizes);
+      checkChecksums(name, checksums);
+      if (allowNonFinite !== undefined && typeof allowNonFinite !== 'boolean') {
+        throw new TypeError(
+          `TfjsModule.forFeature: allowNonFinite of model '${name}' must be true or false; it is ${inspect(allowNonFinite)}`,
+        );
+      }
     }
     return {
       module: TfjsFeatureModule,
-      providers: models.map(({ name, ...source }) => ({
+      providers: sources.map(({ name, source }) => ({
         provide: getModelToken(name),
         // Optional only in order to say more than Nest could.
         inject: [{ token: laneToken, optional: true }],
@@ -116,12 +156,15 @@ export class TfjsModule implements OnApplicationShutdown {
     };
   }
 
-  /** Batches that wait in queues still need the worker, so the queues are drained first. */
+  /**
+   * Batches that wait in queues still need the worker, so the queues are drained first; the worker has what they left of
+   * `shutdownTimeout`.
+   */
   async onApplicationShutdown(): Promise<void> {
     try {
       await this.registry?.stop();
     } finally {
-      await this.lane.close();
+      await this.lane.close(this.registry?.shutdownTimeLeft);
     }
   }
 }
@@ -131,13 +174,13 @@ export class TfjsModule implements OnApplicationShutdown {
 class TfjsFeatureModule {}
 
 function openLane(
-  { backend = 'auto' }: TfjsModuleOptions,
+  { backend = 'auto', heartbeat }: TfjsModuleOptions,
   modules: ModulesContainer,
 ): Promise<InferenceLane> {
   if ([...modules.values()].filter(({ metatype }) => metatype === TfjsModule).length > 1) {
     throw new TfjsModuleError('TfjsModule.forRoot() is imported twice: import it once, in the root module');
   }
-  return InferenceLane.open(backend);
+  return InferenceLane.open(backend, heartbeat);
 }
 
 async function loadModel(

@@ -14,9 +14,7 @@ import {
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { Configuration } from '../configuration.js';
-import type { Reply } from '../static-files.js';
-import { Connections } from './connections.js';
+import { ServingModule } from './serving.module.js';
 
 /** More than the buffers of both ends hold, so that it is under way until the client has read. */
 const LARGE = 64_000_000;
@@ -31,7 +29,9 @@ class TestController {
   }
 
   @Get('slow')
-  async slow(@Res({ passthrough: true }) reply: Reply): Promise<string> {
+  async slow(
+    @Res({ passthrough: true }) reply: { header: (name: string, value: string) => unknown },
+  ): Promise<string> {
     reply.header('X-Slow', 'yes');
     await new Promise<void>((resolve) => (this.release = resolve));
     return 'done';
@@ -39,8 +39,8 @@ class TestController {
 }
 
 @Module({
+  imports: [ServingModule.forRoot({ timeout: 10_000, delay: 250 })],
   controllers: [TestController],
-  providers: [Connections, { provide: Configuration, useValue: new Configuration({}) }],
 })
 class TestModule {}
 

@@ -1,0 +1,48 @@
+/** The inputs that were submitted between two drains, or since the last one. */
+export class Epoch {
+  /** Inputs of this epoch that have not ended. */
+  pending = 0;
+  /** Set when a drain waits for these inputs. */
+  resolve: (() => void) | undefined = undefined;
+  next: Epoch | undefined = undefined;
+
+  get isDraining(): boolean {
+    return this.resolve !== undefined;
+  }
+}
+
+/**
+ * The one list of what `drain` waits for.
+ *
+ * A drain closes the present epoch, and resolves when this epoch and all before it have no pending input. So an input
+ * is counted once, however many drains wait for it; drains between which nothing was submitted share one promise; and
+ * the list is as long as there are drains under way.
+ */
+export class Drains {
+  /** To which the inputs belong that are submitted now. */
+  current = new Epoch();
+  /** The first epoch that has not ended: the head of the list whose tail is `current`. */
+  #oldest = this.current;
+  /** That of the last drain. */
+  #drained = Promise.resolve();
+
+  /** @returns a promise that resolves when every input submitted before this call has ended */
+  drain(): Promise<void> {
+    const epoch = this.current;
+    if (epoch.pending > 0) {
+      this.#drained = new Promise((resolve) => {
+        epoch.resolve = resolve;
+      });
+      this.current = epoch.next = new Epoch();
+    }
+    return this.#drained;
+  }
+
+  /** Called when the last pending input of an epoch has ended. */
+  ended(): void {
+    for (let epoch = this.#oldest; epoch.pending === 0 && epoch.next; epoch = epoch.next) {
+      epoch.resolve?.();
+      this.#oldest = epoch.next;
+    }
+  }
+}

@@ -1,0 +1,61 @@
+import { describe, expect, it, jest } from '@jest/globals';
+import * as here from './errors.js';
+
+class OwnError extends here.BatchingError {
+  readonly code = 'ERR_OWN';
+}
+
+class OwnFullError extends here.QueueFullError {}
+
+jest.resetModules();
+const there = await import('./errors.js');
+
+const makers: ((copy: typeof here) => here.BatchingError)[] = [
+  (copy) => new copy.QueueFullError('queue', 8, 1),
+  (copy) => new copy.TooManyInputsError('queue', 9, 8),
+  (copy) => new copy.DeadlineError('queue', 5, 1),
+  (copy) => new copy.InputCostError('queue', 9, 8),
+  (copy) => new copy.ServiceStoppedError('queue'),
+  (copy) => new copy.BatchTimeoutError('queue', 5, 'waiting'),
+  (copy) => new copy.BatchResultError('queue', 3, 'a Map'),
+];
+
+/** The names of the classes that the error is an instance of, in a copy of the library. */
+function classesOf(error: unknown, copy: typeof here): string[] {
+  return Object.entries(copy)
+    .flatMap(([name, type]) => (name !== 'brand' && error instanceof type ? [name] : []))
+    .sort();
+}
+
+describe('errors', () => {
+  it('nest#10059: those of two copies of the library are instances of the same classes', () => {
+    expect(there.BatchingError).not.toBe(here.BatchingError);
+    for (const make of makers) {
+      const { name } = make(here);
+      for (const error of [make(here), make(there)]) {
+        expect(classesOf(error, here)).toEqual(['BatchingError', name].sort());
+        expect(classesOf(error, there)).toEqual(['BatchingError', name].sort());
+        expect(error).toBeInstanceOf(Error);
+      }
+    }
+  });
+
+  it('nest#10059: a subclass made elsewhere has its own instances only, and is known as what it extends', () => {
+    for (const make of makers) {
+      for (const error of [make(here), make(there)]) {
+        expect(error instanceof OwnError || error instanceof OwnFullError).toBe(false);
+      }
+    }
+    const full = new OwnFullError('queue', 8, 1);
+    expect(full instanceof OwnFullError && !(full instanceof OwnError)).toBe(true);
+    expect(classesOf(full, there)).toEqual(['BatchingError', 'QueueFullError']);
+    expect(new OwnError('own') instanceof OwnError).toBe(true);
+    expect(classesOf(new OwnError('own'), there)).toEqual(['BatchingError']);
+  });
+
+  it('nothing else is one', () => {
+    for (const value of [undefined, null, 1, 'ERR_BATCHING_FULL', {}, new Error('full'), () => 1]) {
+      expect(classesOf(value, here)).toEqual([]);
+    }
+  });
+});

@@ -1,0 +1,100 @@
+import { inspect, types } from 'node:util';
+import type { BatchTensor, TensorValues } from './batch-memory.js';
+import { isNamed, type ModelInput, type NamedModelInput } from './model-input.js';
+
+/** An input whose result is known: a model that gives another one does not take inputs. */
+export interface ModelSelfTest {
+  /** One input, as `predict` takes it. */
+  input: ModelInput | NamedModelInput;
+  /**
+   * Its result, as `predict` gives it: the numbers of the result, or for an input by name the numbers of each output by its
+   * name. Outputs that are not named are not compared.
+   */
+  expected: ModelInput | NamedModelInput;
+  /** The largest difference allowed for each number, absolute; from 0. Default 0.001. */
+  tolerance?: number;
+}
+
+const defaultTolerance = 1e-3;
+
+/**
+ * The tests as an array, and a copy of them, since they run again after every restart of the worker. Throws `TypeError` or
+ * `RangeError`, with what was expected and what came, unless they are tests.
+ */
+export function readSelfTests(model: string, option: unknown): readonly ModelSelfTest[] | undefined {
+  if (option === undefined) return undefined;
+  const tests: unknown[] = Array.isArray(option) ? option : [option];
+  const subject = `TfjsModule.forFeature: selfTest of model '${model}'`;
+  if (tests.length === 0) throw new RangeError(`${subject} must have at least one test; it is []`);
+  for (const test of tests) {
+    const { input, expected, tolerance = defaultTolerance } = (test ?? {}) as Partial<ModelSelfTest>;
+    for (const [name, values] of Object.entries({ input, expected })) {
+      if (!isNumbersOrNamed(values)) {
+        throw new TypeError(
+          `${subject} must be { input, expected, tolerance } or an array of these, its ${name} an array of numbers or ` +
+            `an object of such arrays by name; it is ${inspect(values, { depth: 1, maxArrayLength: 5 })}`,
+        );
+      }
+    }
+    if (isNamed(input) !== isNamed(expected)) {
+      throw new TypeError(
+        `${subject} must have input and expected in one form, both arrays or both by name, as predict takes and gives ` +
+          `them; its input is ${isNamed(input) ? 'by name' : 'an array'} and its expected is not`,
+      );
+    }
+    if (typeof tolerance !== 'number') {
+      throw new TypeError(`${subject} must have a number as its tolerance; it is ${inspect(tolerance)}`);
+    }
+    if (!(tolerance >= 0)) {
+      throw new RangeError(`${subject} must have a tolerance from 0; it is ${tolerance}`);
+    }
+  }
+  return structuredClone(tests) as ModelSelfTest[];
+}
+
+function isNumbersOrNamed(values: unknown): boolean {
+  if (!isNamed(values)) return isNumbers(values);
+  const tensors = Object.values(values);
+  return tensors.length > 0 && tensors.every(isNumbers);
+}
+
+function isNumbers(values: unknown): boolean {
+  if (!Array.isArray(values)) return types.isTypedArray(values);
+  return values.every((value) => typeof value === 'number' || typeof value === 'boolean');
+}
+
+/** Where the result of a test's input, the first in these tensors, is first another than expected; in words. */
+export function differenceFrom(
+  { expected, tolerance = defaultTolerance }: ModelSelfTest,
+  outputs: readonly BatchTensor[],
+  size: number,
+): string | undefined {
+  const [only] = outputs;
+  const compared = isNamed(expected) ? expected : { [only?.name ?? '']: expected };
+  for (const [name, wanted] of Object.entries(compared)) {
+    const output = outputs.find((output) => output.name === name);
+    if (!output) {
+      const names = outputs.map((output) => `'${output.name}'`).join(', ');
+      return `it expects an output '${name}', which the model does not give; it gives ${names}`;
+    }
+    const found = output.values.subarray(0, output.values.length / size);
+    if (wanted.length !== found.length) {
+      return `it expects ${wanted.length} numbers of output '${name}', which has ${found.length}`;
+    }
+    for (const [i, value] of found.entries()) {
+      const number = Number(wanted[i]);
+      if (Math.abs(value - number) <= tolerance || Object.is(value, number)) continue;
+      return `number ${i} of output '${name}' is ${value}; expected is ${number}, within ${tolerance}`;
+    }
+  }
+  return undefined;
+}
+
+/** The first number that is none, or infinite, in words. */
+export function nonFiniteIn(outputs: readonly { name: string; values: TensorValues }[]): string | undefined {
+  for (const { name, values } of outputs) {
+    const found = values.find((value) => !Number.isFinite(value));
+    if (found !== undefined) return `${found} in output '${name}'`;
+  }
+  return undefined;
+}

@@ -1,0 +1,3 @@
+export { Connections } from './connections.js';
+export { ServingModule } from './serving.module.js';
+export { enableShutdown, Shutdown, type ShutdownOptions, shutdownStages } from './shutdown.js';

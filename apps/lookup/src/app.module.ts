@@ -5,6 +5,7 @@ import { APP_FILTER } from '@nestjs/core';
 import { BatchingExceptionFilter, BatchingModule, BatchingRegistry } from 'nest-batching';
 import { CheckErrorFilter } from './api-error.js';
 import type { Configuration } from './configuration.js';
+import { HealthController } from './health.controller.js';
 import { MemberDatabase } from './members/member-database.js';
 import { MemberDirectory } from './members/member-directory.js';
 import { MembersController } from './members/members.controller.js';
@@ -17,7 +18,7 @@ import { ReceiptCounter } from './receipts/receipt-counter.js';
     { provide: APP_FILTER, useClass: BatchingExceptionFilter },
     { provide: APP_FILTER, useClass: CheckErrorFilter },
   ],
-  controllers: [MembersController, PageController],
+  controllers: [MembersController, HealthController, PageController],
 })
 export class AppModule {
   static with(

@@ -63,6 +63,8 @@ export class Connections implements OnApplicationBootstrap {
     // The system accepts connections for Node, and resets those that Node has not taken when the port closes. A turn of the
     // event loop takes them, or at least one of them; so it is closed right after a turn that has found none.
     let before: number;
+    // To the end of this turn, which may have looked for connections already: the next is a whole one.
+    await turn();
     do {
       before = this.#accepted;
       await turn();

@@ -185,10 +185,39 @@ const faults: readonly Fault[] = [
   inQueue('isolation goes on after an abort', ' || batch.isAborted) {', ') {'),
   inQueue(
     'a run that hangs keeps its slot',
-    '        reject(error);\n      }, runTimeout);',
+    '        this.#end(batch);\n      }, runTimeout);',
     '      }, runTimeout);',
   ),
-  inQueue('a run that hangs is not told', 'batch.abort(error);\n        reject(error);', 'reject(error);'),
+  inQueue('a run that hangs is not told', 'batch.abort(error);\n        this.#rejectAll', 'this.#rejectAll'),
+  inQueue(
+    'a batch that was given up ends twice',
+    'if (!this.#batches.delete(batch)) return;',
+    'this.#batches.delete(batch);',
+  ),
+  inQueue(
+    'a batch ends before the promises in the places of its results',
+    '      if (batch.late) await this.#settleLate(batch, batch.late);\n    } catch',
+    '    } catch',
+  ),
+  inQueue(
+    'isolation runs on before the promises in the places of results',
+    '        if (batch.late) await this.#settleLate(batch, batch.late);\n        this.#count',
+    '        this.#count',
+  ),
+  inQueue(
+    'results that are late are counted only at the end',
+    'this.#give(batch, entry, await result);\n      this.#count(batch);',
+    'this.#give(batch, entry, await result);',
+  ),
+  inQueue(
+    'promises among too many results are unhandled',
+    'for (const result of results) void ignoreRejection(result);',
+  ),
+  inQueue(
+    'a result that cannot be looked at hurts the next',
+    'this.#reject(entry, error);\n    }\n  }\n\n  /** Waits for the promises',
+    'this.#reject(entry, error);\n      throw error;\n    }\n  }\n\n  /** Waits for the promises',
+  ),
   inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave();'),
   // Giving up, draining and stopping.
   inQueue('a batch that everybody left is not told', '    place.abortIfDeserted(error);\n'),

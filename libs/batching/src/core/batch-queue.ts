@@ -492,7 +492,10 @@ export class BatchQueue<Input, Result> {
 
   async #run(batch: Batch<Input>): Promise<void> {
     try {
-      this.#settleAll(batch, this.#check(await this.#call(batch, batch.inputs), batch.size));
+      const results = this.#check(await this.#call(batch, batch.inputs), batch.size);
+      let index = 0;
+      for (let entry = batch.first; entry; entry = entry.next) this.#settle(batch, entry, results, index++);
+      if (batch.late) await this.#settleLate(batch, batch.late);
     } catch (error) {
       this.#count(batch);
       if (this.#options.isolateErrors) await this.#isolate(batch, [...batch], error);
@@ -502,38 +505,63 @@ export class BatchQueue<Input, Result> {
     this.#end(batch);
   }
 
-  /** Runs the batch function once, within its time limit. */
+  /** Runs the batch function once, and sets the time limit of this run. */
   #call(batch: Batch<Input>, inputs: Input[]): unknown {
     const { runTimeout } = this.#options;
     // A function that does not declare the context gets none: one that has an optional parameter of its own in that
     // place, or checks its arguments, is not surprised.
     const batchFunction = this.#batchFunction as (inputs: Input[], batch?: Batch<Input>) => unknown;
     const returned = batchFunction.length > 1 ? batchFunction(inputs, batch) : batchFunction(inputs);
-    if (runTimeout > LONGEST_TIMER) return returned;
-    const hanging = new Promise<never>((_, reject) => {
+    if (runTimeout <= LONGEST_TIMER) {
+      clearTimeout(batch.limit);
       batch.limit = setTimeout(() => {
+        // The batch ends here: what the function returns later meets callers that have gone.
         const error = new BatchTimeoutError(this.name, runTimeout, 'hanging');
         batch.abort(error);
-        reject(error);
+        this.#rejectAll(batch, error);
+        this.#end(batch);
       }, runTimeout);
-    });
-    return Promise.race([returned, hanging]).finally(() => {
-      clearTimeout(batch.limit);
-    });
+    }
+    return returned;
   }
 
   #check(results: unknown, size: number): readonly unknown[] {
     if (!Array.isArray(results)) throw new BatchResultError(this.name, size, show(results));
-    if (results.length !== size) throw new BatchResultError(this.name, size, `${results.length} results`);
+    if (results.length !== size) {
+      for (const result of results) void ignoreRejection(result);
+      throw new BatchResultError(this.name, size, `${results.length} results`);
+    }
     return results;
   }
 
-  #settleAll(batch: Batch<Input>, results: readonly unknown[]): void {
-    let index = 0;
-    for (let entry = batch.first; entry; entry = entry.next) this.#settle(batch, entry, results[index++]);
+  /** A result that cannot even be looked at is its own caller's alone. */
+  #settle(batch: Batch<Input>, entry: Entry<Input>, results: readonly unknown[], index: number): void {
+    try {
+      const result = results[index];
+      if (isThenable(result)) (batch.late ??= []).push(this.#giveLater(batch, entry, result));
+      else this.#give(batch, entry, result);
+    } catch (error) {
+      this.#reject(entry, error);
+    }
   }
 
-  #settle(batch: Batch<Input>, entry: Entry<Input>, result: unknown): void {
+  /** Waits for the promises in results' places: they are part of the run. What has a result already is counted. */
+  async #settleLate(batch: Batch<Input>, late: Promise<void>[]): Promise<void> {
+    batch.late = undefined;
+    this.#count(batch);
+    await Promise.all(late);
+  }
+
+  async #giveLater(batch: Batch<Input>, entry: Entry<Input>, result: PromiseLike<unknown>): Promise<void> {
+    try {
+      this.#give(batch, entry, await result);
+      this.#count(batch);
+    } catch (error) {
+      this.#reject(entry, error);
+    }
+  }
+
+  #give(batch: Batch<Input>, entry: Entry<Input>, result: unknown): void {
     if (isError(result)) {
       this.#reject(entry, result);
     } else if (entry.place === batch) {
@@ -571,8 +599,9 @@ export class BatchQueue<Input, Result> {
         const inputs = entries.map((entry) => entry.input);
         const results = this.#check(await this.#call(batch, inputs), inputs.length);
         entries.forEach((entry, index) => {
-          this.#settle(batch, entry, results[index]);
+          this.#settle(batch, entry, results, index);
         });
+        if (batch.late) await this.#settleLate(batch, batch.late);
         this.#count(batch);
       } catch (cause) {
         await this.#isolate(batch, entries, cause);
@@ -581,9 +610,11 @@ export class BatchQueue<Input, Result> {
   }
 
   #end(batch: Batch<Input>): void {
+    // One that was given up has ended already.
+    if (!this.#batches.delete(batch)) return;
+    clearTimeout(batch.limit);
     const now = performance.now();
     const ran = now - batch.leftAt;
-    this.#batches.delete(batch);
     this.#count(batch);
     this.#runTime.record(ran, 1, now);
     this.#serviceTime.record(batch.size, ran, now);
@@ -715,4 +746,19 @@ function publicOptions<Input>(options: ResolvedOptions<Input>): QueueStats['opti
 /** Errors of another realm (a vm context, Jest) are no `instanceof Error` here. */
 function isError(value: unknown): value is Error {
   return typeof value === 'object' && (value instanceof Error || types.isNativeError(value));
+}
+
+/** Whether `await` would wait for it. */
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  if (typeof value !== 'object' ? typeof value !== 'function' : value === null) return false;
+  return typeof (value as Partial<PromiseLike<unknown>>).then === 'function';
+}
+
+/** A promise that is not wanted must not end the process when it rejects. Other thenables are not even started. */
+async function ignoreRejection(value: unknown): Promise<void> {
+  try {
+    if (types.isPromise(value)) await value;
+  } catch {
+    // Its caller has the error of the batch.
+  }
 }

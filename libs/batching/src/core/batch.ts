@@ -20,7 +20,9 @@ export class Batch<Input> implements BatchContext, Run {
   uncounted = 0;
   /** Callers that have not got their end, and those that are not counted yet. */
   remaining: number;
-  /** Rings when the batch function has taken its `runTimeout`. */
+  /** Settle when the promises in results' places have, if there are any. */
+  late: Promise<void>[] | undefined;
+  /** Rings when a run of the batch function has taken its `runTimeout`. */
   limit: NodeJS.Timeout | undefined;
   #controller: AbortController | undefined;
   #abortedWith: unknown;

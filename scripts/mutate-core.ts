@@ -132,18 +132,18 @@ const faults: readonly Fault[] = [
   ),
   inQueue(
     'a shorter delay waits for the old alarm',
-    'if (this.#alarm && this.#alarmAt <= at) return;',
-    'if (this.#alarm) return;',
+    'if (this.#alarm.at > at || this.#alarm.isLost(now))',
+    'if (this.#alarm.at === Infinity || this.#alarm.isLost(now))',
   ),
   inQueue('a full queue waits for more', 'this.#isFull || group.isFull', 'group.isFull'),
   inQueue(
     'the alarm outlives what waited',
-    'this.#clearAlarm();\n    // One batch per turn',
+    'this.#clearAlarms();\n    // One batch per turn',
     'void 0;\n    // One batch per turn',
   ),
   inQueue(
     'the alarm outlives who gave up',
-    '    this.#letIn();\n    if (this.#room.length === 0) this.#clearAlarm();\n  }\n\n  /** The end',
+    '    this.#letIn();\n    if (this.#room.length === 0) this.#clearAlarms();\n  }\n\n  /** The end',
     '    this.#letIn();\n  }\n\n  /** The end',
   ),
   inQueue(
@@ -162,6 +162,54 @@ const faults: readonly Fault[] = [
     'checkConcurrency(value);\n    this.#decideAgain();',
     'checkConcurrency(value);',
   ),
+  // Clocks that come and go.
+  inQueue(
+    'an immediate is lost with a fake clock',
+    'if (this.#immediateSetBy !== setImmediate || this.#isImmediateLost())',
+    'if (!this.#immediateSetBy)',
+  ),
+  inQueue('an immediate that never comes is waited for', ' || this.#isImmediateLost())', ')'),
+  inQueue(
+    'moments of another clock are kept',
+    'if (this.#clock !== setTimeout || now < this.#polledAt) this.#changeClock(now);',
+  ),
+  {
+    name: 'an alarm is lost with a fake clock',
+    file: 'alarm.ts',
+    find: 'return this.#timer !== undefined && (this.#setBy !== setTimeout || this.at < now);',
+    replace: 'return false;',
+  },
+  {
+    name: 'a fake clock is to clear a timer that is not its own',
+    file: 'alarm.ts',
+    find: 'this.#clearBy?.(this.#timer)',
+    replace: 'clearTimeout(this.#timer as never)',
+  },
+  // Standstill.
+  inQueue('a queue that waits for itself is not warned of', '    this.#hasWarned = true;\n', '    return;\n'),
+  inQueue('the same standstill is warned of again and again', ' || this.#hasWarned) return;', ') return;'),
+  inQueue(
+    'a queue that waits for its lane is not warned of',
+    '      this.#expectProgress(lane.progress, now);\n',
+  ),
+  inQueue(
+    'inputs that wait for others are a standstill',
+    'lane?.hasWaiting(this.#retry) ? lane.progress : undefined',
+    'lane?.progress',
+  ),
+  inQueue('a standstill is watched while nothing waits', '    this.#standstill.clear();\n'),
+  {
+    name: 'a long batch is a standstill',
+    file: 'progress.ts',
+    find: 'Math.max(STANDSTILL, STANDSTILL_IN_BATCHES * this.#longest)',
+    replace: 'STANDSTILL',
+  },
+  {
+    name: 'a watch over the slots keeps the process alive',
+    file: 'alarm.ts',
+    find: 'if (!this.keepsAlive) timer.unref?.();',
+    replace: '',
+  },
   // Runs and results.
   inQueue(
     'callers hang when the batch function throws',

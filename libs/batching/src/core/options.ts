@@ -212,7 +212,8 @@ function checkType<T>(name: string, type: 'string' | 'boolean' | 'function', val
 
 /** By shape: the library may be loaded twice. */
 function isLane(value: unknown): boolean {
-  return typeof (value as Partial<Lane> | null)?.tryEnter === 'function';
+  const { tryEnter, leave, withdraw, hasWaiting } = (value ?? {}) as Partial<Lane>;
+  return [tryEnter, leave, withdraw, hasWaiting].every((method) => typeof method === 'function');
 }
 
 /** A value as it may stand in a message: short, and never throwing. */

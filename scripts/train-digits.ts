@@ -7,11 +7,13 @@ import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { version_wasm as wasmVersion } from '@tensorflow/tfjs-backend-wasm';
 import { SingleBar } from 'cli-progress';
+import type { ModelSelfTest } from 'nest-batching/tfjs';
 import { randomNumbers } from '../apps/demo-api/src/digits/draw.js';
 import { loadTestDigits, readMnist, type LabelledDigit } from '../apps/demo-api/src/digits/mnist.js';
 
 /*
- * Trains the digits network and writes model.json, weights.bin and the model card README.md:
+ * Trains the digits network and writes model.json, weights.bin, the model card README.md, and self-test.json, which the demo
+ * checks at each start: the SHA-256 of the network's files and its answer to a known picture:
  *
  *   npm run train:digits -- [--epochs 6] [--seed 28] [--out apps/demo-api/models/digits]
  */
@@ -21,6 +23,8 @@ const BATCH_SIZE = 64;
 const LEARNING_RATE = 0.05;
 const MOMENTUM = 0.9;
 const LEAST_ACCURACY = 0.985;
+/** Another backend, on a GPU perhaps, answers the self-test with scores that differ by less. */
+const SELF_TEST_TOLERANCE = 0.01;
 
 const { epochs, seed, out } = readOptions();
 registerConv2DBackpropFilter();
@@ -242,7 +246,11 @@ async function save(model: tf.LayersModel): Promise<void> {
         weightsManifest: [{ paths: ['weights.bin'], weights: weightSpecs }],
       };
       const hash = sha256(new Uint8Array(weights));
-      await writeFile(join(out, 'model.json'), `${JSON.stringify(description)}\n`);
+      const json = `${JSON.stringify(description)}\n`;
+      const checksums = { 'model.json': sha256(Buffer.from(json)), 'weights.bin': hash };
+      const check = { checksums, selfTest: selfTest(model) };
+      await writeFile(join(out, 'self-test.json'), `${JSON.stringify(check)}\n`);
+      await writeFile(join(out, 'model.json'), json);
       await writeFile(join(out, 'weights.bin'), new Uint8Array(weights));
       await writeFile(join(out, 'README.md'), modelCard(weights.byteLength, hash));
       const same = before === undefined ? '' : sha256(before) === hash ? ', as before' : ', not as before';
@@ -251,6 +259,34 @@ async function save(model: tf.LayersModel): Promise<void> {
       return { modelArtifactsInfo: { dateSaved: new Date(), modelTopologyType: 'JSON' } };
     }),
   );
+}
+
+/** What the network answers to a seven. */
+function selfTest(model: tf.LayersModel): ModelSelfTest {
+  const input = drawnSeven();
+  const [x] = toTensors([{ pixels: input, label: 7 }]);
+  const scores = model.predict(x) as tf.Tensor2D;
+  const expected = [...scores.dataSync()];
+  tf.dispose([x, scores]);
+  return { input: [...input], expected, tolerance: SELF_TEST_TOLERANCE };
+}
+
+/** A seven of two strokes that fade at their edges, where MNIST has its digits; not one of MNIST. */
+function drawnSeven(): Uint8Array {
+  const strokes = [
+    [7, 7, 19, 7],
+    [19, 7, 12, 22],
+  ] as const;
+  return Uint8Array.from({ length: 784 }, (_, i) => {
+    const [x, y] = [i % 28, Math.floor(i / 28)];
+    const distances = strokes.map(([x1, y1, x2, y2]) => {
+      const [dx, dy] = [x2 - x1, y2 - y1];
+      const along = ((x - x1) * dx + (y - y1) * dy) / (dx * dx + dy * dy);
+      const nearest = Math.min(Math.max(along, 0), 1);
+      return Math.hypot(x - x1 - nearest * dx, y - y1 - nearest * dy);
+    });
+    return 255 * Math.min(Math.max(2 - Math.min(...distances), 0), 1);
+  });
 }
 
 function sha256(bytes: Uint8Array): string {

@@ -304,6 +304,7 @@ Reads one handwritten digit. Written by \`npm run train:digits\`; do not edit by
 | Output | \`[n, 10]\` float32: the probabilities of the digits 0–9 |
 | Size | ${inEnglish(model.countParams())} weights, ${inEnglish(weightBytes)} bytes |
 | Format | TensorFlow.js layers model: \`model.json\`, \`weights.bin\` |
+| Self-test | \`self-test.json\`: the SHA-256 of both files, and what the network answers to a drawn seven |
 | Accuracy | **${percent(accuracy)}** of the ${inEnglish(answers.length)} test digits of MNIST |
 | SHA-256 of \`weights.bin\` | \`${hash}\` |
 

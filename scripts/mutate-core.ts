@@ -132,8 +132,8 @@ const faults: readonly Fault[] = [
   ),
   inQueue(
     'a shorter delay waits for the old alarm',
-    'if (this.#alarm.at > at || this.#alarm.isLost(now))',
-    'if (this.#alarm.at === Infinity || this.#alarm.isLost(now))',
+    'if (this.#alarm.at > at || this.#alarm.isOverdue(now))',
+    'if (this.#alarm.at === Infinity || this.#alarm.isOverdue(now))',
   ),
   inQueue('a full queue waits for more', 'this.#isFull || group.isFull', 'group.isFull'),
   inQueue(
@@ -174,9 +174,9 @@ const faults: readonly Fault[] = [
     'if (this.#clock !== setTimeout || now < this.#polledAt) this.#changeClock(now);',
   ),
   {
-    name: 'an alarm is lost with a fake clock',
+    name: 'an alarm that never rings is waited for',
     file: 'alarm.ts',
-    find: 'return this.#timer !== undefined && (this.#setBy !== setTimeout || this.at < now);',
+    find: 'return this.at < now;',
     replace: 'return false;',
   },
   {

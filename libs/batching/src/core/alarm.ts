@@ -3,14 +3,12 @@ import { LONGEST_TIMER } from './options.js';
 /**
  * One timer, which can be set again and again.
  *
- * A fake clock, as in a test, brings a `setTimeout` of its own; when it comes or goes, what is pending is lost with the
- * clock that it was set by. So an alarm knows which one that was, and is cleared by the same clock.
+ * A fake clock, as in a test, brings functions of its own. So an alarm is cleared by the clock that it was set by.
  */
 export class Alarm {
   /** The moment it is set for; `Infinity` while it is not. */
   at = Infinity;
   #timer: Timer | undefined;
-  #setBy: typeof setTimeout | undefined;
   #clearBy: ((timer: Timer) => void) | undefined;
 
   /** @param keepsAlive whether the process goes on while nothing is left but this alarm */
@@ -19,9 +17,9 @@ export class Alarm {
     private readonly keepsAlive: boolean,
   ) {}
 
-  /** Whether it will not ring any more, though it is set: its clock has gone, or it should have rung before `now`. */
-  isLost(now: number): boolean {
-    return this.#timer !== undefined && (this.#setBy !== setTimeout || this.at < now);
+  /** Whether it is set, but should have rung before `now`: a fake clock may have lost it. */
+  isOverdue(now: number): boolean {
+    return this.at < now;
   }
 
   /** Rings at that moment, unless that is too far away for a timer of Node: some weeks. */
@@ -36,14 +34,13 @@ export class Alarm {
     }, at - now);
     if (!this.keepsAlive) timer.unref?.();
     this.#timer = timer;
-    this.#setBy = setTimeout;
     this.#clearBy = clearTimeout as (timer: Timer) => void;
     this.at = at;
   }
 
   clear(): void {
     if (this.#timer !== undefined) this.#clearBy?.(this.#timer);
-    this.#timer = this.#setBy = this.#clearBy = undefined;
+    this.#timer = this.#clearBy = undefined;
     this.at = Infinity;
   }
 }

@@ -469,7 +469,7 @@ export class BatchQueue<Input, Result> {
 
   #setAlarm(at: number, now: number): void {
     // One that rings too early costs a look; setting it anew for every input would cost more.
-    if (this.#alarm.at > at || this.#alarm.isLost(now)) this.#alarm.set(at, now);
+    if (this.#alarm.at > at || this.#alarm.isOverdue(now)) this.#alarm.set(at, now);
   }
 
   /** There are none while nothing waits. */
@@ -491,7 +491,7 @@ export class BatchQueue<Input, Result> {
   /** Inputs wait, and no slot is free: if that stays so for long, the batches that hold them may wait for these inputs. */
   #expectProgress(progress: Progress, now: number): void {
     if (this.#room.length === 0 || this.#hasWarned) return;
-    if (this.#standstill.at < Infinity && !this.#standstill.isLost(now)) return;
+    if (this.#standstill.at < Infinity && !this.#standstill.isOverdue(now)) return;
     this.#standstill.set(progress.standstillAt(now), now);
   }
 

@@ -173,6 +173,10 @@ const faults: readonly Fault[] = [
     'moments of another clock are kept',
     'if (this.#clock !== setTimeout || now < this.#polledAt) this.#changeClock(now);',
   ),
+  inQueue(
+    'a run that hung under a fake clock hangs for ever',
+    '    for (const { limit } of this.#batches) limit?.set(now + this.#options.runTimeout, now);\n',
+  ),
   {
     name: 'an alarm that never rings is waited for',
     file: 'alarm.ts',
@@ -207,7 +211,7 @@ const faults: readonly Fault[] = [
   {
     name: 'a watch over the slots keeps the process alive',
     file: 'alarm.ts',
-    find: 'if (!this.keepsAlive) timer.unref?.();',
+    find: 'if (!this.keepsAlive) this.unref();',
     replace: '',
   },
   // Runs and results.

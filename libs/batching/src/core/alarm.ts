@@ -32,10 +32,15 @@ export class Alarm {
       this.clear();
       this.ring(at, performance.now());
     }, at - now);
-    if (!this.keepsAlive) timer.unref?.();
     this.#timer = timer;
+    if (!this.keepsAlive) this.unref();
     this.#clearBy = clearTimeout as (timer: Timer) => void;
     this.at = at;
+  }
+
+  /** The process does not go on for its sake alone. */
+  unref(): void {
+    this.#timer?.unref?.();
   }
 
   clear(): void {

@@ -486,6 +486,7 @@ export class BatchQueue<Input, Result> {
     for (const { turn } of this.#room) turn.at = Math.min(turn.at, now);
     for (let entry = this.#door.first; entry; entry = entry.next)
       entry.turn.at = Math.min(entry.turn.at, now);
+    for (const { limit } of this.#batches) limit?.set(now + this.#options.runTimeout, now);
   }
 
   /** Inputs wait, and no slot is free: if that stays so for long, the batches that hold them may wait for these inputs. */
@@ -581,14 +582,15 @@ export class BatchQueue<Input, Result> {
     const batchFunction = this.#batchFunction as (inputs: Input[], batch?: Batch<Input>) => unknown;
     const returned = batchFunction.length > 1 ? batchFunction(inputs, batch) : batchFunction(inputs);
     if (runTimeout <= LONGEST_TIMER) {
-      clearTimeout(batch.limit);
-      batch.limit = setTimeout(() => {
+      batch.limit ??= new Alarm(() => {
         // The batch ends here: what the function returns later meets callers that have gone.
         const error = new BatchTimeoutError(this.name, runTimeout, 'hanging');
         batch.abort(error);
         this.#rejectAll(batch, error);
         this.#end(batch);
-      }, runTimeout);
+      }, true);
+      const now = performance.now();
+      batch.limit.set(now + runTimeout, now);
     }
     return returned;
   }
@@ -680,7 +682,7 @@ export class BatchQueue<Input, Result> {
   #end(batch: Batch<Input>): void {
     // One that was given up has ended already.
     if (!this.#batches.delete(batch)) return;
-    clearTimeout(batch.limit);
+    batch.limit?.clear();
     const now = performance.now();
     const ran = now - batch.leftAt;
     this.#count(batch);

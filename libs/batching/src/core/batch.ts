@@ -1,3 +1,4 @@
+import type { Alarm } from './alarm.js';
 import type { DispatchReason } from './dispatch-policy.js';
 import type { Entry, Run } from './entry.js';
 
@@ -23,7 +24,7 @@ export class Batch<Input> implements BatchContext, Run {
   /** Settle when the promises in results' places have, if there are any. */
   late: Promise<void>[] | undefined;
   /** Rings when a run of the batch function has taken its `runTimeout`. */
-  limit: NodeJS.Timeout | undefined;
+  limit: Alarm | undefined;
   #controller: AbortController | undefined;
   #abortedWith: unknown;
   #aborted = false;

@@ -138,6 +138,22 @@ describe('jest#12907: a queue lives on', () => {
     timers.mockRestore();
   });
 
+  it('when a batch hangs in a timer of a fake clock, by its runTimeout', async () => {
+    jest.useFakeTimers();
+    const hang = (inputs: number[]) =>
+      inputs[0] === 1
+        ? new Promise<number[]>((resolve) => globalThis.setTimeout(resolve, 5, inputs))
+        : inputs;
+    const options = { batchSize: 8, maxDelay: 0, runTimeout: 20 };
+    const queue = new BatchQueue<number, number>(hang, options);
+    const first = queue.submit(1);
+    await jest.advanceTimersByTimeAsync(1);
+    jest.useRealTimers();
+    const [hung, next] = await Promise.allSettled([first, queue.submit(2)]);
+    expect(hung).toMatchObject({ reason: { code: 'ERR_BATCHING_TIMEOUT', phase: 'hanging' } });
+    expect(next).toEqual({ status: 'fulfilled', value: 2 });
+  });
+
   it('and clears what is pending by the clock that it was set by', async () => {
     const { queue } = queueOf({ maxDelay: 60_000 });
     const first = queue.submit(1);

@@ -133,18 +133,18 @@ const faults: readonly Fault[] = [
   ),
   inQueue(
     'a shorter delay waits for the old alarm',
-    'if (this.#alarm && this.#alarmAt <= at) return;',
-    'if (this.#alarm) return;',
+    'if (this.#alarm.at > at || this.#alarm.isOverdue(now))',
+    'if (this.#alarm.at === Infinity || this.#alarm.isOverdue(now))',
   ),
   inQueue('a full queue waits for more', 'this.#isFull || group.isFull', 'group.isFull'),
   inQueue(
     'the alarm outlives what waited',
-    'this.#clearAlarm();\n    // One batch per turn',
+    'this.#clearAlarms();\n    // One batch per turn',
     'void 0;\n    // One batch per turn',
   ),
   inQueue(
     'the alarm outlives who gave up',
-    '    this.#letIn();\n    if (this.#room.length === 0) this.#clearAlarm();\n  }\n\n  /** The end',
+    '    this.#letIn();\n    if (this.#room.length === 0) this.#clearAlarms();\n  }\n\n  /** The end',
     '    this.#letIn();\n  }\n\n  /** The end',
   ),
   inQueue(
@@ -163,6 +163,58 @@ const faults: readonly Fault[] = [
     'checkConcurrency(value);\n    this.#decideAgain();',
     'checkConcurrency(value);',
   ),
+  // Clocks that come and go.
+  inQueue(
+    'an immediate is lost with a fake clock',
+    'if (this.#immediateSetBy !== setImmediate || this.#isImmediateLost())',
+    'if (!this.#immediateSetBy)',
+  ),
+  inQueue('an immediate that never comes is waited for', ' || this.#isImmediateLost())', ')'),
+  inQueue(
+    'moments of another clock are kept',
+    'if (this.#clock !== setTimeout || now < this.#polledAt) this.#changeClock(now);',
+  ),
+  inQueue(
+    'a run that hung under a fake clock hangs for ever',
+    '    for (const { limit } of this.#batches) limit?.set(now + this.#options.runTimeout, now);\n',
+  ),
+  {
+    name: 'an alarm that never rings is waited for',
+    file: 'alarm.ts',
+    find: 'return this.at < now;',
+    replace: 'return false;',
+  },
+  {
+    name: 'a fake clock is to clear a timer that is not its own',
+    file: 'alarm.ts',
+    find: 'this.#clearBy?.(this.#timer)',
+    replace: 'clearTimeout(this.#timer as never)',
+  },
+  // Standstill.
+  inQueue('a queue that waits for itself is not warned of', '    this.#hasWarned = true;\n', '    return;\n'),
+  inQueue('the same standstill is warned of again and again', ' || this.#hasWarned) return;', ') return;'),
+  inQueue(
+    'a queue that waits for its lane is not warned of',
+    '      this.#expectProgress(lane.progress, now);\n',
+  ),
+  inQueue(
+    'inputs that wait for others are a standstill',
+    'lane?.hasWaiting(this.#retry) ? lane.progress : undefined',
+    'lane?.progress',
+  ),
+  inQueue('a standstill is watched while nothing waits', '    this.#standstill.clear();\n'),
+  {
+    name: 'a long batch is a standstill',
+    file: 'progress.ts',
+    find: 'Math.max(STANDSTILL, STANDSTILL_IN_BATCHES * this.#longest)',
+    replace: 'STANDSTILL',
+  },
+  {
+    name: 'a watch over the slots keeps the process alive',
+    file: 'alarm.ts',
+    find: 'if (!this.keepsAlive) this.unref();',
+    replace: '',
+  },
   // Runs and results.
   inQueue(
     'callers hang when the batch function throws',
@@ -186,10 +238,39 @@ const faults: readonly Fault[] = [
   inQueue('isolation goes on after an abort', ' || batch.isAborted) {', ') {'),
   inQueue(
     'a run that hangs keeps its slot',
-    '        reject(error);\n      }, runTimeout);',
+    '        this.#end(batch);\n      }, runTimeout);',
     '      }, runTimeout);',
   ),
-  inQueue('a run that hangs is not told', 'batch.abort(error);\n        reject(error);', 'reject(error);'),
+  inQueue('a run that hangs is not told', 'batch.abort(error);\n        this.#rejectAll', 'this.#rejectAll'),
+  inQueue(
+    'a batch that was given up ends twice',
+    'if (!this.#batches.delete(batch)) return;',
+    'this.#batches.delete(batch);',
+  ),
+  inQueue(
+    'a batch ends before the promises in the places of its results',
+    '      if (batch.late) await this.#settleLate(batch, batch.late);\n    } catch',
+    '    } catch',
+  ),
+  inQueue(
+    'isolation runs on before the promises in the places of results',
+    '        if (batch.late) await this.#settleLate(batch, batch.late);\n        this.#count',
+    '        this.#count',
+  ),
+  inQueue(
+    'results that are late are counted only at the end',
+    'this.#give(batch, entry, await result);\n      this.#count(batch);',
+    'this.#give(batch, entry, await result);',
+  ),
+  inQueue(
+    'promises among too many results are unhandled',
+    'for (const result of results) void ignoreRejection(result);',
+  ),
+  inQueue(
+    'a result that cannot be looked at hurts the next',
+    'this.#reject(entry, error);\n    }\n  }\n\n  /** Waits for the promises',
+    'this.#reject(entry, error);\n      throw error;\n    }\n  }\n\n  /** Waits for the promises',
+  ),
   inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave();'),
   // Giving up, draining and stopping.
   inQueue('a batch that everybody left is not told', '    place.abortIfDeserted(error);\n'),

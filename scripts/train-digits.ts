@@ -7,10 +7,12 @@ import { parseArgs } from 'node:util';
 import { progressBar, randomNumbers } from '@app/figures';
 import * as tf from '@tensorflow/tfjs';
 import { version_wasm as wasmVersion } from '@tensorflow/tfjs-backend-wasm';
+import type { ModelSelfTest } from 'nest-batching/tfjs';
 import { loadTestDigits, readMnist, type LabelledDigit } from '../apps/demo-api/src/digits/mnist.js';
 
 /*
- * Trains the digits network and writes model.json, weights.bin and the model card README.md:
+ * Trains the digits network and writes model.json, weights.bin, the model card README.md, and self-test.json, which the demo
+ * checks at each start: the SHA-256 of the network's files and its answer to a known picture:
  *
  *   npm run train:digits -- [--epochs 6] [--seed 28] [--out apps/demo-api/models/digits]
  */
@@ -20,6 +22,8 @@ const BATCH_SIZE = 64;
 const LEARNING_RATE = 0.05;
 const MOMENTUM = 0.9;
 const LEAST_ACCURACY = 0.985;
+/** Another backend, on a GPU perhaps, answers the self-test with scores that differ by less. */
+const SELF_TEST_TOLERANCE = 0.01;
 
 const { epochs, seed, out } = readOptions();
 registerConv2DBackpropFilter();
@@ -238,7 +242,11 @@ async function save(model: tf.LayersModel): Promise<void> {
         weightsManifest: [{ paths: ['weights.bin'], weights: weightSpecs }],
       };
       const hash = sha256(new Uint8Array(weights));
-      await writeFile(join(out, 'model.json'), `${JSON.stringify(description)}\n`);
+      const json = `${JSON.stringify(description)}\n`;
+      const checksums = { 'model.json': sha256(Buffer.from(json)), 'weights.bin': hash };
+      const check = { checksums, selfTest: selfTest(model) };
+      await writeFile(join(out, 'self-test.json'), `${JSON.stringify(check)}\n`);
+      await writeFile(join(out, 'model.json'), json);
       await writeFile(join(out, 'weights.bin'), new Uint8Array(weights));
       await writeFile(join(out, 'README.md'), modelCard(weights.byteLength, hash));
       const same = before === undefined ? '' : sha256(before) === hash ? ', as before' : ', not as before';
@@ -247,6 +255,34 @@ async function save(model: tf.LayersModel): Promise<void> {
       return { modelArtifactsInfo: { dateSaved: new Date(), modelTopologyType: 'JSON' } };
     }),
   );
+}
+
+/** What the network answers to a seven. */
+function selfTest(model: tf.LayersModel): ModelSelfTest {
+  const input = drawnSeven();
+  const [x] = toTensors([{ pixels: input, label: 7 }]);
+  const scores = model.predict(x) as tf.Tensor2D;
+  const expected = [...scores.dataSync()];
+  tf.dispose([x, scores]);
+  return { input: [...input], expected, tolerance: SELF_TEST_TOLERANCE };
+}
+
+/** A seven of two strokes that fade at their edges, where MNIST has its digits; not one of MNIST. */
+function drawnSeven(): Uint8Array {
+  const strokes = [
+    [7, 7, 19, 7],
+    [19, 7, 12, 22],
+  ] as const;
+  return Uint8Array.from({ length: 784 }, (_, i) => {
+    const [x, y] = [i % 28, Math.floor(i / 28)];
+    const distances = strokes.map(([x1, y1, x2, y2]) => {
+      const [dx, dy] = [x2 - x1, y2 - y1];
+      const along = ((x - x1) * dx + (y - y1) * dy) / (dx * dx + dy * dy);
+      const nearest = Math.min(Math.max(along, 0), 1);
+      return Math.hypot(x - x1 - nearest * dx, y - y1 - nearest * dy);
+    });
+    return 255 * Math.min(Math.max(2 - Math.min(...distances), 0), 1);
+  });
 }
 
 function sha256(bytes: Uint8Array): string {
@@ -264,6 +300,7 @@ Reads one handwritten digit. Written by \`npm run train:digits\`; do not edit by
 | Output | \`[n, 10]\` float32: the probabilities of the digits 0–9 |
 | Size | ${inEnglish(model.countParams())} weights, ${inEnglish(weightBytes)} bytes |
 | Format | TensorFlow.js layers model: \`model.json\`, \`weights.bin\` |
+| Self-test | \`self-test.json\`: the SHA-256 of both files, and what the network answers to a drawn seven |
 | Accuracy | **${percent(accuracy)}** of the ${inEnglish(answers.length)} test digits of MNIST |
 | SHA-256 of \`weights.bin\` | \`${hash}\` |
 

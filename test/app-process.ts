@@ -14,7 +14,9 @@ export class AppProcess {
   constructor(app: string, environment: NodeJS.ProcessEnv, nodeOptions: readonly string[]) {
     const main = join(import.meta.dirname, `../dist/${app}/apps/${app}/src/main.js`);
     if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
-    this.#process = spawn(process.execPath, [...nodeOptions, main], {
+    // Some end by a crash, which is to leave no core file behind.
+    const command = ['-c', 'ulimit -c 0; exec "$@"', 'sh', process.execPath, ...nodeOptions, main];
+    this.#process = spawn('sh', command, {
       env: { PATH: process.env.PATH, PORT: '0', ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -29,16 +31,22 @@ export class AppProcess {
   }
 
   /** Resolves with its address when it listens. */
-  listening(): Promise<string> {
+  async listening(): Promise<string> {
+    const [, port] = await this.says(/http:\/\/localhost:(\d+)/);
+    return `http://127.0.0.1:${port ?? ''}`;
+  }
+
+  /** Resolves when it has written this. */
+  says(text: string | RegExp): Promise<RegExpExecArray> {
     return new Promise((resolve, reject) => {
       const look = () => {
-        const port = /http:\/\/localhost:(\d+)/.exec(this.output)?.[1];
-        if (port) resolve(`http://127.0.0.1:${port}`);
+        const said = new RegExp(text).exec(this.output);
+        if (said) resolve(said);
       };
       this.#process.stdout.on('data', look);
       look();
       void this.exit.then(() => {
-        reject(new Error(`it did not start:\n${this.output}`));
+        reject(new Error(`it ended without writing ${String(text)}:\n${this.output}`));
       });
     });
   }

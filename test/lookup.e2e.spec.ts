@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type IncomingMessage, request } from 'node:http';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type IncomingMessage, type OutgoingHttpHeaders, request, STATUS_CODES } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,8 +13,9 @@ import { openDatabase } from '../apps/lookup/src/create-app.js';
 import type { Member } from '../apps/lookup/src/members/member.js';
 import { MemberDirectory } from '../apps/lookup/src/members/member-directory.js';
 import { sampleMembers } from '../apps/lookup/src/members/sample-members.js';
+import { loadSqlite } from '../apps/lookup/src/members/sqlite.js';
 import { AppProcess } from './app-process.js';
-import { connections, send } from './http.js';
+import { type Answer, connections, send } from './http.js';
 import { kinds, newDatabase, startLookup, type TestDatabase } from './lookup.js';
 
 // A busy machine may be ten times as slow as an idle one.
@@ -169,6 +170,149 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       expect(inputs).toBe(0);
     });
 
+    test.each<[string, Partial<typeof grace> & { email?: string }, string]>([
+      [
+        'node-postgres#2080: half a surrogate pair in a name',
+        { name: 'half \udfff a pair' },
+        'name: expected well-formed Unicode, without half a surrogate pair, got "half \\udfff a pair"',
+      ],
+      [
+        'node-postgres#2080: half a surrogate pair in an e-mail address',
+        { email: 'a\ud800@example.org' },
+        'email: expected well-formed Unicode, without half a surrogate pair, got "a\\ud800@example.org"',
+      ],
+      [
+        'half a surrogate pair in a city',
+        { city: '\ud83d' },
+        'city: expected well-formed Unicode, without half a surrogate pair, got "\\ud83d"',
+      ],
+      [
+        'a name of blanks',
+        { name: ' \u00a0\u2003\u3000\u200b\u2060\u3164\ufeff' },
+        'name: expected a text of more than blanks, got " \u00a0\u2003\u3000\u200b\u2060\u3164\ufeff"',
+      ],
+      [
+        'another line in a name',
+        { name: 'a\u2028b' },
+        'name: expected a text of 1 to 100 characters without line breaks, got "a\u2028b"',
+      ],
+      [
+        'an address that cannot be seen as it is',
+        { email: 'a\u200b@example.org' },
+        'email: expected an e-mail address of at most 200 characters, got "a\u200b@example.org"',
+      ],
+      [
+        'a name that is too long, and no half of a pair in the message',
+        { name: `x${'😀'.repeat(100)}` },
+        `name: expected a text of 1 to 100 characters without line breaks, got "x${'😀'.repeat(29)}…`,
+      ],
+    ])('refuses %s', async (_, changes, message) => {
+      const given = { ...grace, email: 'a@b.c', ...changes };
+      const { inputs } = await countedBy('MemberDirectory.add', async () => {
+        const body = { statusCode: 400, error: 'Bad Request', message, code: 'ERR_INVALID' };
+        expect(await post(`${url}/members`, given)).toEqual({ status: 400, body });
+      });
+      expect(inputs).toBe(0);
+    });
+
+    test('stores a name of 100 characters beyond the first plane as it was sent', async () => {
+      const given = { ...grace, name: '😀'.repeat(100), email: 'planes@example.org' };
+      const { status, body } = await post(`${url}/members`, given);
+      expect([status, body]).toMatchObject([201, given]);
+      expect((await get(`${url}/members/${(body as Member).id}`)).body).toEqual(body);
+    });
+
+    test('takes addresses that differ in capitals or in how an accent was typed for the same', async () => {
+      const spellings = ['Ren\u00e9@example.org', 'RENE\u0301@EXAMPLE.org', 'ren\u00c9@example.org'];
+      const answers = [];
+      for (const email of spellings) answers.push(await post(`${url}/members`, { ...grace, email }));
+      expect(answers.map(({ status }) => status)).toEqual([201, 409, 409]);
+      expect(answers[0]?.body).toMatchObject({ email: 'ren\u00e9@example.org' });
+    });
+
+    test.each(['/members/%ff', '/members/%ED%A0%80', '/members/1?x=%ED%A0%80', '/numbers?%', '/%c3'])(
+      'refuses GET %s, which is not UTF-8',
+      async (path) => {
+        const message = 'the URL: expected percent-encoded UTF-8, got something else';
+        const body = { statusCode: 400, error: 'Bad Request', message, code: 'ERR_INVALID' };
+        expect(await get(`${url}${path}`)).toEqual({ status: 400, body });
+      },
+    );
+
+    test.each([
+      ['alone', '['.repeat(50_000) + ']'.repeat(50_000), 'city, born, got [[[[…]]]]'],
+      [
+        'as a name',
+        `{"name":${'['.repeat(50_000)}${']'.repeat(50_000)}}`,
+        'without line breaks, got [[[[…]]]]',
+      ],
+      [
+        'as objects',
+        `{"name":${'{"a":'.repeat(15_000)}1${'}'.repeat(15_000)}}`,
+        'without line breaks, got {"a":{"a":{"a":{…}}}}',
+      ],
+      ['without an end', '['.repeat(50_000), 'JSON'],
+    ])('refuses JSON that is nested 50,000 deep, %s', async (_, given, message) => {
+      const answer = await sendTo('/members', given, { 'content-type': 'application/json' });
+      expect(answer).toMatchObject({
+        status: 400,
+        body: { statusCode: 400, error: 'Bad Request', message: expect.stringContaining(message) },
+      });
+    });
+
+    test('refuses a long text that is almost an address without trying all of its dots', async () => {
+      const email = `a@b${'.b'.repeat(40_000)} `;
+      expect(await post(`${url}/members`, { ...grace, email })).toMatchObject({ status: 400 });
+    });
+
+    test.each([
+      ['a form', 'application/x-www-form-urlencoded', 'name=Grace'],
+      ['a text', 'text/plain;charset=UTF-8', JSON.stringify(grace)],
+      ['a binary', 'application/octet-stream', JSON.stringify(grace)],
+      ['a patch', 'application/json-patch+json', '[]'],
+      ['something without a type', undefined, JSON.stringify(grace)],
+    ])('refuses a body that is %s', async (_, type, given) => {
+      for (const path of ['/members', '/members/1/receipts']) {
+        const { status, body } = await sendTo(
+          path,
+          given,
+          type === undefined ? {} : { 'content-type': type },
+        );
+        const got = type?.replace(/;.*/, '') ?? 'none';
+        expect([status, body]).toEqual([
+          415,
+          {
+            statusCode: 415,
+            error: 'Unsupported Media Type',
+            message: `expected a body with Content-Type application/json, got ${got}`,
+            code: 'ERR_BODY_TYPE',
+          },
+        ]);
+      }
+    });
+
+    test.each([
+      [400, 'bytes that are not UTF-8', Buffer.from('{"name":"\xff"}', 'latin1'), {}],
+      [413, 'more than 100 KB', ' '.repeat(200_000), {}],
+      [415, 'another charset', '{}', { 'content-type': 'application/json; charset=latin1' }],
+      [415, 'an unknown encoding', '{}', { 'content-encoding': 'x' }],
+    ])('answers %i to a body of %s', async (status, _, given, headers) => {
+      const answer = await sendTo('/members', given, { 'content-type': 'application/json', ...headers });
+      const body = { statusCode: status, error: STATUS_CODES[status], message: expect.any(String) };
+      expect(answer).toMatchObject({ status, body });
+    });
+
+    test('tells the browser what the page may load, and nobody what serves it', async () => {
+      for (const path of ['/', '/members/1', '/members/x', '/numbers', '/nowhere', '/%ff']) {
+        const { headers } = await send(`${url}${path}`, { agent });
+        expect(headers['content-security-policy']).toMatch(
+          /^default-src 'self';script-src 'sha256-[^ ]+';style-src /,
+        );
+        expect(headers['x-content-type-options']).toBe('nosniff');
+        expect(headers['x-powered-by']).toBeUndefined();
+      }
+    });
+
     test('refuses what is no JSON', async () => {
       const headers = { 'content-type': 'application/json' };
       const response = await fetch(`${url}/members`, { method: 'POST', headers, body: '{"name":' });
@@ -208,6 +352,34 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       expect(options).toMatchObject({ batchSize: 256, concurrency: kind === 'SQLite' ? 1 : 2 });
     });
 
+    /** A body as it is. */
+    const sendTo = async (path: string, given: string | Buffer, headers: OutgoingHttpHeaders) => {
+      const { status, body } = await send(`${url}${path}`, { agent, method: 'POST', headers }, given);
+      return { status, body: JSON.parse(body) as unknown };
+    };
+
+    test('numbers a receipt for an empty body of any type', async () => {
+      const before = await sendTo('/members/1/receipts', '', { 'content-type': 'text/plain' });
+      const chunked = await sendTo('/members/1/receipts', '', { 'transfer-encoding': 'chunked' });
+      expect([before.status, chunked.status]).toEqual([201, 201]);
+      const { receipt } = before.body as { receipt: number };
+      expect(chunked.body).toEqual({ receipt: receipt + 1, member: 1 });
+    });
+
+    if (kind === 'SQLite') {
+      test('SQLITE_BUSY: says when to try again while another program holds the lock, to those who write', async () => {
+        const Driver = await loadSqlite();
+        const other = new Driver(join(place.environment.DATA_FOLDER ?? '', 'members.sqlite'));
+        other.exec('BEGIN IMMEDIATE');
+        const added = post(`${url}/members`, { ...grace, email: 'busy@example.org' });
+        expect(await get(`${url}/members/1`)).toEqual({ status: 200, body: samples[0] });
+        expect(await added).toMatchObject({ status: 503, retryAfter: '1', body: { code: 'ERR_DATABASE' } });
+        other.exec('ROLLBACK');
+        other.close();
+        expect((await post(`${url}/members`, { ...grace, email: 'busy@example.org' })).status).toBe(201);
+      });
+    }
+
     if (kind === 'PostgreSQL') {
       test('does not wait for ever for a table that somebody has locked', async () => {
         const client = new pg.Client(place.environment.DATABASE_URL);
@@ -218,7 +390,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
           post(`${url}/members`, { ...grace, email: 'locked@example.org' }),
         ]);
         for (const answer of answers) {
-          expect(answer).toMatchObject({ status: 503, body: { code: 'ERR_DATABASE' } });
+          expect(answer).toMatchObject({ status: 503, retryAfter: '1', body: { code: 'ERR_DATABASE' } });
         }
         await client.end();
         expect(await get(`${url}/members/1`)).toEqual({ status: 200, body: samples[0] });
@@ -232,7 +404,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
           post(`${url}/members`, { ...grace, email: 'outage@example.org' }),
         ]);
         for (const answer of answers) {
-          expect(answer).toMatchObject({ status: 503, body: { code: 'ERR_DATABASE' } });
+          expect(answer).toMatchObject({ status: 503, retryAfter: '1', body: { code: 'ERR_DATABASE' } });
         }
         await place.server?.resume();
         expect(await get(`${url}/members/1`)).toEqual({ status: 200, body: samples[0] });
@@ -282,6 +454,50 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       );
       await other.remove();
     });
+
+    if (kind === 'PostgreSQL') {
+      const connect = async (url = '') => {
+        const client = new pg.Client(url);
+        client.on('error', () => undefined);
+        await client.connect();
+        return client;
+      };
+
+      test.each([
+        ['is ended', undefined],
+        ['breaks with its server', 'SIGQUIT'],
+      ] as const)(
+        'node-postgres#2080: survives a connection that %s while a batch runs on it',
+        async (_, signal) => {
+          const other = await place.another();
+          const lookup = start({ ...other.environment, MEMBERS: '10' });
+          const url = await lookup.listening();
+          const { DATABASE_URL } = other.environment;
+          const [locking, watching] = [await connect(DATABASE_URL), await connect(DATABASE_URL)];
+          await locking.query('BEGIN; LOCK TABLE nest_batching_lookup.members IN ACCESS EXCLUSIVE MODE');
+          const answers = [
+            post(`${url}/members`, { ...grace, email: 'end@example.org' }),
+            get(`${url}/members/1`),
+          ];
+          const waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+          while ((await watching.query(waiting)).rowCount !== 2) await sleep(10);
+
+          if (signal) await place.server?.pause(signal);
+          else await watching.query(`SELECT pg_terminate_backend(pid) FROM (${waiting}) AS waiting`);
+          for (const answer of await Promise.all(answers)) {
+            expect(answer).toMatchObject({ status: 503, retryAfter: '1', body: { code: 'ERR_DATABASE' } });
+          }
+          await locking.end();
+          await watching.end();
+          if (signal) await place.server?.resume();
+
+          expect(await get(`${url}/members/1`)).toMatchObject({ status: 200 });
+          const added = await post(`${url}/members`, { ...grace, email: 'end@example.org' });
+          expect(added).toMatchObject({ status: 201 });
+          await other.remove();
+        },
+      );
+    }
 
     test('waits for a body that is still on its way, and for nothing else', async () => {
       const lookup = start({ ...place.environment });
@@ -357,11 +573,13 @@ describe('What cannot start says why, and ends with 1', () => {
     );
   });
 
-  it('says what to do without better-sqlite3', async () => {
+  it('says what to do with neither node:sqlite nor better-sqlite3', async () => {
     const missing = join(folder, 'missing.mjs');
     writeFileSync(
       missing,
       `import { register } from 'node:module';
+       const { getBuiltinModule } = process;
+       process.getBuiltinModule = (name) => (name === 'node:sqlite' ? undefined : getBuiltinModule(name));
        register('data:text/javascript,export async function resolve(specifier, context, next) {' +
          'if (specifier === "better-sqlite3") throw new Error("Cannot find package better-sqlite3");' +
          'return next(specifier, context) }');`,
@@ -371,7 +589,25 @@ describe('What cannot start says why, and ends with 1', () => {
       /^Cannot start: better-sqlite3 does not work here: Cannot find package better-sqlite3\n/,
     );
     expect(output).toContain('npm rebuild better-sqlite3');
+    expect(output).toContain('or use Node 22.13 or later');
     expect(output).toContain('or set DATABASE_URL');
+  });
+
+  (kinds[0].isHere ? it : it.skip)('says what to do with files that cannot be used', async () => {
+    const file = join(folder, 'no database');
+    mkdirSync(file);
+    writeFileSync(join(file, 'members.sqlite'), 'no database '.repeat(100));
+    expect(await start({ DATA_FOLDER: file })).toMatch(
+      /^Cannot start: .+no database\/members\.sqlite is not a SQLite database: .+\nMove it away, or set DATA_FOLDER/,
+    );
+    expect(await start({ DATA_FOLDER: join(file, 'members.sqlite') })).toMatch(
+      /^Cannot start: .+ cannot be opened and written: .+\nAllow it for the file and its folder, or set DATA_FOLDER/,
+    );
+    const other = join(folder, 'no receipts');
+    mkdirSync(join(other, 'receipts.txt'), { recursive: true });
+    expect(await start({ DATA_FOLDER: other })).toContain(
+      `Cannot start: ${join(other, 'receipts.txt')} cannot be opened and written: EISDIR`,
+    );
   });
 
   it('says what to do without a PostgreSQL server', async () => {
@@ -398,15 +634,24 @@ interface Numbers {
 /** Kept open, so that requests sent together arrive together. */
 const agent = connections();
 
-async function get(url: string): Promise<{ status: number; body: unknown }> {
-  const { status, body } = await send(url, { agent });
-  return { status, body: JSON.parse(body) };
+interface JsonAnswer {
+  status: number;
+  body: unknown;
+  retryAfter?: string;
 }
 
-async function post(url: string, given?: unknown): Promise<{ status: number; body: unknown }> {
+async function get(url: string): Promise<JsonAnswer> {
+  return jsonOf(await send(url, { agent }));
+}
+
+async function post(url: string, given?: unknown): Promise<JsonAnswer> {
   const headers = { 'content-type': 'application/json' };
-  const { status, body } = await send(url, { agent, method: 'POST', headers }, JSON.stringify(given));
-  return { status, body: JSON.parse(body) };
+  return jsonOf(await send(url, { agent, method: 'POST', headers }, JSON.stringify(given)));
+}
+
+function jsonOf({ status, headers, body }: Answer): JsonAnswer {
+  const retryAfter = headers['retry-after'];
+  return { status, body: JSON.parse(body), ...(retryAfter !== undefined && { retryAfter }) };
 }
 
 /** 64 clients that look up and add, each on a connection of its own, until the server is gone. */

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type INestApplication, Logger } from '@nestjs/common';
 import { readConfiguration } from '../apps/lookup/src/configuration.js';
 import { createApp } from '../apps/lookup/src/create-app.js';
+import { loadSqlite } from '../apps/lookup/src/members/sqlite.js';
 import { hasPostgres, PostgresServer } from './postgres-server.js';
 
 /** A database for a test: what to tell the application, and what to tidy up. */
@@ -64,11 +65,12 @@ export async function startLookup(
 
 async function hasSqlite(): Promise<boolean> {
   try {
-    const { default: Database } = await import('better-sqlite3');
-    new Database(':memory:').close();
+    await loadSqlite();
     return true;
   } catch {
-    process.stderr.write('SKIPPED: the lookup application on SQLite: better-sqlite3 is not installed here\n');
+    process.stderr.write(
+      'SKIPPED: the lookup application on SQLite: neither node:sqlite nor better-sqlite3 is here\n',
+    );
     return false;
   }
 }

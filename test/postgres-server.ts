@@ -78,13 +78,15 @@ export class PostgresServer {
     return this.url.replace(/[^/]*$/, name);
   }
 
-  /** Ends the server, and with it all its connections; its data stay. */
-  async pause(): Promise<void> {
+  /**
+   * Ends the server, and with it all its connections; its data stay. After `SIGINT`, transactions that run are undone;
+   * `SIGQUIT` is a crash: connections break without a word.
+   */
+  async pause(signal: 'SIGINT' | 'SIGQUIT' = 'SIGINT'): Promise<void> {
     const server = this.#process;
     process.off('exit', this.#kill);
     if (server?.exitCode !== null) return;
-    // A fast shutdown: transactions that run are undone.
-    server.kill('SIGINT');
+    server.kill(signal);
     await new Promise((resolve) => server.once('close', resolve));
   }
 

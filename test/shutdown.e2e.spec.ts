@@ -1,14 +1,16 @@
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { createServer, type AddressInfo } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import sharp from 'sharp';
 import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
+import { AppProcess } from './app-process.js';
 import { adapters, type Body, connections, DemoProcess, send } from './demo.js';
+import { kinds } from './lookup.js';
 
 // A busy machine may be ten times as slow as an idle one.
 jest.setTimeout(60_000);
@@ -18,7 +20,29 @@ const json = { 'content-type': 'application/json' };
 let body: string;
 /** A photo of one tile. */
 let tile: Buffer;
-let demo: DemoProcess;
+let demo: AppProcess;
+
+/** The served applications, each with a request that is answered by way of a queue. */
+const apps = [
+  ...adapters.map((adapter) => ({
+    name: `demo on ${adapter}`,
+    start: (environment: NodeJS.ProcessEnv, ...nodeOptions: string[]) =>
+      new DemoProcess({ HTTP_ADAPTER: adapter, ...environment }, ...nodeOptions),
+    text: (more = '') =>
+      `POST /digits HTTP/1.1\r\nHost: x\r\n${more}Content-Type: application/json\r\n` +
+      `Content-Length: ${body.length}\r\n\r\n${body}`,
+  })),
+  ...kinds
+    .filter(({ kind, isHere }) => kind === 'SQLite' && isHere)
+    .map(() => ({
+      name: 'lookup',
+      start: (environment: NodeJS.ProcessEnv, ...nodeOptions: string[]) =>
+        new AppProcess('lookup', { DATA_FOLDER: folder, MEMBERS: '100', ...environment }, nodeOptions),
+      text: (more = '') => `GET /members/42 HTTP/1.1\r\nHost: x\r\n${more}\r\n`,
+    })),
+];
+/** What makes FAULT go wrong in the process: see there. */
+const faults = ['--import', join(import.meta.dirname, 'faults.mjs')];
 
 beforeAll(async () => {
   const [digit] = await loadTestDigits();
@@ -104,6 +128,138 @@ describe.each(adapters)('SIGTERM, %s', (adapter) => {
   });
 });
 
+describe.each(apps)('SIGTERM and its kind, $name', ({ start, text }) => {
+  it.each(['SIGTERM', 'SIGINT'] as const)(
+    '%s: answers what was sent before it and has not reached Node yet',
+    async (signal) => {
+      const block = join(folder, 'block');
+      writeFileSync(block, '');
+      demo = start({ FAULT: 'block', FAULT_FILE: block }, ...faults);
+      const url = await demo.listening();
+      const kept = new RawClient(url);
+      await kept.send(text());
+      await kept.answers(1);
+      demo.kill('SIGUSR2');
+      await demo.says('the event loop is blocked');
+
+      // Connections that wait in the system's backlog, requests that wait in its buffers.
+      const fresh = Array.from({ length: 100 }, () => new RawClient(url));
+      const pipelined = new RawClient(url);
+      const halved = new RawClient(url);
+      const one = text();
+      await Promise.all([
+        ...fresh.map((client) => client.send(one)),
+        kept.send(one),
+        pipelined.send(one.repeat(3)),
+        halved.send(one.slice(0, 20)),
+      ]);
+      demo.kill(signal);
+      rmSync(block);
+      await sleep(100);
+      await halved.send(one.slice(20));
+
+      expect(await demo.exit).toEqual({ code: null, signal });
+      await Promise.all([...fresh, kept, pipelined, halved].map(({ ended }) => ended));
+      expect(fresh.map(({ statuses }) => statuses)).toEqual(fresh.map(() => [200]));
+      expect(kept.statuses).toEqual([200, 200]);
+      expect(pipelined.statuses).toEqual([200, 200, 200]);
+      expect(halved.statuses).toEqual([200]);
+    },
+  );
+
+  it('answers every request that was sent before it, with new connections coming all the time', async () => {
+    demo = start({ SHUTDOWN_TIMEOUT: '50000' });
+    const url = await demo.listening();
+    let answered = 0;
+    let killed = Infinity;
+    const lost: number[] = [];
+    const client = async (): Promise<void> => {
+      for (;;) {
+        const connection = new RawClient(url);
+        const isSent = await connection.send(text('Connection: close\r\n')).then(
+          () => true,
+          () => false,
+        );
+        const sent = performance.now();
+        await connection.ended;
+        if (connection.statuses[0] === 200) answered++;
+        else if (isSent && sent < killed) lost.push(sent - killed);
+        else if (sent > killed) return;
+        if (answered === 300) {
+          killed = performance.now();
+          demo.kill('SIGTERM');
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: 64 }, client));
+    expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
+    expect(lost).toEqual([]);
+    // Some came while the port was still open.
+    expect(answered).toBeGreaterThan(300);
+  });
+
+  it('is not ready at once, and takes requests until the port closes; further signals change nothing', async () => {
+    demo = start({ SHUTDOWN_DELAY: '2000', SHUTDOWN_TIMEOUT: '50000' });
+    const url = await demo.listening();
+    expect(await send(`${url}/health/ready`, { agent: false })).toMatchObject({ status: 200 });
+    const idle = new RawClient(url);
+    await idle.send('');
+    const began = performance.now();
+    demo.kill('SIGTERM');
+    while ((await send(`${url}/health/ready`, { agent: false })).status === 200);
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) demo.kill(signal);
+    const fresh = new RawClient(url);
+    await fresh.send(text());
+    await fresh.ended;
+    expect(fresh.statuses).toEqual([200]);
+    expect(fresh.text).toMatch(/^connection: close\r$/im);
+    expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
+    expect(performance.now() - began).toBeGreaterThan(1900);
+    // It was never used, and nothing waited for it.
+    await idle.ended;
+    expect(idle.statuses).toEqual([]);
+  });
+
+  it('ends by the signal within SHUTDOWN_TIMEOUT when it cannot close', async () => {
+    demo = start({ FAULT: 'never-closes', SHUTDOWN_TIMEOUT: '1000' }, ...faults);
+    await demo.listening();
+    demo.kill('SIGTERM');
+    expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
+    expect(demo.output).toMatch('not done within 1000 ms: ended by SIGTERM');
+  });
+
+  it('ends by a SIGSEGV, from outside or of its own, and does not loop', async () => {
+    const processes = [start({}), start({ FAULT: 'crash' }, ...faults)];
+    for (const [i, crashing] of processes.entries()) {
+      demo = crashing;
+      await demo.listening();
+      demo.kill(i === 0 ? 'SIGSEGV' : 'SIGUSR2');
+      expect(await demo.exit).toEqual({ code: null, signal: 'SIGSEGV' });
+    }
+  });
+});
+
+describe.each(adapters)('A worker that is stuck in native code, %s', (adapter) => {
+  it('gets its callers a 503, and SIGTERM ends the process by the signal within SHUTDOWN_TIMEOUT', async () => {
+    const stuck = join(folder, 'stuck');
+    const environment = { FAULT: 'stuck-worker', FAULT_FILE: stuck, SHUTDOWN_TIMEOUT: '3000' };
+    demo = new DemoProcess({ HTTP_ADAPTER: adapter, ...environment }, ...faults);
+    const url = await demo.listening();
+    writeFileSync(stuck, '');
+    await demo.says('the worker is stuck');
+    const answer = send(`${url}/digits`, { agent: false, method: 'POST', headers: json }, body);
+    await sleep(100);
+    const start = performance.now();
+    demo.kill('SIGTERM');
+    demo.kill('SIGTERM');
+    expect((await answer).status).toBe(503);
+    expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
+    // It would be stuck for 60 s.
+    expect(performance.now() - start).toBeLessThan(30_000);
+    rmSync(stuck);
+  });
+});
+
 describe('What cannot start says why, and ends with 1', () => {
   it('names every variable that is wrong, with what was expected', async () => {
     demo = new DemoProcess({ PORT: 'http', BATCH_SIZE: '0', MAX_DELAY: '-5', BACKEND: 'gpu', HOST: '' });
@@ -168,4 +324,43 @@ async function traffic(url: string, onAnswer: (count: number) => void): Promise<
   const few = [photo, photo, photo, photo, watcher, watcher, watcher, watcher];
   await Promise.all([...few, ...Array<typeof digit>(64 - few.length).fill(digit)].map((begin) => begin()));
   return answered;
+}
+
+/** A connection that sends what it is given, and reads answers until it ends. */
+class RawClient {
+  readonly #socket;
+  text = '';
+  /** Resolves when the connection has ended, in whatever way. */
+  readonly ended: Promise<void>;
+
+  constructor(url: string) {
+    const { hostname, port } = new URL(url);
+    this.#socket = connect({ host: hostname, port: Number(port) });
+    this.#socket.on('data', (chunk: Buffer) => (this.text += chunk.toString('latin1')));
+    this.#socket.on('error', () => undefined);
+    this.ended = new Promise((resolve) =>
+      this.#socket.once('close', () => {
+        resolve();
+      }),
+    );
+  }
+
+  get statuses(): number[] {
+    return [...this.text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status));
+  }
+
+  /** Resolves when it is connected and the system has taken all of the text. */
+  send(text: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#socket.write(text, (error) => {
+        if (error) reject(error);
+        else resolve();
+      });
+    });
+  }
+
+  /** Resolves when so many have begun. */
+  async answers(count: number): Promise<void> {
+    while (this.statuses.length < count) await once(this.#socket, 'data');
+  }
 }

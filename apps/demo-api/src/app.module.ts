@@ -1,15 +1,14 @@
-import { join } from 'node:path';
 import { ServingModule, shutdownStages } from '@app/serving';
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { BatchingModule } from 'nest-batching';
 import { TfjsModule } from 'nest-batching/tfjs';
-import { appFolder } from './app-folder.js';
 import { Configuration } from './configuration.js';
 import { DigitClassifier } from './digits/digit-classifier.js';
 import { DigitsController } from './digits/digits.controller.js';
+import { digits } from './digits/digits-network.js';
 import { HealthController } from './health.controller.js';
 import { PageController } from './page.controller.js';
-import { esrgan } from './photos/esrgan.js';
+import { esrganWithTest } from './photos/esrgan.js';
 import { PhotoUpscaler } from './photos/photo-upscaler.js';
 import { PhotosController } from './photos/photos.controller.js';
 import { TileUpscaler } from './photos/tile-upscaler.js';
@@ -50,7 +49,6 @@ class ConfigurationModule {}
       inject: [Configuration],
       useFactory: ({ backend, heartbeat }: Configuration) => ({ backend, heartbeat }),
     }),
-    TfjsModule.forFeature([{ name: 'digits', path: join(appFolder, 'models', 'digits') }, esrgan]),
   ],
   providers: [DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory],
   controllers: [DigitsController, PhotosController, HealthController, QueuesController, PageController],
@@ -65,6 +63,7 @@ export class AppModule {
           providers: [{ provide: Configuration, useValue: configuration }],
           exports: [Configuration],
         },
+        TfjsModule.forFeature([digits(), esrganWithTest()]),
       ],
     };
   }

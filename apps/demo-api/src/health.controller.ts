@@ -64,7 +64,8 @@ export class HealthController {
     }
     // Known here, without asking the worker: what it runs just now may take longer than an orchestrator's patience.
     for (const { name, ready } of [this.digits, this.esrgan]) {
-      if (!ready) throw notReady(`model '${name}' is being loaded or warmed up; the log says how far it is`);
+      if (!ready)
+        throw notReady(`model '${name}' is being loaded and warmed up, or was refused; the log says which`);
     }
     return { status: 'ready', backend: this.digits.backend, device: this.digits.device };
   }

@@ -35,10 +35,12 @@ function nameOf(host: string): string {
 function explain(error: unknown): unknown {
   if (error instanceof SchemaError) return `Cannot start; the environment needs a change:\n${error.message}`;
   if (error instanceof BatchingError) return `Cannot start: ${error.message}`;
-  const { code, port } = error as NodeJS.ErrnoException & { port?: number };
+  const { code, port, path } = error as NodeJS.ErrnoException & { port?: number };
   switch (code) {
     case 'EADDRINUSE':
       return `Cannot start: port ${port} is in use. Stop what listens there, or set PORT to another one (0: any).`;
+    case 'ENOENT':
+      return `Cannot start: ${path} is missing.`;
     case 'EACCES':
       return `Cannot start: port ${port} is not allowed here. Set PORT to one above 1023.`;
     case 'EADDRNOTAVAIL':

@@ -3,8 +3,9 @@ import { ServingModule, shutdownStages } from '@app/serving';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { BatchingExceptionFilter, BatchingModule, BatchingRegistry } from 'nest-batching';
-import { CheckErrorFilter } from './api-error.js';
+import { CheckErrorFilter, HttpErrorFilter } from './api-error.js';
 import type { Configuration } from './configuration.js';
+import { HealthController } from './health.controller.js';
 import { MemberDatabase } from './members/member-database.js';
 import { MemberDirectory } from './members/member-directory.js';
 import { MembersController } from './members/members.controller.js';
@@ -15,9 +16,10 @@ import { ReceiptCounter } from './receipts/receipt-counter.js';
   providers: [
     MemberDirectory,
     { provide: APP_FILTER, useClass: BatchingExceptionFilter },
+    { provide: APP_FILTER, useClass: HttpErrorFilter },
     { provide: APP_FILTER, useClass: CheckErrorFilter },
   ],
-  controllers: [MembersController, PageController],
+  controllers: [MembersController, HealthController, PageController],
 })
 export class AppModule {
   static with(

@@ -1,7 +1,7 @@
 import { Ajv, type ErrorObject, type SchemaObject, type ValidateFunction } from 'ajv';
 
 /** One property of a value. The words say what it takes, for messages. */
-export type Property = SchemaObject & { description: string };
+export type Property = SchemaObject & { description: string; allOf?: Property[] };
 
 /** A value is not what it has to be; the message says, for each thing that is wrong, what was expected and what came. */
 export class CheckError extends Error {}
@@ -12,10 +12,14 @@ export class ObjectSchema<T> {
 
   constructor(properties: Readonly<Record<string, Property>>) {
     const names = Object.keys(properties);
+    const checked = Object.entries(properties).map(([name, property]) => [
+      name,
+      property.type === 'string' ? { ...property, allOf: [wellFormed, ...(property.allOf ?? [])] } : property,
+    ]);
     const ajv = new Ajv({ allErrors: true, useDefaults: true, verbose: true });
     this.#validate = ajv.compile<T>({
       type: 'object',
-      properties,
+      properties: Object.fromEntries(checked),
       required: names.filter((name) => !('default' in (properties[name] ?? {}))),
       additionalProperties: false,
       description: `an object with ${names.join(', ')}`,
@@ -34,6 +38,15 @@ export class ObjectSchema<T> {
   }
 }
 
+/**
+ * A JavaScript string, and an escape in JSON, may hold half a surrogate pair. UTF-8 cannot: it would be stored, and sent
+ * back, as another text than came in, and two different ones as the same.
+ */
+const wellFormed: Property = {
+  pattern: '^\\P{Surrogate}*$',
+  description: 'well-formed Unicode, without half a surrogate pair',
+};
+
 /** Whole numbers in a path or an environment variable are text; what is no number stays text, for the check to refuse. */
 export function numberIn(text: string | undefined): number | string | undefined {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : text;
@@ -47,15 +60,24 @@ function describe({ keyword, params, instancePath, parentSchema, data }: ErrorOb
   }
   const { description: expected } = parentSchema as Property;
   if (keyword === 'additionalProperties') {
-    return `${String(params.additionalProperty)}: expected no such property, only ${expected}`;
+    return `${cut(String(params.additionalProperty))}: expected no such property, only ${expected}`;
   }
   const name = instancePath.slice(1);
-  return `${name ? `${name}: ` : ''}expected ${expected}, got ${show(data)}`;
+  return `${name ? `${name}: ` : ''}expected ${expected}, got ${data === undefined ? 'nothing' : cut(show(data))}`;
 }
 
-/** A value as it may stand in a message: short, whatever it is. */
-function show(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+/** As JSON, for a message. Bounded in depth, because JSON may be nested more deeply than the stack reaches. */
+function show(value: unknown, depth = 3): string {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const isArray = Array.isArray(value);
+  if (depth === 0) return isArray ? '[…]' : '{…}';
+  const parts = isArray
+    ? value.map((item) => show(item, depth - 1))
+    : Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}:${show(item, depth - 1)}`);
+  return isArray ? `[${parts.join()}]` : `{${parts.join()}}`;
+}
+
+/** Not in the middle of a surrogate pair. */
+function cut(text: string): string {
+  return text.length > 60 ? `${text.slice(0, 60).replace(/\p{Surrogate}$/u, '')}…` : text;
 }

@@ -42,6 +42,8 @@ describe('readConfiguration', () => {
       'postgres://user:password@host:port/database, or nothing for SQLite, got "mysql://x"',
     ],
     ['MEMBERS', '0', 'an integer from 1 to 10000000, got 0'],
+    ['HOST', 'a\ud800', 'well-formed Unicode, without half a surrogate pair, got "a\\ud800"'],
+    ['DATA_FOLDER', '/tmp/\ufffd', 'a text in UTF-8, got "/tmp/\ufffd"'],
     ['BATCH_SIZE', '1.5', 'an integer from 1 to 10000, got "1.5"'],
   ])('refuses %s=%s', (name, value, expected) => {
     expect(() => readConfiguration({ [name]: value })).toThrow(`${name}: expected ${expected}`);

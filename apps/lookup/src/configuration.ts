@@ -2,17 +2,31 @@ import { join } from 'node:path';
 import { appFolder } from './app-folder.js';
 import { ObjectSchema, numberIn, type Property } from './check.js';
 
+/** Node reads the environment as UTF-8 and puts U+FFFD where it is not: a folder of another name, for instance. */
+const utf8 = { pattern: '^[^\\ufffd]*$', description: 'a text in UTF-8' };
+
 /** Every variable that is read, what it may be, and what it is when it is not set or empty. See README.md. */
 export const variables = {
   PORT: integer(0, 65_535, 3001),
-  HOST: { type: 'string', description: 'an address of this machine', default: '127.0.0.1' },
+  HOST: {
+    type: 'string',
+    description: 'an address of this machine',
+    allOf: [utf8],
+    default: '127.0.0.1',
+  },
   DATABASE_URL: {
     type: 'string',
     pattern: '^$|^postgres(ql)?://',
     description: 'postgres://user:password@host:port/database, or nothing for SQLite',
+    allOf: [utf8],
     default: '',
   },
-  DATA_FOLDER: { type: 'string', description: 'a folder', default: join(appFolder, 'data') },
+  DATA_FOLDER: {
+    type: 'string',
+    description: 'a folder',
+    allOf: [utf8],
+    default: join(appFolder, 'data'),
+  },
   MEMBERS: integer(1, 10_000_000, 100_000),
   BATCH_SIZE: integer(1, 10_000, 256),
   SHUTDOWN_TIMEOUT: integer(0, 3_600_000, 10_000),

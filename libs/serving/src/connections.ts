@@ -15,6 +15,11 @@ interface Connection {
   bytesRead: number;
 }
 
+/** The most connections that the system accepts ahead of Node: those that Node asks for, 511, and one. */
+const BACKLOG = 512;
+/** How long clients are calmed before the port closes, and waited for after it, in milliseconds. */
+const CALMING = 25;
+
 /**
  * Closes an HTTP server without losing a request. Left alone, a server that closes resets the connections that Node has
  * not accepted yet, a client that keeps its connection open would keep it busy with ever new requests, and an idle
@@ -23,7 +28,8 @@ interface Connection {
 @Injectable()
 export class Connections implements OnApplicationBootstrap {
   readonly #connections = new Map<Socket, Connection>();
-  #accepted = 0;
+  /** Those that are accepted while the port closes. */
+  #late: Socket[] | undefined;
   #isLeaving = false;
   #isPortClosed = false;
 
@@ -32,7 +38,7 @@ export class Connections implements OnApplicationBootstrap {
   onApplicationBootstrap(): void {
     const server = this.#server;
     server.on('connection', (socket: Socket) => {
-      this.#accepted++;
+      this.#late?.push(socket);
       this.#connections.set(socket, { request: undefined, answers: [], last: undefined, bytesRead: 0 });
       socket.once('close', () => this.#connections.delete(socket));
     });
@@ -61,15 +67,26 @@ export class Connections implements OnApplicationBootstrap {
    */
   async closePort(latest: number): Promise<void> {
     // The system accepts connections for Node, and resets those that Node has not taken when the port closes. A turn of the
-    // event loop takes them, or at least one of them; so it is closed right after a turn that has found none.
-    let before: number;
-    do {
-      before = this.#accepted;
-      await turn();
-    } while (this.#accepted > before && performance.now() < latest);
-    this.#server.close();
-    // One turn reads what has come on the connections accepted last, another what came too late for the first.
+    // event loop takes them, or at least one of them; so it is closed right after a turn that has found none. To the end of
+    // the present turn first, which may have looked for connections already.
     await turn();
+    const late: Socket[] = (this.#late = []);
+    const earliest = performance.now() + CALMING;
+    let isOver: boolean;
+    do {
+      const before = late.length;
+      await turn();
+      // Not read yet: clients that get no answers open no more connections, and such a turn comes soon also under load.
+      for (const socket of late.slice(before)) socket.pause();
+      const now = performance.now();
+      isOver = now >= latest || (now >= earliest && late.length === before) || late.length >= BACKLOG;
+    } while (!isOver);
+    this.#server.close();
+    for (const socket of late) socket.resume();
+    // One turn reads what has come on these connections. Clients that have only just connected get time to send something.
+    const enough = performance.now() + CALMING;
+    do await turn();
+    while (late.some(isSilent) && performance.now() < enough);
     await turn();
     this.#isPortClosed = true;
   }
@@ -101,6 +118,10 @@ export class Connections implements OnApplicationBootstrap {
   get #server(): Server {
     return this.host.httpAdapter.getHttpServer() as Server;
   }
+}
+
+function isSilent({ bytesRead, destroyed }: Socket): boolean {
+  return bytesRead === 0 && !destroyed;
 }
 
 /** Of several requests that were sent without waiting for answers, the last has the answer that ends the connection. */

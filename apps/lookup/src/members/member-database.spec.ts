@@ -1,14 +1,28 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import pg from 'pg';
 import { kinds, newDatabase, type TestDatabase } from '../../../../test/lookup.js';
 import { ApiError } from '../api-error.js';
 import { readConfiguration } from '../configuration.js';
 import { openDatabase } from '../create-app.js';
+import { StartError } from '../start-error.js';
 import type { Member, NewMember } from './member.js';
 import type { MemberDatabase } from './member-database.js';
 import { PostgresDatabase } from './postgres-database.js';
 import { sampleMembers } from './sample-members.js';
+import { loadSqlite, type SqliteConnection, type SqliteDriver } from './sqlite.js';
 import { SqliteDatabase } from './sqlite-database.js';
 
 // A busy machine may be ten times as slow as an idle one.
@@ -175,6 +189,243 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
   });
 });
 
+(kinds[0].isHere ? describe : describe.skip)(
+  'MemberDatabase on SQLite, when its file cannot be used,',
+  () => {
+    let folder: string;
+    let file: string;
+    let Driver: SqliteDriver;
+    let database: SqliteDatabase | undefined;
+    /** What the database has opened last. */
+    let connection: () => SqliteConnection;
+    let startWait = '10000';
+
+    beforeEach(async () => {
+      folder = mkdtempSync(join(tmpdir(), 'lookup-sqlite-'));
+      file = join(folder, 'members.sqlite');
+      Driver = await loadSqlite();
+      // eslint-disable-next-line @typescript-eslint/unbound-method
+      const { exec } = Driver.prototype as SqliteConnection;
+      const spy = jest.spyOn(Driver.prototype as SqliteConnection, 'exec');
+      spy.mockImplementation(function (this: SqliteConnection, sql) {
+        return exec.call(this, sql.replace('busy_timeout = 10000', `busy_timeout = ${startWait}`));
+      });
+      connection = () => spy.mock.contexts.at(-1) as SqliteConnection;
+    });
+    afterEach(() => {
+      jest.restoreAllMocks();
+      database?.close();
+      database = undefined;
+      startWait = '10000';
+      rmSync(folder, { recursive: true });
+    });
+
+    /** Opens the database, and returns the connection that it made as well. */
+    const open = async (count = 100): Promise<[SqliteDatabase, SqliteConnection]> => {
+      database = await SqliteDatabase.open(file, sampleMembers(count));
+      return [database, connection()];
+    };
+
+    it('SQLITE_BUSY: waits for the lock of another program without blocking those who read', async () => {
+      const [database] = await open();
+      const other = new Driver(file);
+      other.exec('BEGIN IMMEDIATE');
+      let isSettled = false;
+      const inserted = database.insert([member('late')]).finally(() => (isSettled = true));
+      expect(await database.find([1])).toHaveLength(1);
+      expect(isSettled).toBe(false);
+      other.exec('ROLLBACK');
+      expect(await inserted).toMatchObject([{ email: 'late@example.org' }]);
+      other.close();
+    });
+
+    it('SQLITE_BUSY: refuses the batch with 503 when the lock is not given up, and goes on', async () => {
+      const [database] = await open();
+      const other = new Driver(file);
+      other.exec('BEGIN IMMEDIATE');
+      const refused = database.insert([member('busy')]);
+      await expect(refused).rejects.toMatchObject({ status: 503, retryAfter: 1 });
+      await expect(refused).rejects.toThrow(
+        'Another program has locked the database for more than 500 ms. Nothing was stored: try again.',
+      );
+      expect(await database.find([1])).toHaveLength(1);
+      other.exec('ROLLBACK');
+      other.close();
+      expect(await database.insert([member('busy')])).toMatchObject([{ email: 'busy@example.org' }]);
+    });
+
+    it.each([
+      ['SQLITE_FULL: refuses', 'PRAGMA max_page_count = 1', 'PRAGMA max_page_count = 1000000'],
+      ['SQLITE_READONLY: refuses', 'PRAGMA query_only = 1', 'PRAGMA query_only = 0'],
+    ])('%s a batch with 503, stores nothing of it, and goes on', async (_, fault, repair) => {
+      const [database, connection] = await open();
+      const members = Array.from({ length: 500 }, (_, index) => member(`full.${index}`));
+      connection.exec(fault);
+      const refused = database.insert(members);
+      await expect(refused).rejects.toMatchObject({ status: 503, retryAfter: 1 });
+      await expect(refused).rejects.toThrow('Nothing was stored: try again.');
+      expect(await database.find([1])).toHaveLength(1);
+      connection.exec(repair);
+      expect(await database.insert(members)).toMatchObject(members);
+    });
+
+    it('SQLITE_CORRUPT: answers 503 for the members on a damaged page alone', async () => {
+      const [first] = await open(20_000);
+      first.close();
+      // Of the pages that hold members; those with their addresses are after them.
+      damage(1_000_000);
+      const [database] = await open();
+      const ids = Array.from({ length: 20_000 }, (_, index) => index + 1);
+      const refused = database.find(ids);
+      await expect(refused).rejects.toMatchObject({ status: 503, retryAfter: 1 });
+      expect(await database.find([1])).toHaveLength(1);
+    });
+
+    const damage = (from: number) => {
+      const handle = openSync(file, 'r+');
+      writeSync(handle, Buffer.alloc(8192, 'x'), 0, 8192, from);
+      closeSync(handle);
+    };
+
+    it.each<[string, () => SqliteConnection | undefined, RegExp]>([
+      [
+        'is no database',
+        () => {
+          writeFileSync(file, 'id,name,email\n'.repeat(100));
+        },
+        /members\.sqlite is not a SQLite database: file is not a database\.\nMove it away, or set DATA_FOLDER to /,
+      ],
+      [
+        'is a folder',
+        () => {
+          mkdirSync(file);
+          return undefined;
+        },
+        /members\.sqlite cannot be opened and written: .+\.\nAllow it for /,
+      ],
+      [
+        'is in a folder that cannot be made',
+        () => {
+          writeFileSync(join(folder, 'taken'), '');
+          file = join(folder, 'taken', 'members.sqlite');
+        },
+        /members\.sqlite cannot be opened and written: (EEXIST|ENOTDIR).+\.\nAllow it for /,
+      ],
+      [
+        'has a table of other columns',
+        () => {
+          return sql('CREATE TABLE members (id INTEGER PRIMARY KEY, title TEXT)');
+        },
+        /a table "members" that is not the lookup's: expected born INTEGER, .+; found id INTEGER PRIMARY KEY, title TEXT\./,
+      ],
+      [
+        'has a table whose addresses are not unique',
+        () => {
+          return sql(`CREATE TABLE members (id INTEGER PRIMARY KEY, name TEXT, email TEXT, city TEXT, born INTEGER,
+             joined INTEGER, UNIQUE (email, name))`);
+        },
+        /that is not the lookup's: expected .+, UNIQUE \(email\); found .+, name TEXT\.\nMove the file away/,
+      ],
+      [
+        'is locked',
+        () => {
+          startWait = '1';
+          return sql('CREATE TABLE other (id); BEGIN IMMEDIATE');
+        },
+        /members\.sqlite is locked by another program for more than 10 s: .+\.\nStop that program/,
+      ],
+    ])('does not start with a file that %s, and says what to do', async (_, prepare, expected) => {
+      const other = prepare();
+      const opened = open();
+      await expect(opened).rejects.toThrow(expected);
+      await expect(opened).rejects.toBeInstanceOf(StartError);
+      other?.close();
+    });
+
+    it.each<[string, () => void]>([
+      [
+        'damaged',
+        () => {
+          // The root of the table, on the second page.
+          damage(4096);
+        },
+      ],
+      [
+        'cut off',
+        () => {
+          truncateSync(file, 1_000_000);
+        },
+      ],
+    ])('does not start with a file that is %s, and says what to do', async (_, spoil) => {
+      const [first] = await open(20_000);
+      first.close();
+      spoil();
+      await expect(open()).rejects.toThrow(/members\.sqlite is damaged: .+\.\nPut a copy back, move it away/);
+    });
+
+    /** As another program, which keeps its connection. */
+    const sql = (text: string): SqliteConnection => {
+      const connection = new Driver(file);
+      connection.exec(text);
+      return connection;
+    };
+  },
+);
+
+(kinds[1].isHere ? describe : describe.skip)('MemberDatabase on PostgreSQL, when it cannot be used,', () => {
+  let place: TestDatabase;
+  beforeAll(async () => {
+    place = await newDatabase('PostgreSQL');
+    const database = await PostgresDatabase.open(place.environment.DATABASE_URL ?? '', sampleMembers(1));
+    await database.close();
+  });
+  afterAll(() => place.remove());
+
+  it.each([
+    [
+      'other columns',
+      'RENAME COLUMN email TO mail',
+      'RENAME COLUMN mail TO email',
+      /found .+, mail text UNIQUE, /,
+    ],
+    [
+      'addresses that are not unique',
+      'DROP CONSTRAINT members_email_key',
+      'ADD UNIQUE (email)',
+      /found .+, email text, id integer/,
+    ],
+    [
+      'numbers that it does not give itself',
+      'ALTER id DROP IDENTITY',
+      'ALTER id ADD GENERATED ALWAYS AS IDENTITY',
+      /found .+, id integer PRIMARY KEY, /,
+    ],
+  ])('does not start with a table of %s, and says what to do', async (_, fault, repair, found) => {
+    const url = place.environment.DATABASE_URL ?? '';
+    await runSql(place, `ALTER TABLE nest_batching_lookup.members ${fault}`);
+    const opened = PostgresDatabase.open(url, []);
+    await expect(opened).rejects.toThrow(
+      /^the table nest_batching_lookup\.members is not the lookup's: expected born /,
+    );
+    await expect(opened).rejects.toThrow(found);
+    await expect(opened).rejects.toThrow('set DATABASE_URL to another database');
+    await expect(opened).rejects.toBeInstanceOf(StartError);
+    await runSql(place, `ALTER TABLE nest_batching_lookup.members ${repair}`);
+    const database = await PostgresDatabase.open(url, []);
+    expect(await database.find([1])).toHaveLength(1);
+    await database.close();
+  });
+
+  it.each(['postgres://%zz', 'postgres://a:b@localhost:99999999/c'])(
+    'does not start with DATABASE_URL=%s, and says what to do',
+    async (url) => {
+      await expect(PostgresDatabase.open(url, [])).rejects.toThrow(
+        /^PostgreSQL cannot be used as DATABASE_URL says: .+\nCheck that/,
+      );
+    },
+  );
+});
+
 /** Lets the insert of such addresses go wrong, as if it were the database's fault; returns what puts it right. */
 async function breakInserts(
   place: TestDatabase,
@@ -217,8 +468,8 @@ async function runSql({ server, environment }: TestDatabase, sql: string): Promi
     await client.query(sql);
     await client.end();
   } else {
-    const { default: Database } = await import('better-sqlite3');
-    const database = new Database(`${environment.DATA_FOLDER ?? ''}/members.sqlite`);
+    const Driver = await loadSqlite();
+    const database = new Driver(`${environment.DATA_FOLDER ?? ''}/members.sqlite`);
     database.exec(sql);
     database.close();
   }

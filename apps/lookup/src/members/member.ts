@@ -17,18 +17,30 @@ export interface Member {
 /** One whom the database has not seen yet. */
 export type NewMember = Omit<Member, 'id'>;
 
+/** Blanks, and what cannot be seen: controls, zero-width characters, marks of direction. */
+const NOT_IN_EMAIL = '\\s@\\p{Cc}\\p{Cf}\\p{Default_Ignorable_Code_Point}';
+
 /** What the application sends to add a member. The database looks at what is between the fields and between the rows. */
 export const memberSchema = new ObjectSchema<Omit<NewMember, 'joined'>>({
   name: line(100),
   email: {
     type: 'string',
     maxLength: 200,
-    pattern: '^[^\\s@\\u0000-\\u001f]+@[^\\s@\\u0000-\\u001f]+\\.[^\\s@\\u0000-\\u001f]+$',
+    // Each character has one place where it can match: `.+[.].+` would try all dots of a long text.
+    pattern: `^[^${NOT_IN_EMAIL}]+@[^${NOT_IN_EMAIL}.]+([.][^${NOT_IN_EMAIL}.]+)+$`,
     description: 'an e-mail address of at most 200 characters',
   },
   city: line(100),
   born: { type: 'integer', minimum: 1000, maximum: 9999, description: 'a year of four digits' },
 });
+
+/**
+ * The one spelling under which an address is stored, so that both databases, which compare bytes, call the same addresses
+ * equal: capitals do not count, and a letter with an accent is one character, however it was typed.
+ */
+export function normalEmail(email: string): string {
+  return email.normalize('NFC').toLowerCase().normalize('NFC');
+}
 
 /** @throws {CheckError} for a text that is no number of a member, whether there is one or not */
 export function checkId(text: string): number {
@@ -79,7 +91,14 @@ function line(length: number) {
     type: 'string',
     minLength: 1,
     maxLength: length,
-    pattern: '^[^\\u0000-\\u001f]*$',
+    pattern: '^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$',
     description: `a text of 1 to ${length} characters without line breaks`,
+    allOf: [
+      {
+        // That it is not empty is told above. U+2800 is braille without a dot.
+        pattern: '^$|[^\\p{White_Space}\\p{Cc}\\p{Cf}\\p{Default_Ignorable_Code_Point}\\u2800]',
+        description: 'a text of more than blanks',
+      },
+    ],
   };
 }

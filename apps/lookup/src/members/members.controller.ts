@@ -1,7 +1,7 @@
 import { Body, Controller, Get, Param, Post } from '@nestjs/common';
 import { type Batched, InjectBatched } from 'nest-batching';
 import { type Receipt, ReceiptCounter } from '../receipts/receipt-counter.js';
-import { checkId, type Member, memberSchema, noSuchMember } from './member.js';
+import { checkId, type Member, memberSchema, noSuchMember, normalEmail } from './member.js';
 import { MemberDirectory } from './member-directory.js';
 
 /** Each request as if it were alone. */
@@ -22,7 +22,7 @@ export class MembersController {
   @Post()
   add(@Body() body: unknown): Promise<Member> {
     const given = memberSchema.check(body);
-    const email = given.email.toLowerCase();
+    const email = normalEmail(given.email);
     return this.members.add({ ...given, email, joined: new Date().getFullYear() });
   }
 

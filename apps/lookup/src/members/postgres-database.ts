@@ -43,6 +43,7 @@ export class PostgresDatabase extends MemberDatabase {
       return new PostgresDatabase(pool, `PostgreSQL ${rows[0]?.server_version ?? ''}`);
     } catch (cause) {
       await pool.end();
+      if (cause instanceof StartError) throw cause;
       throw new StartError(
         `PostgreSQL cannot be used as DATABASE_URL says: ${wordsOf(cause)}\n` +
           'Check that the server runs and that this user may create a schema in this database; or unset DATABASE_URL to ' +
@@ -147,8 +148,30 @@ async function makeTable(client: pg.PoolClient, samples: Iterable<NewMember>): P
   const { rows } = await client.query<{ exists: boolean }>(
     "SELECT to_regclass('nest_batching_lookup.members') IS NOT NULL AS exists",
   );
-  if (!rows[0]?.exists) await fill(client, samples);
+  if (rows[0]?.exists) await checkTable(client);
+  else await fill(client, samples);
   await client.query('COMMIT');
+}
+
+/** What the application relies on, in the words of `checkTable`. */
+const SHAPE =
+  'born integer, city text, email text UNIQUE, id integer GENERATED PRIMARY KEY, joined integer, name text';
+
+/** @throws {StartError} when the table is another one of the same name */
+async function checkTable(client: pg.PoolClient): Promise<void> {
+  const { rows } = await client.query<{ part: string }>(`
+    SELECT concat(attname, ' ', format_type(atttypid, atttypmod), CASE WHEN attidentity <> '' THEN ' GENERATED' END,
+      (SELECT string_agg(CASE contype WHEN 'p' THEN ' PRIMARY KEY' ELSE ' UNIQUE' END, '')
+       FROM pg_constraint WHERE conrelid = attrelid AND contype IN ('p', 'u') AND conkey = ARRAY[attnum])) AS part
+    FROM pg_attribute
+    WHERE attrelid = 'nest_batching_lookup.members'::regclass AND attnum > 0 AND NOT attisdropped
+    ORDER BY attname COLLATE "C"`);
+  const found = rows.map(({ part }) => part).join(', ');
+  if (found === SHAPE) return;
+  throw new StartError(
+    `the table nest_batching_lookup.members is not the lookup's: expected ${SHAPE}; found ${found}.\n` +
+      'Rename the table or its schema, or set DATABASE_URL to another database; a new table is made there.',
+  );
 }
 
 async function fill(client: pg.PoolClient, samples: Iterable<NewMember>): Promise<void> {
@@ -177,8 +200,13 @@ async function fill(client: pg.PoolClient, samples: Iterable<NewMember>): Promis
 /** A transaction that fails is undone by closing its connection, whatever state that is in. */
 async function withClient(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<void>): Promise<void> {
   const client = await pool.connect();
+  // The pool listens to idle connections alone. The query under way is rejected as well; but unheard, the event would end
+  // the process. A client that is closed keeps the listener: its connection may break later than its query.
+  const onError = () => undefined;
+  client.on('error', onError);
   try {
     await work(client);
+    client.off('error', onError);
     client.release();
   } catch (error) {
     client.release(true);
@@ -203,9 +231,7 @@ function refusalOf(member: NewMember, error: pg.DatabaseError): Error {
 
 function failure(cause: unknown, advice: string): ApiError {
   new Logger(PostgresDatabase.name).error(`A batch failed: ${wordsOf(cause)}`);
-  return new ApiError(503, 'ERR_DATABASE', `The database failed, for everybody in this batch. ${advice}`, {
-    cause,
-  });
+  return ApiError.ofDatabase(`The database failed, for everybody in this batch. ${advice}`, cause);
 }
 
 /** Refused connections to several addresses come as an AggregateError without a message. */

@@ -1,8 +1,9 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import { Injectable, Logger, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { BatchingRegistry, SerialService } from 'nest-batching';
+import { ApiError } from '../api-error.js';
 import type { Member } from '../members/member.js';
 import { StartError } from '../start-error.js';
 
@@ -27,15 +28,21 @@ export class ReceiptCounter implements OnModuleInit, OnApplicationShutdown {
     private readonly registry: BatchingRegistry,
   ) {}
 
-  /** @throws {StartError} when the file holds something else than a number */
+  /** @throws {StartError} when the file cannot be used, or holds something else than a number */
   async onModuleInit(): Promise<void> {
-    await mkdir(dirname(this.path), { recursive: true });
-    const file = await open(this.path, constants.O_RDWR | constants.O_CREAT);
+    let file: FileHandle | undefined;
     try {
+      await mkdir(dirname(this.path), { recursive: true });
+      file = await open(this.path, constants.O_RDWR | constants.O_CREAT);
       await this.#read(file);
-    } catch (error) {
-      await file.close();
-      throw error;
+    } catch (cause) {
+      await file?.close();
+      if (cause instanceof StartError) throw cause;
+      throw new StartError(
+        `${this.path} cannot be opened and written: ${(cause as Error).message}.\n` +
+          'Allow it for the file and its folder, or set DATA_FOLDER to another folder.',
+        { cause },
+      );
     }
     this.#file = file;
   }
@@ -45,10 +52,18 @@ export class ReceiptCounter implements OnModuleInit, OnApplicationShutdown {
     const file = this.#file;
     if (!file) throw new Error('the receipt counter is not open');
     const receipt = (await this.#read(file)) + 1;
-    // In place: a number never becomes shorter.
-    await file.write(String(receipt), 0);
-    // A number that was handed out stays so, whatever happens to the machine.
-    await file.datasync();
+    try {
+      // In place: a number never becomes shorter.
+      await file.write(String(receipt), 0);
+      // A number that was handed out stays so, whatever happens to the machine.
+      await file.datasync();
+    } catch (cause) {
+      new Logger(ReceiptCounter.name).error(`A receipt failed: ${(cause as Error).message}`);
+      throw new ApiError(503, 'ERR_RECEIPT', 'The receipt could not be written. Try again.', {
+        cause,
+        retryAfter: 1,
+      });
+    }
     return { receipt, member: id };
   }
 

@@ -46,7 +46,8 @@ export class AdaptivePolicy implements DispatchPolicy {
   arrived(count: number, waiting: number, slotFree: boolean, now: number): void {
     this.#came += count;
     this.#lastCame = now;
-    this.#situation?.observeGap(now - this.#since);
+    // Negative where the clock has been replaced, as in a test.
+    this.#situation?.observeGap(Math.max(0, now - this.#since));
     // While a batch runs: as many as would be waiting had it waited, so that it is known what follows if one does.
     const together = slotFree ? waiting : this.#leftSize + this.#came;
     for (let size = together - Math.min(count, FINE) + 1; size < together; size++) {

@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { types } from 'node:util';
 import { onAbort } from './abort-listener.js';
+import { Alarm } from './alarm.js';
 import { Batch } from './batch.js';
 import { createPolicy, type DispatchPolicy, type DispatchReason } from './dispatch-policy.js';
 import { RecentDistribution } from './distribution.js';
@@ -32,6 +33,7 @@ import {
   type StopOptions,
   type SubmitOptions,
 } from './options.js';
+import { Progress } from './progress.js';
 import { ServiceTime } from './service-time.js';
 import type { BatchReport, DropReason, QueueState, QueueStats } from './stats.js';
 import { WaitingLine } from './waiting-line.js';
@@ -67,9 +69,15 @@ export class BatchQueue<Input, Result> {
   /** The present turn of the event loop, if an input came in it. */
   #turn: Turn | undefined;
   #immediate: NodeJS.Immediate | undefined;
+  /** The function that the pending immediate was set through: not always the present one, as tests replace it. */
+  #immediateSetBy: typeof setImmediate | undefined;
+  #immediateSetAt = -Infinity;
+  #clock = setTimeout;
   #polledAt = -Infinity;
-  #alarm: NodeJS.Timeout | undefined;
-  #alarmAt = Infinity;
+  readonly #alarm = new Alarm((at) => {
+    this.#rangFor = at;
+    this.#beginTurn();
+  }, true);
   /** Inputs taken in that the policy has been told of. */
   #told = 0;
   /** The moment that an alarm which has rung stood for: a timer may ring a little before it by the clock. */
@@ -83,6 +91,12 @@ export class BatchQueue<Input, Result> {
   readonly #waitTime = new RecentDistribution(1000);
   readonly #runTime = new RecentDistribution(1000);
   readonly #serviceTime = new ServiceTime();
+  readonly #progress = new Progress();
+  /** Set while inputs wait for a slot, until it has warned once. */
+  readonly #standstill = new Alarm((_at, now) => {
+    this.#warnOfStandstill(now);
+  }, false);
+  #hasWarned = false;
 
   /**
    * @param batchFunction turns the inputs of a batch into their results
@@ -349,8 +363,26 @@ export class BatchQueue<Input, Result> {
    * a batch function that blocked the loop, a poll phase passes first.
    */
   #beginTurn(): Turn {
-    if (!this.#immediate) this.#immediate = setImmediate(this.#endTurn);
+    if (this.#immediateSetBy !== setImmediate || this.#isImmediateLost()) this.#setImmediate();
     return (this.#turn ??= new Turn(performance.now(), this.#drains.current));
+  }
+
+  /**
+   * A fake clock (of a test) that comes or goes, or is wound back, takes along what is pending, and the queue would wait
+   * for ever. As it costs to look at the clock, that is done for the 1st, 2nd, 4th, 8th … input that waits.
+   */
+  #isImmediateLost(): boolean {
+    const { length } = this.#room;
+    return (length & (length - 1)) === 0 && Math.abs(performance.now() - this.#immediateSetAt) > OVERDUE;
+  }
+
+  #setImmediate(): void {
+    // That of another clock is left alone: one too many costs a look at the queue.
+    if (this.#immediateSetBy === setImmediate) clearImmediate(this.#immediate);
+    this.#immediate = setImmediate(this.#endTurn);
+    this.#immediateSetBy = setImmediate;
+    this.#immediateSetAt = performance.now();
+    this.#turn = new Turn(this.#immediateSetAt, this.#drains.current);
   }
 
   #decideAgain(): void {
@@ -358,8 +390,10 @@ export class BatchQueue<Input, Result> {
   }
 
   readonly #endTurn = (): void => {
-    this.#turn = this.#immediate = undefined;
-    this.#polledAt = performance.now();
+    this.#turn = this.#immediate = this.#immediateSetBy = undefined;
+    const now = performance.now();
+    if (this.#clock !== setTimeout || now < this.#polledAt) this.#changeClock(now);
+    this.#polledAt = now;
     this.#context.runInAsyncScope(this.#pump, this, this.#polledAt);
   };
 
@@ -404,6 +438,7 @@ export class BatchQueue<Input, Result> {
     const oldest = group?.oldest;
     if (!group || !oldest) {
       lane?.withdraw(this.#retry);
+      if (!slotFree) this.#expectProgress(this.#progress, now);
     } else if (this.#isFull || group.isFull(batchSize, maxCost)) {
       this.#leave(group, 'size', now);
     } else if (oldest.turn.epoch.isDraining) {
@@ -434,36 +469,70 @@ export class BatchQueue<Input, Result> {
 
   #setAlarm(at: number, now: number): void {
     // One that rings too early costs a look; setting it anew for every input would cost more.
-    if (this.#alarm && this.#alarmAt <= at) return;
-    this.#clearAlarm();
-    if (at - now > LONGEST_TIMER) return;
-    this.#alarmAt = at;
-    this.#alarm = setTimeout(() => {
-      this.#rangFor = this.#alarmAt;
-      this.#clearAlarm();
-      this.#beginTurn();
-    }, at - now);
+    if (this.#alarm.at > at || this.#alarm.isOverdue(now)) this.#alarm.set(at, now);
   }
 
-  #clearAlarm(): void {
-    clearTimeout(this.#alarm);
-    this.#alarm = undefined;
-    this.#alarmAt = Infinity;
+  /** There are none while nothing waits. */
+  #clearAlarms(): void {
+    this.#alarm.clear();
+    this.#standstill.clear();
+  }
+
+  /** A fake clock has come, gone or been wound back, as in a test: the moments of before mean nothing to it. */
+  #changeClock(now: number): void {
+    this.#clock = setTimeout;
+    this.#clearAlarms();
+    this.#rangFor = -Infinity;
+    for (const { turn } of this.#room) turn.at = Math.min(turn.at, now);
+    for (let entry = this.#door.first; entry; entry = entry.next)
+      entry.turn.at = Math.min(entry.turn.at, now);
+    for (const { limit } of this.#batches) limit?.set(now + this.#options.runTimeout, now);
+  }
+
+  /** Inputs wait, and no slot is free: if that stays so for long, the batches that hold them may wait for these inputs. */
+  #expectProgress(progress: Progress, now: number): void {
+    if (this.#room.length === 0 || this.#hasWarned) return;
+    if (this.#standstill.at < Infinity && !this.#standstill.isOverdue(now)) return;
+    this.#standstill.set(progress.standstillAt(now), now);
+  }
+
+  #warnOfStandstill(now: number): void {
+    const { concurrency, lane } = this.#options;
+    const waitsForLane = lane?.hasWaiting(this.#retry) ? lane.progress : undefined;
+    const progress = this.#batches.size < concurrency ? waitsForLane : this.#progress;
+    // Else a slot is free again, and the inputs wait for others.
+    if (!progress) return;
+    const at = progress.standstillAt();
+    if (at > now) {
+      this.#standstill.set(at, now);
+      return;
+    }
+    this.#hasWarned = true;
+    process.emitWarning(
+      `${this.name}: ${this.#room.length} inputs wait, and no batch has ended for ${Math.round((now - progress.movedAt) / 1000)} s. ` +
+        'A batch function that awaits its own queue, or one whose queue shares its lane, waits for itself once all slots ' +
+        'are taken: submit to it from outside the batch, or raise concurrency. One that hangs needs a runTimeout',
+      'BatchingWarning',
+    );
   }
 
   /** Sends a batch off, if the lane has a slot; else it is tried again when it has. */
   #leave(group: Group<Entry<Input>>, reason: DispatchReason, now: number): void {
     const { batchSize, maxCost, lane } = this.#options;
-    if (lane && !lane.tryEnter(this.#retry)) return;
+    if (lane && !lane.tryEnter(this.#retry)) {
+      this.#expectProgress(lane.progress, now);
+      return;
+    }
     const batch = new Batch(this.#room.take(group, batchSize, maxCost, now), reason, now);
     this.#policy.left?.();
     this.#batches.add(batch);
+    this.#progress.started(now);
     this.#counts.dispatches[reason]++;
     this.#counts.running += batch.size;
     this.#batchSizes.record(batch.size, 1, now);
     this.#recordWaits(batch);
     this.#letIn();
-    if (this.#room.length === 0) this.#clearAlarm();
+    if (this.#room.length === 0) this.#clearAlarms();
     // One batch per turn: the batch function may block the loop, then the sockets are read before the next.
     this.#decideAgain();
     void this.#run(batch);
@@ -492,7 +561,10 @@ export class BatchQueue<Input, Result> {
 
   async #run(batch: Batch<Input>): Promise<void> {
     try {
-      this.#settleAll(batch, this.#check(await this.#call(batch, batch.inputs), batch.size));
+      const results = this.#check(await this.#call(batch, batch.inputs), batch.size);
+      let index = 0;
+      for (let entry = batch.first; entry; entry = entry.next) this.#settle(batch, entry, results, index++);
+      if (batch.late) await this.#settleLate(batch, batch.late);
     } catch (error) {
       this.#count(batch);
       if (this.#options.isolateErrors) await this.#isolate(batch, [...batch], error);
@@ -502,38 +574,64 @@ export class BatchQueue<Input, Result> {
     this.#end(batch);
   }
 
-  /** Runs the batch function once, within its time limit. */
+  /** Runs the batch function once, and sets the time limit of this run. */
   #call(batch: Batch<Input>, inputs: Input[]): unknown {
     const { runTimeout } = this.#options;
     // A function that does not declare the context gets none: one that has an optional parameter of its own in that
     // place, or checks its arguments, is not surprised.
     const batchFunction = this.#batchFunction as (inputs: Input[], batch?: Batch<Input>) => unknown;
     const returned = batchFunction.length > 1 ? batchFunction(inputs, batch) : batchFunction(inputs);
-    if (runTimeout > LONGEST_TIMER) return returned;
-    const hanging = new Promise<never>((_, reject) => {
-      batch.limit = setTimeout(() => {
+    if (runTimeout <= LONGEST_TIMER) {
+      batch.limit ??= new Alarm(() => {
+        // The batch ends here: what the function returns later meets callers that have gone.
         const error = new BatchTimeoutError(this.name, runTimeout, 'hanging');
         batch.abort(error);
-        reject(error);
-      }, runTimeout);
-    });
-    return Promise.race([returned, hanging]).finally(() => {
-      clearTimeout(batch.limit);
-    });
+        this.#rejectAll(batch, error);
+        this.#end(batch);
+      }, true);
+      const now = performance.now();
+      batch.limit.set(now + runTimeout, now);
+    }
+    return returned;
   }
 
   #check(results: unknown, size: number): readonly unknown[] {
     if (!Array.isArray(results)) throw new BatchResultError(this.name, size, show(results));
-    if (results.length !== size) throw new BatchResultError(this.name, size, `${results.length} results`);
+    if (results.length !== size) {
+      for (const result of results) void ignoreRejection(result);
+      throw new BatchResultError(this.name, size, `${results.length} results`);
+    }
     return results;
   }
 
-  #settleAll(batch: Batch<Input>, results: readonly unknown[]): void {
-    let index = 0;
-    for (let entry = batch.first; entry; entry = entry.next) this.#settle(batch, entry, results[index++]);
+  /** A result that cannot even be looked at is its own caller's alone. */
+  #settle(batch: Batch<Input>, entry: Entry<Input>, results: readonly unknown[], index: number): void {
+    try {
+      const result = results[index];
+      if (isThenable(result)) (batch.late ??= []).push(this.#giveLater(batch, entry, result));
+      else this.#give(batch, entry, result);
+    } catch (error) {
+      this.#reject(entry, error);
+    }
   }
 
-  #settle(batch: Batch<Input>, entry: Entry<Input>, result: unknown): void {
+  /** Waits for the promises in results' places: they are part of the run. What has a result already is counted. */
+  async #settleLate(batch: Batch<Input>, late: Promise<void>[]): Promise<void> {
+    batch.late = undefined;
+    this.#count(batch);
+    await Promise.all(late);
+  }
+
+  async #giveLater(batch: Batch<Input>, entry: Entry<Input>, result: PromiseLike<unknown>): Promise<void> {
+    try {
+      this.#give(batch, entry, await result);
+      this.#count(batch);
+    } catch (error) {
+      this.#reject(entry, error);
+    }
+  }
+
+  #give(batch: Batch<Input>, entry: Entry<Input>, result: unknown): void {
     if (isError(result)) {
       this.#reject(entry, result);
     } else if (entry.place === batch) {
@@ -571,8 +669,9 @@ export class BatchQueue<Input, Result> {
         const inputs = entries.map((entry) => entry.input);
         const results = this.#check(await this.#call(batch, inputs), inputs.length);
         entries.forEach((entry, index) => {
-          this.#settle(batch, entry, results[index]);
+          this.#settle(batch, entry, results, index);
         });
+        if (batch.late) await this.#settleLate(batch, batch.late);
         this.#count(batch);
       } catch (cause) {
         await this.#isolate(batch, entries, cause);
@@ -581,14 +680,17 @@ export class BatchQueue<Input, Result> {
   }
 
   #end(batch: Batch<Input>): void {
+    // One that was given up has ended already.
+    if (!this.#batches.delete(batch)) return;
+    batch.limit?.clear();
     const now = performance.now();
     const ran = now - batch.leftAt;
-    this.#batches.delete(batch);
     this.#count(batch);
     this.#runTime.record(ran, 1, now);
     this.#serviceTime.record(batch.size, ran, now);
+    this.#progress.ended(now, ran);
     this.#policy.ended?.(now);
-    this.#options.lane?.leave();
+    this.#options.lane?.leave(ran);
     if (this.#listeners.size > 0) this.#report(batch, ran);
     // A full batch gains nothing from another look at the sockets, but they shall not wait for a long backlog.
     if (this.#room.length >= this.#options.batchSize && now - this.#polledAt < 1) this.#pump(now);
@@ -636,7 +738,7 @@ export class BatchQueue<Input, Result> {
     if (entry.place !== 'nowhere') this.#depart(entry);
     entry.reject(error);
     this.#letIn();
-    if (this.#room.length === 0) this.#clearAlarm();
+    if (this.#room.length === 0) this.#clearAlarms();
   }
 
   /** The end of every input, whatever its outcome. */
@@ -686,6 +788,9 @@ function sizeOf(inputs: unknown): number {
   return typeof length === 'number' ? length : typeof size === 'number' ? size : 0;
 }
 
+/** Milliseconds after which an immediate has been lost. One that is only late, as the loop is blocked, is set anew. */
+const OVERDUE = 5;
+
 let resolver: (result: unknown) => void;
 
 /** One executor for all promises: a closure per input would cost more than the queue's own work on it. */
@@ -715,4 +820,19 @@ function publicOptions<Input>(options: ResolvedOptions<Input>): QueueStats['opti
 /** Errors of another realm (a vm context, Jest) are no `instanceof Error` here. */
 function isError(value: unknown): value is Error {
   return typeof value === 'object' && (value instanceof Error || types.isNativeError(value));
+}
+
+/** Whether `await` would wait for it. */
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  if (typeof value !== 'object' ? typeof value !== 'function' : value === null) return false;
+  return typeof (value as Partial<PromiseLike<unknown>>).then === 'function';
+}
+
+/** A promise that is not wanted must not end the process when it rejects. Other thenables are not even started. */
+async function ignoreRejection(value: unknown): Promise<void> {
+  try {
+    if (types.isPromise(value)) await value;
+  } catch {
+    // Its caller has the error of the batch.
+  }
 }

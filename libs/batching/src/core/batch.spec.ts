@@ -1,9 +1,13 @@
+import { execFile } from 'node:child_process';
 import { setImmediate, setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { BatchContext } from './batch.js';
 import { BatchQueue } from './batch-queue.js';
 import { BatchTimeoutError, DeadlineError, ServiceStoppedError } from './errors.js';
 import type { BatchFunction, BatchOptions } from './options.js';
+import type { BatchReport } from './stats.js';
 
 function queueOf(batchFunction: BatchFunction<number, number>, options: Partial<BatchOptions> = {}) {
   return new BatchQueue<number, number>(batchFunction, { batchSize: 64, maxDelay: 1, ...options });
@@ -205,6 +209,200 @@ describe('batch.signal', () => {
   });
 });
 
+describe('promises in the places of results', () => {
+  const broken = new Error('broken');
+
+  it('dataloader#247: are awaited as a part of their batch: two never run at once', async () => {
+    let [active, most] = [0, 0];
+    const queue = queueOf(
+      (inputs) =>
+        inputs.map(async (input) => {
+          most = Math.max(most, ++active);
+          await setTimeout(5);
+          active--;
+          if (input === 3) throw broken;
+          return input === 4 ? new RangeError('four') : input;
+        }),
+      { batchSize: 2 },
+    );
+    const reports: BatchReport[] = [];
+    queue.onBatch((report) => reports.push(report));
+    const results = outcomes(queue.submitMany([0, 1, 2, 3, 4, 5]));
+    await queue.drain();
+    expect(active).toBe(0);
+    expect(most).toBe(2);
+    expect(await results).toEqual([0, 1, 2, broken, new RangeError('four'), 5]);
+    await until(() => queue.stats().runningBatches === 0);
+    expect(queue.stats()).toMatchObject({ results: 4, errors: 2, settled: 6, running: 0 });
+    expect(reports.map(({ results, errors }) => [results, errors])).toEqual([
+      [2, 0],
+      [1, 1],
+      [1, 1],
+    ]);
+  });
+
+  it('reach each caller as soon as they are there; the slot stays taken until the last', async () => {
+    const open: (() => void)[] = [];
+    const seen: number[][] = [];
+    const queue = queueOf(
+      (inputs) => {
+        seen.push([...inputs]);
+        return inputs.map((input) =>
+          input < 2
+            ? input
+            : new Promise<number>((resolve) =>
+                open.push(() => {
+                  resolve(input);
+                }),
+              ),
+        );
+      },
+      { batchSize: 4 },
+    );
+    const results = queue.submitMany([0, 1, 2, 3]);
+    const next = queue.submit(4);
+    expect(await Promise.all(results.slice(0, 2))).toEqual([0, 1]);
+    expect(queue.stats()).toMatchObject({ results: 2, running: 2, runningBatches: 1, waiting: 1 });
+    open[1]?.();
+    expect(await results[3]).toBe(3);
+    await setTimeout(5);
+    expect(queue.stats()).toMatchObject({ results: 3, running: 1, runningBatches: 1, waiting: 1 });
+    expect(seen).toHaveLength(1);
+    open[0]?.();
+    expect(await results[2]).toBe(2);
+    await until(() => seen.length === 2);
+    open[2]?.();
+    expect(await next).toBe(4);
+  });
+
+  it('reject their own caller alone, with whatever they reject, and are no failure to isolate', async () => {
+    const run = jest.fn(
+      (inputs: number[]) =>
+        inputs.map((input) => (input === 1 ? Promise.reject<number>('no error') : Promise.resolve(input))), // eslint-disable-line @typescript-eslint/prefer-promise-reject-errors
+    );
+    const queue = queueOf(run, { isolateErrors: true });
+    expect(await outcomes(queue.submitMany([0, 1, 2]))).toEqual([0, 'no error', 2]);
+    expect(run).toHaveBeenCalledTimes(1);
+  });
+
+  it('are part of the runs of isolation, one after the other', async () => {
+    let [active, most] = [0, 0];
+    const queue = queueOf(
+      (inputs) => {
+        if (inputs.includes(3)) throw broken;
+        most = Math.max(most, ++active);
+        return inputs.map(async (input) => {
+          await setTimeout(5);
+          if (input === inputs.at(-1)) active--;
+          return input;
+        });
+      },
+      { isolateErrors: true },
+    );
+    expect(await outcomes(queue.submitMany([0, 1, 2, 3, 4, 5]))).toEqual([0, 1, 2, broken, 4, 5]);
+    expect(most).toBe(1);
+  });
+
+  it('may be any thenable: odd ones are their own caller’s', async () => {
+    const throwing = Object.defineProperty({}, 'then', {
+      get: () => {
+        throw broken;
+      },
+    });
+    const twice = {
+      then(resolve: (value: number) => void, reject: (error: unknown) => void) {
+        resolve(2);
+        resolve(3);
+        reject(broken);
+        throw broken;
+      },
+    };
+    const asFunction = Object.assign(() => 0, {
+      then: (resolve: (value: number) => void) => {
+        resolve(4);
+      },
+    });
+    const places = [
+      0,
+      throwing,
+      twice,
+      asFunction,
+      { then: 5 },
+      new Proxy(
+        {},
+        {
+          getPrototypeOf: () => {
+            throw broken;
+          },
+        },
+      ),
+    ];
+    const queue = queueOf((inputs) => inputs.map((input) => places[input] as number));
+    const ends = await outcomes(queue.submitMany([0, 1, 2, 3, 4, 5, 0]));
+    expect(ends).toEqual([0, broken, 2, 4, { then: 5 }, broken, 0]);
+    expect(queue.stats()).toMatchObject({ results: 5, errors: 2, running: 0 });
+  });
+
+  it('count for timeout, runTimeout, drain, stop and batch.signal', async () => {
+    let signal: AbortSignal | undefined;
+    const hang = (inputs: number[], batch: BatchContext) => {
+      ({ signal } = batch);
+      return inputs.map((input) => (input === 0 ? input : new Promise<number>(() => undefined)));
+    };
+    const timed = queueOf(hang);
+    expect(await outcomes(timed.submitMany([0, 1, 2], { timeout: 20 }))).toEqual([
+      0,
+      expect.objectContaining({ phase: 'running' }),
+      expect.objectContaining({ phase: 'running' }),
+    ]);
+    expect(signal?.aborted).toBe(true);
+    expect(timed.stats()).toMatchObject({ results: 1, errors: 2, running: 0, runningBatches: 1 });
+
+    const limited = queueOf(hang, { runTimeout: 20 });
+    expect(await outcomes(limited.submitMany([0, 1]))).toEqual([
+      0,
+      expect.objectContaining({ phase: 'hanging' }),
+    ]);
+    expect(signal?.aborted).toBe(true);
+    expect(limited.stats()).toMatchObject({ results: 1, errors: 1, running: 0, runningBatches: 0 });
+    expect(await limited.submit(0)).toBe(0);
+
+    const stopped = queueOf(hang);
+    const ends = outcomes(stopped.submitMany([0, 1]));
+    await stopped.stop({ timeout: 20 });
+    expect(await ends).toEqual([0, expect.any(ServiceStoppedError)]);
+    expect(signal?.aborted).toBe(true);
+  });
+
+  it('are nowhere unhandled: not of callers that have gone, of a run given up, of a wrong number', async () => {
+    // In a process of its own, where Node would end it.
+    const program = `
+      import { BatchQueue } from './libs/batching/src/core/batch-queue.js';
+      const later = (ms) => new Promise((_, reject) => setTimeout(reject, ms, 'late'));
+      const ends = [];
+      const run = async (batchFunction, options, more) => {
+        const queue = new BatchQueue(batchFunction, { batchSize: 4, maxDelay: 0, ...options });
+        for (const end of await Promise.allSettled(queue.submitMany([1, 2], more))) ends.push(end.reason.name ?? end.reason);
+      };
+      await run((inputs) => inputs.map(() => later(20)), {}, { timeout: 10 });
+      await run((inputs) => inputs.map(() => later(20)), { runTimeout: 10 });
+      await run(async (inputs) => (await new Promise((resolve) => setTimeout(resolve, 20)), inputs.map(() => later(1))), { runTimeout: 10 });
+      await run((inputs) => [...inputs, 3].map(() => later(1)), {});
+      await run((inputs) => inputs.map(() => later(1)), {});
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      console.log(ends.join());`;
+    const root = fileURLToPath(new URL('../../../..', import.meta.url));
+    const args = ['--import', 'tsx', '--input-type=module', '--eval', program];
+    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root });
+    expect(stdout.trim().split(',')).toEqual([
+      ...Array<string>(6).fill('BatchTimeoutError'),
+      ...Array<string>(2).fill('BatchResultError'),
+      'late',
+      'late',
+    ]);
+  }, 20_000);
+});
+
 describe('runTimeout', () => {
   it('frees the slot of a batch function that never returns, fails its callers and says so', async () => {
     let calls = 0;
@@ -223,6 +421,22 @@ describe('runTimeout', () => {
     expect(signal?.aborted).toBe(true);
     expect(await queue.submit(2)).toBe(2);
     expect(calls).toBe(2);
+  });
+
+  it('has one end: what comes later counts no more', async () => {
+    const queue = queueOf(
+      async (inputs) => {
+        await setTimeout(30);
+        return inputs;
+      },
+      { runTimeout: 10 },
+    );
+    const reports: BatchReport[] = [];
+    queue.onBatch((report) => reports.push(report));
+    expect(await outcomes([queue.submit(1)])).toEqual([expect.any(BatchTimeoutError)]);
+    await setTimeout(40);
+    expect(reports).toMatchObject([{ size: 1, results: 0, errors: 1 }]);
+    expect(queue.stats()).toMatchObject({ results: 0, errors: 1, running: 0 });
   });
 
   it('does not keep the process alive once the queue has stopped', async () => {

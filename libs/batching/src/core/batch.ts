@@ -1,3 +1,4 @@
+import type { Alarm } from './alarm.js';
 import type { DispatchReason } from './dispatch-policy.js';
 import type { Entry, Run } from './entry.js';
 
@@ -20,8 +21,10 @@ export class Batch<Input> implements BatchContext, Run {
   uncounted = 0;
   /** Callers that have not got their end, and those that are not counted yet. */
   remaining: number;
-  /** Rings when the batch function has taken its `runTimeout`. */
-  limit: NodeJS.Timeout | undefined;
+  /** Settle when the promises in results' places have, if there are any. */
+  late: Promise<void>[] | undefined;
+  /** Rings when a run of the batch function has taken its `runTimeout`. */
+  limit: Alarm | undefined;
   #controller: AbortController | undefined;
   #abortedWith: unknown;
   #aborted = false;

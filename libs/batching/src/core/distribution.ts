@@ -76,7 +76,8 @@ class Histogram {
   max = 0;
 
   record(value: number, count: number): void {
-    const whole = Math.min(Math.round(value), 2 ** 31 - 1);
+    // Times may be negative where the clock has been replaced, as in a test.
+    const whole = Math.min(Math.max(0, Math.round(value)), 2 ** 31 - 1);
     const bucket = bucketOf(whole);
     this.counts[bucket] = (this.counts[bucket] ?? 0) + count;
     this.count += count;

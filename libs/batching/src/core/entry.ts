@@ -19,7 +19,8 @@ export interface Run {
  */
 export class Turn {
   constructor(
-    readonly at: number,
+    /** When it began. Changes only with the clock itself, when a fake one comes or goes, as in a test. */
+    public at: number,
     readonly epoch: Epoch,
   ) {}
 }

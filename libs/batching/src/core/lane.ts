@@ -1,4 +1,5 @@
 import { checkConcurrency } from './options.js';
+import { Progress } from './progress.js';
 
 /**
  * Slots that several queues share, because they use one device: at most `concurrency` of their batches run at a time.
@@ -8,6 +9,8 @@ export class Lane {
   #running = 0;
   /** Whom to call when a slot is free, in the order of their turns. */
   readonly #waiting = new Set<() => void>();
+  /** @internal Of the batches of all its queues. */
+  readonly progress = new Progress();
 
   /** @param concurrency batches that may run at the same time, of all queues together: an integer ≥ 1 */
   constructor(readonly concurrency = 1) {
@@ -23,15 +26,22 @@ export class Lane {
     }
     this.#waiting.delete(retry);
     this.#running++;
+    this.progress.started(performance.now());
     // Of slots that became free together, only the first in turn was told.
     this.#callNext();
     return true;
   }
 
-  /** Gives a slot back. */
-  leave(): void {
+  /** Gives a slot back, that a batch has had for `ran` milliseconds. */
+  leave(ran: number): void {
     this.#running--;
+    this.progress.ended(performance.now(), ran);
     this.#callNext();
+  }
+
+  /** @internal Whether `retry` waits for its turn. */
+  hasWaiting(retry: () => void): boolean {
+    return this.#waiting.has(retry);
   }
 
   /** Gives up its turn: there is nothing to send any more. */

@@ -6,13 +6,19 @@ import type { Lane } from './lane.js';
  * Turns the inputs of one batch into their results: one result per input, in the same order.
  *
  * An `Error` in a result's place rejects that caller alone; a thrown error rejects all callers of the batch, as it is.
- * The array is new for every batch and belongs to the function. A function that declares a second parameter gets the
- * batch's context: `batch.signal` aborts when nobody waits for the results any more.
+ * A promise in a result's place is awaited as part of its batch: its caller gets what it resolves to as soon as it does,
+ * or alone what it rejects with; the slot is free, and `runTimeout` met, when all have settled.
+ *
+ * The array of inputs is new for every batch and belongs to the function. A function that declares a second parameter
+ * gets the batch's context: `batch.signal` aborts when nobody waits for the results any more.
  */
 export type BatchFunction<Input, Result> = (
   inputs: Input[],
   batch: BatchContext,
-) => PromiseLike<readonly (Result | Error)[]> | readonly (Result | Error)[];
+) => PromiseLike<readonly InPlace<Result>[]> | readonly InPlace<Result>[];
+
+/** What may stand in a result's place. */
+type InPlace<Result> = Result | Error | PromiseLike<Result | Error>;
 
 /** What can be told about a queue besides its batch size and its delay. */
 export interface QueueOptions<Input = unknown> {
@@ -206,7 +212,8 @@ function checkType<T>(name: string, type: 'string' | 'boolean' | 'function', val
 
 /** By shape: the library may be loaded twice. */
 function isLane(value: unknown): boolean {
-  return typeof (value as Partial<Lane> | null)?.tryEnter === 'function';
+  const { tryEnter, leave, withdraw, hasWaiting } = (value ?? {}) as Partial<Lane>;
+  return [tryEnter, leave, withdraw, hasWaiting].every((method) => typeof method === 'function');
 }
 
 /** A value as it may stand in a message: short, and never throwing. */

@@ -18,6 +18,7 @@ export class Note { name = ''; message = ''; text = '' }
 export class Classifier {
   field = 1;
   async classify(images: readonly Uint8Array[]): Promise<(Digit | Error)[]> { return images.map(() => new Digit()); }
+  async later(texts: string[]): Promise<(Promise<number | Error> | string)[]> { return texts.map(async (text) => text.length); }
   parse(texts: string[]): number[] { return texts.map(Number); }
   async [secret](texts: string[], batch?: BatchContext): Promise<number[]> { return texts.map(() => batch?.signal.aborted ? 0 : 1); }
   async notes(texts: string[]): Promise<Note[]> { return texts.map(() => new Note()); }
@@ -124,8 +125,9 @@ const pieces = {
   // Views.
   view: `${header}
     export async function use(view: Batched<Classifier>): Promise<void> {
-      same<keyof Batched<Classifier>, 'classify' | 'parse' | 'notes' | 'load' | 'swap' | 'watched' | 'limited' | typeof secret>(true);
+      same<keyof Batched<Classifier>, 'classify' | 'later' | 'parse' | 'notes' | 'load' | 'swap' | 'watched' | 'limited' | typeof secret>(true);
       same<Batched<Classifier>['classify'], BatchedService<Uint8Array, Digit>>(true);
+      same<Batched<Classifier>['later'], BatchedService<string, number | string>>(true);
       same<Batched<Classifier>['parse'], BatchedService<string, number>>(true);
       same<Batched<Classifier>[typeof secret], BatchedService<string, number>>(true);
       same<Batched<Classifier>['watched'], BatchedService<string, number>>(true);
@@ -138,6 +140,10 @@ const pieces = {
       view.classify.queue.batchSize = digit.value + digits.length;
       const service: BatchedService<number, string> = asBatchedService(8, 5)(async (xs: number[]) => xs.map(String));
       await service(view.parse.queue.maxDelay);
+      const later: BatchedService<number, string> = asBatchedService(8, 5)((xs: number[]) => xs.map(async (x) => String(x)));
+      const mixed = asBatchedService(8, 5)(async (xs: number[]) => xs.map((x) => (x > 1 ? new RangeError() : x > 0 ? Promise.resolve(x) : x)));
+      same<typeof mixed, BatchedService<number, number>>(true);
+      await later(1);
     }
     export const ofRegistry = (registry: BatchingRegistry): Batched<Classifier> => registry.view(Classifier);
     export const token: symbol = getBatchedToken(Classifier);`,

@@ -29,10 +29,10 @@ type ServiceOf<F> =
       : never;
 
 /**
- * Without the errors that may stand in a result's place. A result that merely looks like an `Error` (a `name` and a
+ * What a promise in a result's place resolves to, without the errors that may stand there, too. A result that merely looks like an `Error` (a `name` and a
  * `message`) stays a result.
  */
-type ResultOf<R> = [Exclude<R, Error>] extends [never] ? R : Exclude<R, Error>;
+type ResultOf<R> = [Exclude<Awaited<R>, Error>] extends [never] ? Awaited<R> : Exclude<Awaited<R>, Error>;
 
 /** A view with `then` would be taken for a promise; hooks of the provider, Nest would call on the view as well. */
 const HIDDEN = [

@@ -53,7 +53,8 @@ export const tfjsBackends = Object.keys(starts) as readonly TfjsBackend[];
 
 const backendsOfGpus: readonly TfjsBackend[] = ['tensorflow', 'webgpu'];
 
-const require = createRequire(import.meta.url);
+/** In calls only: a bundle of CommonJS modules has no `import.meta.url`, and is to fail with a sentence: see InferenceThread. */
+const requireHere = () => createRequire(import.meta.url);
 
 /**
  * Starts the backend in this thread; `auto` takes the first that uses a GPU, else the first that works. Throws
@@ -94,7 +95,7 @@ async function startTensorflow(): Promise<StartedBackend> {
     );
   }
   // tfjs-node calls this function, of which Node 22 warns and which Node 23 took away. (Each thread has its own `util`.)
-  const util = require('node:util') as { isNullOrUndefined: (value: unknown) => boolean };
+  const util = requireHere()('node:util') as { isNullOrUndefined: (value: unknown) => boolean };
   util.isNullOrUndefined = (value) => value === null || value === undefined;
   const tf = forGood(() => loadTfjs(usable.name));
   await useBackend(tf, 'tensorflow');
@@ -110,7 +111,7 @@ async function startTensorflow(): Promise<StartedBackend> {
 function findTensorflow(name: string): { name: string; problem?: string } {
   let folder: string;
   try {
-    folder = dirname(require.resolve(`${name}/package.json`));
+    folder = dirname(requireHere().resolve(`${name}/package.json`));
   } catch {
     return { name, problem: 'is not installed' };
   }
@@ -161,7 +162,7 @@ async function startWasm(): Promise<StartedBackend> {
   const tf = loadTfjs('@tensorflow/tfjs');
   const name = '@tensorflow/tfjs-backend-wasm';
   const wasm = load(name) as typeof TfjsWasm;
-  wasm.setWasmPaths(join(dirname(require.resolve(name)), '/'));
+  wasm.setWasmPaths(join(dirname(requireHere().resolve(name)), '/'));
   await withoutNewListeners(() => useBackend(tf, 'wasm'));
   refuseFailedMalloc(tf.backend() as unknown as WasmBackend);
   const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
@@ -243,9 +244,9 @@ function loadTfjs(name: string): typeof Tfjs {
 
 function load(name: string): unknown {
   try {
-    require.resolve(name);
+    requireHere().resolve(name);
   } catch {
     throw new Error(`${name} is not installed; npm install ${name}`);
   }
-  return require(name);
+  return requireHere()(name);
 }

@@ -221,7 +221,15 @@ export class InferenceLane {
     { description, sizes }: PreparedModel,
     test: ModelSelfTest,
   ): Promise<void> {
-    const inputs = checkInputs(name, description, [test.input]);
+    let inputs: InputTensors[];
+    try {
+      inputs = checkInputs(name, description, [test.input]);
+    } catch (cause) {
+      const why = messageOf(cause);
+      throw new ModelNotReadyError(name, `its selfTest has an input that it does not take: ${why}`, {
+        cause,
+      });
+    }
     for (const { size } of sizes.cut(1)) {
       const look = (outputs: readonly BatchTensor[]) => differenceFrom(test, outputs, size);
       const difference = await this.#try(thread, name, description, inputs, size, look);

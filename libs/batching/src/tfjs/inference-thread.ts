@@ -1,6 +1,13 @@
+import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { DeviceLock } from './device-lock.js';
-import { InferenceWorkerError, ModelFileError, TfjsBackendError, UnsupportedModelError } from './errors.js';
+import {
+  InferenceWorkerError,
+  ModelFileError,
+  TfjsBackendError,
+  TfjsModuleError,
+  UnsupportedModelError,
+} from './errors.js';
 import type { Heartbeat } from './heartbeat.js';
 import type { Answer, Call, Failure, WorkerCalls } from './inference-worker.js';
 
@@ -23,7 +30,7 @@ const endPatience = 1000;
 export class InferenceThread {
   readonly #deviceLock = new DeviceLock();
   // The application's own flags (loaders, `--input-type`, preloaded instrumentation) are none of the worker's business.
-  readonly #worker = new Worker(new URL('./inference-worker.js', import.meta.url), {
+  readonly #worker = new Worker(workerFile(), {
     execArgv: [],
     workerData: { deviceLock: this.#deviceLock.memory },
   });
@@ -172,6 +179,18 @@ export class InferenceThread {
 /** A process that exits waits for its threads, which would be for ever. */
 function killProcess(): void {
   process.kill(process.pid, 'SIGKILL');
+}
+
+/** The code of the worker. Throws `TfjsModuleError` where a bundler has left it behind. */
+function workerFile(): URL {
+  const name = './inference-worker.js';
+  // A bundle of CommonJS modules may have no `import.meta.url`, whatever its type says.
+  const file = URL.canParse(name, import.meta.url) ? new URL(name, import.meta.url) : undefined;
+  if (file && existsSync(file)) return file;
+  throw new TfjsModuleError(
+    `the inference worker has no file${file ? ` (${file.href})` : ''}: a bundler takes along what is imported, and ` +
+      'a worker is not; keep nest-batching external (webpack: externals, esbuild: --external:nest-batching)',
+  );
 }
 
 const errorsByCode = {

@@ -96,6 +96,38 @@ describe('readModelFiles', () => {
     await expect(readModelFiles(path)).resolves.toBeDefined();
   });
 
+  it.each<[string, string | Uint8Array, string]>([
+    ['a byte order mark', '\uFEFF{}', 'it begins with a byte order mark; save it as UTF-8 without one'],
+    [
+      'UTF-16',
+      Buffer.from('\uFEFF{}', 'utf16le'),
+      'it is UTF-16, with a byte order mark; save it as UTF-8 without one',
+    ],
+    [
+      'a pointer of Git LFS',
+      'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 8\n',
+      'it is a pointer of Git LFS; get the file itself with `git lfs pull`',
+    ],
+    [
+      'the .keras of Keras 3',
+      'PK\u0003\u0004…',
+      'it is a zip archive, as Keras 3 writes (.keras); convert it with',
+    ],
+    [
+      'the .h5 of Keras',
+      Uint8Array.of(0x89, 0x48, 0x44, 0x46, 0x0d),
+      'it is HDF5, as Keras writes (.h5); convert it with',
+    ],
+  ])('tfjs#8494: hints at what to do with %s', async (_, content, hint) => {
+    const { path, json, weights } = copy();
+    writeFileSync(weights, content);
+    await expect(readModelFiles(path)).rejects.toThrow(`truncated, or another model's: ${hint}`);
+    writeFileSync(json, content);
+    await expect(readModelFiles(path)).rejects.toBeInstanceOf(ModelFileError);
+    await expect(readModelFiles(path)).rejects.toThrow(`is not JSON, or is cut off: ${hint}`);
+    await expect(readModelFiles(json)).rejects.toThrow(hint);
+  });
+
   it('tells a cut off model.json from one that is something else', async () => {
     const { path, json } = copy();
     truncateSync(json, 100);

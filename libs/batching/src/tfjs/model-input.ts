@@ -104,18 +104,19 @@ function problemOf(values: unknown, tensor: TensorDescription): string | undefin
  * each type, as most of what the main thread does for a batch is this and copying.
  */
 function firstMisfit(values: ArrayLike<unknown>, { dtype }: TensorDescription): number | undefined {
+  const { length } = values;
   if (dtype === 'float32') {
-    for (let i = 0; i < values.length; i++) {
+    for (let i = 0; i < length; i++) {
       const value = values[i];
       if (value !== value || typeof value !== 'number') return i;
     }
   } else if (dtype === 'int32') {
-    for (let i = 0; i < values.length; i++) {
+    for (let i = 0; i < length; i++) {
       const value = values[i];
       if (!(typeof value === 'number' && value > -(2 ** 31) - 1 && value < 2 ** 31)) return i;
     }
   } else {
-    for (let i = 0; i < values.length; i++) {
+    for (let i = 0; i < length; i++) {
       const value = values[i];
       if (!Number.isFinite(value) && typeof value !== 'boolean') return i;
     }

@@ -1,4 +1,4 @@
-import { truncateSync } from 'node:fs';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
@@ -205,6 +205,26 @@ describe('TfjsModule', () => {
         [cpu(), forPath(savedModel)],
         UnsupportedModelError,
         'a SavedModel runs on the backend tensorflow only',
+      );
+    });
+
+    it.each([
+      ['its layers', { batch_input_shape: undefined, batch_shape: [null, 3] }, '2.15.0'],
+      ['its version', { batch_input_shape: undefined }, '3.4.1'],
+    ])('tfjs#8358: with a model of Keras 3, known by %s, and a hint', async (_, config, version) => {
+      const { path } = writeDenseModel();
+      const file = join(path, 'model.json');
+      const model = JSON.parse(readFileSync(file, 'utf8')) as {
+        modelTopology: { config: { layers: { class_name: string; config: object }[] } };
+      };
+      const [layer] = model.modelTopology.config.layers;
+      Object.assign(layer?.config ?? {}, config);
+      Object.assign(model.modelTopology, { keras_version: version });
+      writeFileSync(file, JSON.stringify(model));
+      await expectFailure(
+        [cpu(), forPath(path)],
+        UnsupportedModelError,
+        'the model was saved by Keras 3, whose layers TensorFlow.js does not read: save it with Keras 2',
       );
     });
 

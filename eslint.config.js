@@ -32,7 +32,11 @@ export default tseslint.config(
   { files: ['apps/demo-api/public/**/*.js'], rules: { 'no-undef': 'off' } },
   arrow('batching/src/core', '^(?!node:|\\./)', 'core/ imports node: and its own files only'),
   arrow('batching/src/nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
-  arrow('batching/src/tfjs', '^\\.\\./(?!core/)', 'tfjs/ imports core/ and Nest only'),
+  arrow(
+    'batching/src/tfjs',
+    '^\\.\\./(?!\\.\\./|core/|inference/)',
+    'tfjs/ imports inference/, core/ and Nest only',
+  ),
   arrow('figures', '^(\\.\\./|nest-batching|@app/)', 'figures/ imports packages and its own files only'),
   arrow('serving', '^\\.\\./', 'serving/ imports Nest and its own files only'),
   {

@@ -36,8 +36,8 @@ import {
   TfjsModule,
 } from 'nest-batching/tfjs';
 import type * as Backend from '../libs/batching/src/tfjs/backend.js';
-import type * as Memory from '../libs/batching/src/tfjs/batch-memory.js';
-import type * as Loaded from '../libs/batching/src/tfjs/loaded-model.js';
+import type * as Memory from '../libs/batching/src/inference/protocol/batch-layout.js';
+import type * as Loaded from '../libs/batching/src/inference/worker/loaded-model.js';
 import { randomNumbers } from '../libs/figures/src/random-numbers.js';
 import { deviceLimits, type DeviceLimits } from './device-limits.js';
 
@@ -71,7 +71,7 @@ interface Subject {
   onGpuOnly?: boolean;
 }
 
-const built = (file: string) => new URL(`../dist/libs/batching/tfjs/${file}`, import.meta.url).href;
+const built = (file: string) => new URL(`../dist/libs/batching/${file}`, import.meta.url).href;
 const root = (path: string) => join(import.meta.dirname, '..', path);
 const folder = mkdtempSync(join(tmpdir(), 'bench-inference-'));
 
@@ -344,9 +344,11 @@ async function delayOnMainThread(
   { path, shape, batchSize, callers }: Subject,
   inputShape: number[] | undefined,
 ): Promise<number> {
-  const { startBackend } = (await import(built('backend.js'))) as typeof Backend;
-  const { LoadedModel } = (await import(built('loaded-model.js'))) as typeof Loaded;
-  const { BatchMemory, viewsOf } = (await import(built('batch-memory.js'))) as typeof Memory;
+  const { startBackend } = (await import(built('tfjs/backend.js'))) as typeof Backend;
+  const { LoadedModel } = (await import(built('inference/worker/loaded-model.js'))) as typeof Loaded;
+  const { BatchMemory, viewsOf } = (await import(
+    built('inference/protocol/batch-layout.js')
+  )) as typeof Memory;
   const { tf, checked } = await startBackend(backend);
   const model = await LoadedModel.load({ tf, checked }, { path, inputShape });
   const memory = new BatchMemory();

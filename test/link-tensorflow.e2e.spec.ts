@@ -48,7 +48,7 @@ if (missing) process.stderr.write(`SKIPPED: npx nest-batching link-tensorflow, f
     // A copy, which finds the TensorFlow of this project, not of the repository.
     cpSync(join(root, 'dist/libs/batching'), join(modules, 'nest-batching'), { recursive: true });
     mkdirSync(join(modules, '.bin'));
-    symlinkSync('../nest-batching/cli.js', join(modules, '.bin/nest-batching'));
+    symlinkSync('../nest-batching/cli/cli.js', join(modules, '.bin/nest-batching'));
     addonFolder = join(target, 'lib');
   });
 

@@ -29,7 +29,7 @@ describe('two copies of the library', () => {
     const load = (file: string): Promise<unknown> =>
       import(pathToFileURL(join(folder, 'copy', file)).href) as Promise<unknown>;
     there = (await load('index.js')) as Library;
-    tfjsThere = (await load('tfjs/errors.js')) as Tfjs;
+    tfjsThere = (await load('tfjs/index.js')) as Tfjs;
   });
 
   afterAll(() => rm(folder, { recursive: true }));

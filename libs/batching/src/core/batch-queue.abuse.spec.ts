@@ -19,7 +19,7 @@ import { ServiceTime } from './service-time.js';
  * users' batch functions, callers and observers can do. Nobody hangs, nobody else suffers.
  *
  * Not here, because another part answers for it: inference off the event loop and workers that crash
- * (`tfjs/inference-lane.spec.ts`), warm-up and padding to allowed sizes (triton server#4503, #6937; `tfjs/`), the order
+ * (`inference/main/inference-worker.spec.ts`), warm-up and padding to allowed sizes (triton server#4503, #6937; `tfjs/`), the order
  * of a shutdown (`nest/batching-shutdown.spec.ts`). The machinery of threads (TensorFlow) has no counterpart.
  */
 

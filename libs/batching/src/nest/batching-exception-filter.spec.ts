@@ -24,7 +24,7 @@ import {
   ServiceStoppedError,
   TooManyInputsError,
 } from '../index.js';
-import { InferenceWorkerError, ModelInputError, ModelNotReadyError } from '../tfjs/errors.js';
+import { InferenceWorkerError, ModelInputError, ModelNotReadyError } from '../inference/errors.js';
 
 class OtherError extends BatchingError {
   readonly code = 'ERR_BATCHING_OTHER';

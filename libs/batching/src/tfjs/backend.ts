@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import type * as Tfjs from '@tensorflow/tfjs';
 import type * as TfjsWasm from '@tensorflow/tfjs-backend-wasm';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
-import { TfjsBackendError } from './errors.js';
+import { TfjsBackendError } from '../inference/errors.js';
 import { checksOf, findAdapter, holdDevice } from './webgpu.js';
 
 /**

@@ -14,11 +14,11 @@ export {
   TfjsBackendError,
   TfjsModuleError,
   UnsupportedModelError,
-} from './errors.js';
-export type { InferenceMemory } from './inference-lane.js';
-export type { ModelInput, NamedModelInput } from './model-input.js';
-export type { InputShape, ModelModule, TensorDescription } from './network.js';
-export type { ModelSelfTest } from './self-test.js';
+} from '../inference/errors.js';
+export type { InferenceMemory } from '../inference/main/inference-worker.js';
+export type { ModelInput, NamedModelInput } from '../inference/main/model-input.js';
+export type { InputShape, ModelModule, TensorDescription } from './worker/load-network.js';
+export type { ModelSelfTest } from '../inference/main/self-test.js';
 export { type InferenceTimings, type NamedModelResult, TfjsModel } from './tfjs-model.js';
 export {
   getModelToken,

@@ -1,8 +1,13 @@
 import type { TfjsBackend } from './backend.js';
-import { type BatchTensor, type TensorValues, viewsOf } from './batch-memory.js';
-import type { BatchPiece } from './batch-sizes.js';
-import type { InferenceWorkerError } from './errors.js';
-import type { BatchSteps, InferenceLane, InferenceMemory, PreparedModel } from './inference-lane.js';
+import { type BatchTensor, type TensorValues, viewsOf } from '../inference/protocol/batch-layout.js';
+import type { BatchPiece } from '../inference/main/batch-sizes.js';
+import type { InferenceWorkerError } from '../inference/errors.js';
+import type {
+  BatchSteps,
+  InferenceLane,
+  InferenceMemory,
+  PreparedModel,
+} from '../inference/main/inference-worker.js';
 import {
   bytesOnly,
   checkInput,
@@ -11,8 +16,8 @@ import {
   isNamed,
   type ModelInput,
   type NamedModelInput,
-} from './model-input.js';
-import type { TensorDescription } from './network.js';
+} from '../inference/main/model-input.js';
+import type { TensorDescription } from './worker/load-network.js';
 
 /** One result of a model that gives several tensors, by their names, each in the type that the model gives. */
 export type NamedModelResult = Record<string, Float32Array | Int32Array | Uint8Array>;

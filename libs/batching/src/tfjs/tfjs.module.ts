@@ -12,12 +12,12 @@ import {
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import type { TfjsBackend } from './backend.js';
-import { TfjsModuleError } from './errors.js';
-import { checkBatchSizes } from './batch-sizes.js';
-import { InferenceLane, type ModelSource } from './inference-lane.js';
-import { checkChecksums } from './model-files.js';
-import type { InputShape } from './network.js';
-import { type ModelSelfTest, readSelfTests } from './self-test.js';
+import { TfjsModuleError } from '../inference/errors.js';
+import { checkBatchSizes } from '../inference/main/batch-sizes.js';
+import { InferenceLane, type ModelSource } from '../inference/main/inference-worker.js';
+import { checkChecksums } from './worker/read-model-files.js';
+import type { InputShape } from './worker/load-network.js';
+import { type ModelSelfTest, readSelfTests } from '../inference/main/self-test.js';
 import { TfjsModel } from './tfjs-model.js';
 
 export interface TfjsModuleOptions {

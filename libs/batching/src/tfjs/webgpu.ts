@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { workerData } from 'node:worker_threads';
 import type * as TfjsWebgpu from '@tensorflow/tfjs-backend-webgpu';
 import type * as Dawn from 'webgpu';
-import { DeviceLock } from './device-lock.js';
+import { DeviceLock } from '../inference/protocol/device-lock.js';
 
 /**
  * WebGPU in Node: Dawn, through the package `webgpu`, in the places where TensorFlow.js looks for a browser's. One per

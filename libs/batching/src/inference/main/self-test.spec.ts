@@ -11,7 +11,7 @@ import {
   TfjsModule,
   type TfjsModelOptions,
 } from 'nest-batching/tfjs';
-import { savedModel, writeDenseModel, writeModule, writeSignatureModel } from './models.fixture.js';
+import { savedModel, writeDenseModel, writeModule, writeSignatureModel } from '../../tfjs/models.fixture.js';
 
 type Options = Partial<TfjsModelOptions>;
 

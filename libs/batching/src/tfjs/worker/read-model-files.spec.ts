@@ -1,9 +1,9 @@
 import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { ModelFileError } from './errors.js';
-import { readModelFiles } from './model-files.js';
-import { temporaryFolder, writeDenseModel } from './models.fixture.js';
+import { ModelFileError } from '../../inference/errors.js';
+import { readModelFiles } from './read-model-files.js';
+import { temporaryFolder, writeDenseModel } from '../models.fixture.js';
 
 interface ModelJson {
   weightsManifest: {

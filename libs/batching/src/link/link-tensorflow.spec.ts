@@ -26,7 +26,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
  * The built command, with small stand-ins: programs that are shell scripts, and a package and a TensorFlow of a few lines,
  * which a real compiler builds. The real ones are in test/link-tensorflow.e2e.spec.ts.
  */
-const cli = fileURLToPath(new URL('../../../../dist/libs/batching/cli.js', import.meta.url));
+const cli = fileURLToPath(new URL('../../../../dist/libs/batching/cli/cli.js', import.meta.url));
 const packageFolder = 'node_modules/@tensorflow/tfjs-node-gpu';
 
 let project: string;

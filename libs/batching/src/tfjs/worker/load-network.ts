@@ -4,8 +4,8 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type * as Tfjs from '@tensorflow/tfjs';
-import { ModelFileError } from './errors.js';
-import { type ModelFiles, readModelFiles } from './model-files.js';
+import { ModelFileError } from '../../inference/errors.js';
+import { type ModelFiles, readModelFiles } from './read-model-files.js';
 
 /** One tensor that a model takes or gives, for one input: without the batch dimension. */
 export interface TensorDescription {

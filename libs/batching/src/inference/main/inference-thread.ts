@@ -1,15 +1,15 @@
 import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { DeviceLock } from './device-lock.js';
+import { DeviceLock } from '../protocol/device-lock.js';
 import {
   InferenceWorkerError,
   ModelFileError,
   TfjsBackendError,
   TfjsModuleError,
   UnsupportedModelError,
-} from './errors.js';
+} from '../errors.js';
 import type { Heartbeat } from './heartbeat.js';
-import type { Answer, Call, Failure, WorkerCalls } from './inference-worker.js';
+import type { Answer, Call, Failure, WorkerCalls } from '../worker/run-loop.js';
 
 type Result<Name extends keyof WorkerCalls> = Awaited<ReturnType<WorkerCalls[Name]>>;
 
@@ -183,7 +183,7 @@ function killProcess(): void {
 
 /** The code of the worker. Throws `TfjsModuleError` where a bundler has left it behind. */
 function workerFile(): URL {
-  const name = './inference-worker.js';
+  const name = '../worker/run-loop.js';
   // A bundle of CommonJS modules may have no `import.meta.url`, whatever its type says.
   const file = URL.canParse(name, import.meta.url) ? new URL(name, import.meta.url) : undefined;
   if (file && existsSync(file)) return file;

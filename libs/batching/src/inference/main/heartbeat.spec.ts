@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals
 import { Test, type TestingModule } from '@nestjs/testing';
 import { getModelToken, InferenceWorkerError, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
 import { Heartbeat } from './heartbeat.js';
-import { temporaryFolder, writeModule } from './models.fixture.js';
+import { temporaryFolder, writeModule } from '../../tfjs/models.fixture.js';
 
 describe('Heartbeat', () => {
   let now: number;

@@ -4,7 +4,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 import { inspect } from 'node:util';
 import type { io } from '@tensorflow/tfjs';
-import { ModelFileError } from './errors.js';
+import { ModelFileError } from '../../inference/errors.js';
 
 const bytesPerValue: Partial<Record<string, number>> = {
   float32: 4,

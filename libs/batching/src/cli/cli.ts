@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { parseArgs } from 'node:util';
-import { LinkError, linkTensorflow, unlinkTensorflow } from './tfjs/link-tensorflow.js';
+import { LinkError, linkTensorflow, unlinkTensorflow } from '../link/link-tensorflow.js';
 
 /** `npx nest-batching`. It exits with 0 when done, 1 when something is missing or failed, 2 when it was called wrongly. */
 
@@ -96,7 +96,7 @@ function help(): void {
 }
 
 function version(): void {
-  const file = readFileSync(new URL('package.json', import.meta.url), 'utf8');
+  const file = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
   write(`${(JSON.parse(file) as { version: string }).version}\n`);
 }
 

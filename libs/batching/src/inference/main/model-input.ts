@@ -1,7 +1,7 @@
 import { types } from 'node:util';
-import { type BatchTensor, lengthOf } from './batch-memory.js';
-import { ModelInputError } from './errors.js';
-import type { ModelDescription, TensorDescription } from './network.js';
+import { type BatchTensor, lengthOf } from '../protocol/batch-layout.js';
+import { ModelInputError } from '../errors.js';
+import type { ModelDescription, TensorDescription } from '../../tfjs/worker/load-network.js';
 
 /**
  * The numbers of one input in one flat row, row-major, without the batch dimension. A typed array is taken over fastest,

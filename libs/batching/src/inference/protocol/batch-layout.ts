@@ -1,4 +1,4 @@
-import type { ModelDescription, TensorDescription } from './network.js';
+import type { ModelDescription, TensorDescription } from '../../tfjs/worker/load-network.js';
 
 /** The numbers of one tensor of a batch, all its inputs or results one after the other, each row-major. */
 export type TensorValues = Uint8Array | Int32Array | Float32Array;

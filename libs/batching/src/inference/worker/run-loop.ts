@@ -2,13 +2,18 @@ import { on } from 'node:events';
 import { inspect } from 'node:util';
 import { parentPort } from 'node:worker_threads';
 import type * as Tfjs from '@tensorflow/tfjs';
-import { type BackendReport, startBackend, type StartedBackend, type TfjsBackend } from './backend.js';
-import type { SharedBatch } from './batch-memory.js';
-import { BatchingError } from '../core/errors.js';
-import { UnsupportedModelError } from './errors.js';
+import {
+  type BackendReport,
+  startBackend,
+  type StartedBackend,
+  type TfjsBackend,
+} from '../../tfjs/backend.js';
+import type { SharedBatch } from '../protocol/batch-layout.js';
+import { BatchingError } from '../../core/errors.js';
+import { UnsupportedModelError } from '../errors.js';
 import { LoadedModel, type WorkerSteps } from './loaded-model.js';
-import { type ModelChecksums, ModelFiles } from './model-files.js';
-import type { InputShape, ModelDescription } from './network.js';
+import { type ModelChecksums, ModelFiles } from '../../tfjs/worker/read-model-files.js';
+import type { InputShape, ModelDescription } from '../../tfjs/worker/load-network.js';
 
 /**
  * The inference worker: the one thread that owns a backend and the models on it. It answers the calls of
@@ -124,7 +129,7 @@ export interface Failure {
   stack?: string;
 }
 
-if (!parentPort) throw new Error('inference-worker.js runs in a worker thread only');
+if (!parentPort) throw new Error('run-loop.js runs in a worker thread only');
 for await (const [call] of on(parentPort, 'message') as AsyncIterable<[Call]>) {
   parentPort.postMessage(await answerTo(call));
   if (broken) throw broken;

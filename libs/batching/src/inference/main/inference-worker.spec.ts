@@ -15,7 +15,7 @@ import {
   TfjsModule,
   type TfjsModelOptions,
 } from 'nest-batching/tfjs';
-import { randomNumbers, writeDenseModel, writeModule } from './models.fixture.js';
+import { randomNumbers, writeDenseModel, writeModule } from '../../tfjs/models.fixture.js';
 
 /** Every message to a worker, which is how the specs get hold of the worker. */
 const messages = jest.spyOn(Worker.prototype, 'postMessage');

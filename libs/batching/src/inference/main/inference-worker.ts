@@ -2,11 +2,11 @@ import { resolve as absolute } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { Logger } from '@nestjs/common';
-import { type BackendReport, type TfjsBackend, tfjsBackends } from './backend.js';
-import { BatchMemory, type BatchTensor, type SharedBatch, viewsOf } from './batch-memory.js';
+import { type BackendReport, type TfjsBackend, tfjsBackends } from '../../tfjs/backend.js';
+import { BatchMemory, type BatchTensor, type SharedBatch, viewsOf } from '../protocol/batch-layout.js';
 import { BatchSizes } from './batch-sizes.js';
-import { ServiceStoppedError } from '../core/errors.js';
-import { LONGEST_TIMER } from '../core/options.js';
+import { ServiceStoppedError } from '../../core/errors.js';
+import { LONGEST_TIMER } from '../../core/options.js';
 import {
   InferenceError,
   InferenceWorkerError,
@@ -14,13 +14,13 @@ import {
   ModelNotReadyError,
   TfjsModuleError,
   UnsupportedModelError,
-} from './errors.js';
+} from '../errors.js';
 import { Heartbeat } from './heartbeat.js';
 import { InferenceThread } from './inference-thread.js';
-import type { BackendMemory, LoadReport } from './inference-worker.js';
-import type { ModelChecksums } from './model-files.js';
+import type { BackendMemory, LoadReport } from '../worker/run-loop.js';
+import type { ModelChecksums } from '../../tfjs/worker/read-model-files.js';
 import { bytesOnly, checkInputs, fillBatch, type InputTensors } from './model-input.js';
-import type { InputShape, ModelDescription } from './network.js';
+import type { InputShape, ModelDescription } from '../../tfjs/worker/load-network.js';
 import { differenceFrom, type ModelSelfTest, nonFiniteIn } from './self-test.js';
 
 /** Where a model is, and how it is to be run. */

@@ -1,5 +1,5 @@
 import { inspect, types } from 'node:util';
-import type { BatchTensor, TensorValues } from './batch-memory.js';
+import type { BatchTensor, TensorValues } from '../protocol/batch-layout.js';
 import { isNamed, type ModelInput, type NamedModelInput } from './model-input.js';
 
 /** An input whose result is known: a model that gives another one does not take inputs. */

@@ -1,9 +1,9 @@
 import type * as Tfjs from '@tensorflow/tfjs';
-import type { StartedBackend } from './backend.js';
-import { type BatchTensor, type SharedBatch, type TensorValues, viewsOf } from './batch-memory.js';
-import { BatchingError } from '../core/errors.js';
-import { UnsupportedModelError } from './errors.js';
-import { ModelFiles } from './model-files.js';
+import type { StartedBackend } from '../../tfjs/backend.js';
+import { type BatchTensor, type SharedBatch, type TensorValues, viewsOf } from '../protocol/batch-layout.js';
+import { BatchingError } from '../../core/errors.js';
+import { UnsupportedModelError } from '../errors.js';
+import { ModelFiles } from '../../tfjs/worker/read-model-files.js';
 import {
   type DeclaredTensor,
   type InputShape,
@@ -12,8 +12,8 @@ import {
   type Network,
   signatureOf,
   type TensorDescription,
-} from './network.js';
-import { nonFiniteIn } from './self-test.js';
+} from '../../tfjs/worker/load-network.js';
+import { nonFiniteIn } from '../main/self-test.js';
 
 /** When the worker took a batch, in milliseconds since 1970, and how long each step then took. */
 export interface WorkerSteps {

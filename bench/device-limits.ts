@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Module, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import {
-  getModelToken,
+  getTfjsModelToken,
   InferenceError,
   type TfjsBackend,
   type TfjsModel,
@@ -48,7 +48,7 @@ export async function deviceLimits(backend: TfjsBackend, longest: number): Promi
   class LimitsModule {}
   const options: Pick<NestApplicationOptions, 'abortOnError'> = { abortOnError: false };
   const app = await NestFactory.createApplicationContext(LimitsModule, options);
-  const model = app.get<TfjsModel>(getModelToken('limits'), { strict: false });
+  const model = app.get<TfjsModel>(getTfjsModelToken('limits'), { strict: false });
 
   const rates = async (
     measure: (typeof measures)[number],

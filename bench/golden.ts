@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { type INestApplicationContext, Logger, Module, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { getModelToken, type TfjsBackend, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
+import { getTfjsModelToken, type TfjsBackend, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
 import {
   randomNumbers,
   writeConvModel,
@@ -183,7 +183,7 @@ function open(backend: TfjsBackend): Promise<INestApplicationContext> {
 }
 
 function model(app: INestApplicationContext, name: string): TfjsModel {
-  return app.get<TfjsModel>(getModelToken(name), { strict: false });
+  return app.get<TfjsModel>(getTfjsModelToken(name), { strict: false });
 }
 
 /** NaN where something is missing, so that no bound holds. */

@@ -27,9 +27,9 @@ import {
   InjectBatched,
 } from 'nest-batching';
 import {
-  getModelToken,
+  getTfjsModelToken,
   type InferenceTimings,
-  InjectModel,
+  InjectTfjsModel,
   TfjsBackendError,
   type TfjsBackend,
   TfjsModel,
@@ -132,7 +132,7 @@ const [backend, rounds, roundMs] = [
 
 @Injectable()
 class Inference {
-  constructor(@InjectModel('subject') private readonly model: TfjsModel) {}
+  constructor(@InjectTfjsModel('subject') private readonly model: TfjsModel) {}
 
   /** Two batches at a time: while one runs, the other is filled and handed over. */
   @BatchedService(64, 2, { concurrency: 2 })
@@ -199,8 +199,8 @@ async function measure(subject: Subject): Promise<{ device: string; model: Model
   await app.listen(0, '127.0.0.1');
   const url = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`;
   const inference = app.get<Batched<Inference>>(getBatchedToken(Inference), { strict: false });
-  const model = app.get<TfjsModel>(getModelToken('subject'), { strict: false });
-  const loop = app.get<TfjsModel>(getModelToken('offline loop'), { strict: false });
+  const model = app.get<TfjsModel>(getTfjsModelToken('subject'), { strict: false });
+  const loop = app.get<TfjsModel>(getTfjsModelToken('offline loop'), { strict: false });
 
   const inputs = randomInputs(subject);
   const expected: Float32Array[] = [];

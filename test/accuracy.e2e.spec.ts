@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Test } from '@nestjs/testing';
-import { getModelToken, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
+import { getTfjsModelToken, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
 import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { type LabelledDigit, loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
 import { adapters, connections, DemoProcess, liveView, postJson } from './demo.js';
@@ -18,7 +18,7 @@ beforeAll(async () => {
   const context = await Test.createTestingModule({
     imports: [TfjsModule.forRoot(), TfjsModule.forFeature([{ name: 'digits', path }])],
   }).compile();
-  const model = context.get<TfjsModel>(getModelToken('digits'));
+  const model = context.get<TfjsModel>(getTfjsModelToken('digits'));
   for (let i = 0; i < digits.length; i += 500) {
     offline.push(...(await model.predict(digits.slice(i, i + 500).map(({ pixels }) => pixels))));
   }

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jes
 import type { INestApplication } from '@nestjs/common';
 import type { OpenAPIObject } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
-import { getModelToken, type ModelInput, type TfjsModel } from 'nest-batching/tfjs';
+import { getTfjsModelToken, type ModelInput, type TfjsModel } from 'nest-batching/tfjs';
 import { Shutdown } from '@app/serving';
 import sharp from 'sharp';
 import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
@@ -526,7 +526,7 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
 
   it('is not ready while a model is not', async () => {
     ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter }));
-    const ready = jest.spyOn(app.get<TfjsModel>(getModelToken('esrgan')), 'ready', 'get');
+    const ready = jest.spyOn(app.get<TfjsModel>(getTfjsModelToken('esrgan')), 'ready', 'get');
     ready.mockReturnValueOnce(false);
     const before = await send(`${url}/health/ready`, {});
     expect(before.status).toBe(503);
@@ -542,7 +542,7 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
       BATCH_SIZE: '16',
       LOG_LEVEL: 'fatal',
     }));
-    const model = app.get<TfjsModel>(getModelToken('digits'));
+    const model = app.get<TfjsModel>(getTfjsModelToken('digits'));
     const predict = model.predict.bind(model) as (inputs: readonly ModelInput[]) => Promise<Float32Array[]>;
     const sizes: number[] = [];
     jest.spyOn(model, 'predict').mockImplementation(((inputs: readonly Uint8Array[]) => {

@@ -75,7 +75,7 @@ if (missing) process.stderr.write(`SKIPPED: npx nest-batching link-tensorflow, f
       `import 'reflect-metadata';
        import { readFileSync } from 'node:fs';
        import { NestFactory } from '@nestjs/core';
-       import { getModelToken, TfjsModule } from 'nest-batching/tfjs';
+       import { getTfjsModelToken, TfjsModule } from 'nest-batching/tfjs';
 
        const bytes = readFileSync('digits.bin');
        const digits = Array.from({ length: bytes.length / 784 }, (_, i) => bytes.subarray(i * 784, (i + 1) * 784));
@@ -83,7 +83,7 @@ if (missing) process.stderr.write(`SKIPPED: npx nest-batching link-tensorflow, f
          const path = ${JSON.stringify(join(root, 'apps/demo-api/models/digits'))};
          const imports = [TfjsModule.forRoot({ backend }), TfjsModule.forFeature([{ name: 'digits', path }])];
          const app = await NestFactory.createApplicationContext({ module: class {}, imports }, { logger: false });
-         const model = app.get(getModelToken('digits'), { strict: false });
+         const model = app.get(getTfjsModelToken('digits'), { strict: false });
          const scores = await model.predict(digits);
          await app.close();
          return { device: model.device, scores: scores.map((row) => [...row]) };

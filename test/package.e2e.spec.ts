@@ -62,7 +62,7 @@ describe('the package nest-batching', () => {
 
   it('gives the names of nest-batching/tfjs, and no others', async () => {
     expect(await run(`console.log(JSON.stringify(Object.keys(await import('nest-batching/tfjs'))))`)).toEqual(
-      expect.arrayContaining(['TfjsModule', 'InjectModel', 'TfjsModel']),
+      expect.arrayContaining(['TfjsModule', 'InjectTfjsModel', 'InjectModel', 'TfjsModel']),
     );
     await expect(run(`await import('nest-batching/core/batch-queue.js')`)).rejects.toThrow(
       'ERR_PACKAGE_PATH_NOT_EXPORTED',

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { BatchingRegistry } from 'nest-batching';
-import { getModelToken, TfjsModule, type TfjsModel } from 'nest-batching/tfjs';
+import { getTfjsModelToken, TfjsModule, type TfjsModel } from 'nest-batching/tfjs';
 import sharp from 'sharp';
 import { esrgan, esrganFolder } from '../apps/demo-api/src/photos/esrgan.js';
 import { adapters, startDemo } from './demo.js';
@@ -190,7 +190,7 @@ describe('The tiles, joined,', () => {
     const raw = await sharp(await part(width, height))
       .raw()
       .toBuffer();
-    const [expected] = await whole.get<TfjsModel>(getModelToken('whole')).predict([raw]);
+    const [expected] = await whole.get<TfjsModel>(getTfjsModelToken('whole')).predict([raw]);
     const photo = await sharp(raw, { raw: { width, height, channels: 3 } })
       .png()
       .toBuffer();

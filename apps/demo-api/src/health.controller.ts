@@ -2,7 +2,7 @@ import { Shutdown } from '@app/serving';
 import { Controller, Get } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
-import { InjectModel, TfjsModel } from 'nest-batching/tfjs';
+import { InjectTfjsModel, TfjsModel } from 'nest-batching/tfjs';
 import { ApiErrors } from './api-document.js';
 import { ApiError } from './http/api-error.js';
 
@@ -18,8 +18,8 @@ interface Readiness {
 @Controller('health')
 export class HealthController {
   constructor(
-    @InjectModel('digits') private readonly digits: TfjsModel,
-    @InjectModel('esrgan') private readonly esrgan: TfjsModel,
+    @InjectTfjsModel('digits') private readonly digits: TfjsModel,
+    @InjectTfjsModel('esrgan') private readonly esrgan: TfjsModel,
     private readonly registry: BatchingRegistry,
     private readonly shutdown: Shutdown,
   ) {}

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { AddressInfo, Server } from 'node:net';
 import { Logger } from '@nestjs/common';
 import { BatchingError } from 'nest-batching';
-import { getModelToken, type TfjsModel } from 'nest-batching/tfjs';
+import { getTfjsModelToken, type TfjsModel } from 'nest-batching/tfjs';
 import { Configuration } from './configuration.js';
 import { createApp } from './create-app.js';
 import { SchemaError } from './json-schema.js';
@@ -19,7 +19,7 @@ async function start(configuration: Configuration): Promise<void> {
   const app = await createApp(configuration);
   await app.listen(port, host);
   const { port: openPort } = (app.getHttpServer() as Server).address() as AddressInfo;
-  const { backend, device } = app.get<TfjsModel>(getModelToken('digits'));
+  const { backend, device } = app.get<TfjsModel>(getTfjsModelToken('digits'));
   new Logger('Digits').log(
     `Open http://${nameOf(host)}:${openPort} (served by ${httpAdapter}, read by ${backend} on ${device})`,
   );

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { BatchedService } from 'nest-batching';
-import { InjectModel, TfjsModel } from 'nest-batching/tfjs';
+import { InjectTfjsModel, TfjsModel } from 'nest-batching/tfjs';
 
 /** What the network reads in a picture. */
 export interface Digit {
@@ -13,7 +13,7 @@ export interface Digit {
 
 @Injectable()
 export class DigitClassifier {
-  constructor(@InjectModel('digits') private readonly model: TfjsModel) {}
+  constructor(@InjectTfjsModel('digits') private readonly model: TfjsModel) {}
 
   /** Takes pictures of 28×28 bytes. The numbers are for a start; the environment retunes them: see AppModule. */
   @BatchedService(64, 5, { concurrency: 2, isolateErrors: true })

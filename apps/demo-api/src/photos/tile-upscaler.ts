@@ -1,10 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { BatchedService } from 'nest-batching';
-import { InjectModel, TfjsModel } from 'nest-batching/tfjs';
+import { InjectTfjsModel, TfjsModel } from 'nest-batching/tfjs';
 
 @Injectable()
 export class TileUpscaler {
-  constructor(@InjectModel('esrgan') private readonly model: TfjsModel) {}
+  constructor(@InjectTfjsModel('esrgan') private readonly model: TfjsModel) {}
 
   /** Takes tiles of 84×84 pixels, 8-bit RGB, of whatever pictures; gives 168×168 for each. The environment retunes the batch size. */
   @BatchedService(4, 5, { isolateErrors: true })

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
-  getModelToken,
+  getTfjsModelToken,
   InferenceError,
   InferenceWorkerError,
   type TfjsModel,
@@ -40,7 +40,7 @@ const thrownObject = 4;
 for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
   await describeOn(backend, 'a fault', () => {
     let app: TestingModule;
-    const model = (name: string) => app.get<TfjsModel>(getModelToken(name), { strict: false });
+    const model = (name: string) => app.get<TfjsModel>(getTfjsModelToken(name), { strict: false });
     const start = (path: string) =>
       Test.createTestingModule({
         imports: [TfjsModule.forRoot({ backend }), TfjsModule.forFeature([{ name: 'model', path }])],
@@ -116,14 +116,14 @@ describe('the JavaScript of the inference worker', () => {
       };`);
     const script = `
       const { NestFactory } = require('@nestjs/core');
-      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getModelToken }) => {
+      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getTfjsModelToken }) => {
         class AppModule {}
         const imports = [
           TfjsModule.forRoot({ backend: 'cpu' }),
           TfjsModule.forFeature([{ name: 'greedy', path: '${greedy}' }]),
         ];
         const app = await NestFactory.createApplicationContext({ module: AppModule, imports }, { logger: false });
-        const model = app.get(getModelToken('greedy'), { strict: false });
+        const model = app.get(getTfjsModelToken('greedy'), { strict: false });
         const { code, message } = await model.predict([[666]]).catch((error) => error);
         const [result] = await model.predict([[7]]);
         process.stdout.write(JSON.stringify({ code, message, result: [...result] }));
@@ -147,14 +147,14 @@ await describeOn('tensorflow', 'a process', () => {
       const { once } = require('node:events');
       const { Worker } = require('node:worker_threads');
       const { NestFactory } = require('@nestjs/core');
-      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getModelToken }) => {
+      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getTfjsModelToken }) => {
         class AppModule {}
         const imports = [
           TfjsModule.forRoot({ backend: 'tensorflow' }),
           TfjsModule.forFeature([{ name: 'faulty', path: '${faulty}' }]),
         ];
         const app = await NestFactory.createApplicationContext({ module: AppModule, imports }, { logger: false });
-        const model = app.get(getModelToken('faulty'), { strict: false });
+        const model = app.get(getTfjsModelToken('faulty'), { strict: false });
         const { code } = await model.predict([[${death}]]).catch((error) => error);
         const [result] = await model.predict([[-7]]);
         await app.close();

@@ -21,10 +21,12 @@ export type { InputShape, ModelModule, TensorDescription } from './worker/load-n
 export type { ModelSelfTest } from '../inference/main/self-test.js';
 export { type InferenceTimings, type NamedModelResult, TfjsModel } from './tfjs-model.js';
 export {
-  getModelToken,
-  InjectModel,
+  getTfjsModelToken,
+  InjectTfjsModel,
   TfjsModule,
   type TfjsModelOptions,
   type TfjsModuleAsyncOptions,
   type TfjsModuleOptions,
 } from './tfjs.module.js';
+// eslint-disable-next-line @typescript-eslint/no-deprecated -- the former names
+export { getModelToken, InjectModel } from './tfjs.module.js';

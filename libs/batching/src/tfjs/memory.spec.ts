@@ -1,6 +1,6 @@
 import { expect, it } from '@jest/globals';
 import { Test } from '@nestjs/testing';
-import { getModelToken, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
+import { getTfjsModelToken, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
 import { describeOn } from './backends.fixture.js';
 import { randomNumbers, writeConvModel, writeFunctionalModel } from './models.fixture.js';
 
@@ -19,8 +19,8 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
           ]),
         ],
       }).compile();
-      const conv = app.get<TfjsModel>(getModelToken('conv'), { strict: false });
-      const functional = app.get<TfjsModel>(getModelToken('functional'), { strict: false });
+      const conv = app.get<TfjsModel>(getTfjsModelToken('conv'), { strict: false });
+      const functional = app.get<TfjsModel>(getTfjsModelToken('functional'), { strict: false });
       const floats = randomNumbers(72, 1);
       const bytes = new Uint8Array(72).fill(3);
       const named = { left: [1, 2, 3], right: [4, 5] };

@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import type { LoggerService } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
-  getModelToken,
+  getTfjsModelToken,
   ModelNotReadyError,
   type TfjsModel,
   TfjsModule,
@@ -43,7 +43,7 @@ describe('a model on disk, when the inference worker is started again', () => {
     })
       .setLogger(logger)
       .compile());
-    const get = (name: string) => started.get<TfjsModel>(getModelToken(name), { strict: false });
+    const get = (name: string) => started.get<TfjsModel>(getTfjsModelToken(name), { strict: false });
     return { model: get('m'), neighbour: get('other') };
   }
   afterEach(async () => {

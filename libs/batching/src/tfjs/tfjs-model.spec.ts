@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it, jest } from '@jest/globals';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { BatchQueue } from 'nest-batching';
 import {
-  getModelToken,
+  getTfjsModelToken,
   InferenceError,
   ModelInputError,
   type TfjsModel,
@@ -68,7 +68,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       export const run = (tf, { flags, counts }) => ({ flags: tf.clone(flags), counts: tf.clone(counts) });
     `);
     let app: TestingModule;
-    const model = (name: string) => app.get<TfjsModel>(getModelToken(name), { strict: false });
+    const model = (name: string) => app.get<TfjsModel>(getTfjsModelToken(name), { strict: false });
 
     beforeAll(async () => {
       app = await Test.createTestingModule({
@@ -519,7 +519,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
           TfjsModule.forFeature([{ name: 'saved', path: savedModel }]),
         ],
       }).compile();
-      const saved = other.get<TfjsModel>(getModelToken('saved'), { strict: false });
+      const saved = other.get<TfjsModel>(getTfjsModelToken('saved'), { strict: false });
       const results = await saved.predict([
         { x: [1, 0, 0], k: [1, 2] },
         { x: [0, 2, 4], k: [0, -1] },

@@ -47,7 +47,7 @@ export interface InferenceTimings {
   split: number;
 }
 
-/** A loaded model. Get it with `@InjectModel(name)`; in a unit test anything with a `predict` takes its place. */
+/** A loaded model. Get it with `@InjectTfjsModel(name)`; in a unit test anything with a `predict` takes its place. */
 export class TfjsModel {
   /** The name it was registered under. */
   readonly name: string;

@@ -6,7 +6,9 @@ import { Global, Injectable, Module, type ModuleMetadata } from '@nestjs/common'
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
   getModelToken,
+  getTfjsModelToken,
   InjectModel,
+  InjectTfjsModel,
   type InputShape,
   ModelFileError,
   TfjsBackendError,
@@ -30,7 +32,7 @@ const conv = writeConvModel();
 
 @Injectable()
 class Scorer {
-  constructor(@InjectModel('dense') readonly model: TfjsModel) {}
+  constructor(@InjectTfjsModel('dense') readonly model: TfjsModel) {}
 }
 
 const registryToken = Symbol.for('nest-batching:registry');
@@ -62,7 +64,7 @@ describe('TfjsModule', () => {
     class ConvModule {}
     const app = await start([ConvModule, forDense(), TfjsModule.forRoot({ backend: 'cpu' })], [Scorer]);
     await app.get(Scorer).model.predict([[1, 0, 0]]);
-    await app.get<TfjsModel>(getModelToken('conv'), { strict: false }).predict([new Uint8Array(72)]);
+    await app.get<TfjsModel>(getTfjsModelToken('conv'), { strict: false }).predict([new Uint8Array(72)]);
   });
 
   it('takes its options from a factory', async () => {
@@ -105,6 +107,13 @@ describe('TfjsModule', () => {
     expect(calls).toEqual(['start', 'load', 'memory']);
   });
 
+  it('keeps the former names InjectModel and getModelToken', () => {
+    /* eslint-disable @typescript-eslint/no-deprecated -- they are what is tested */
+    expect(InjectModel).toBe(InjectTfjsModel);
+    expect(getModelToken('dense')).toBe(getTfjsModelToken('dense'));
+    /* eslint-enable @typescript-eslint/no-deprecated */
+  });
+
   it('lets a test put a fake in the place of a model', async () => {
     const fake = { predict: () => Promise.resolve([Float32Array.of(1)]) };
     const app = await Test.createTestingModule({
@@ -114,7 +123,7 @@ describe('TfjsModule', () => {
       ],
       providers: [Scorer],
     })
-      .overrideProvider(getModelToken('dense'))
+      .overrideProvider(getTfjsModelToken('dense'))
       .useValue(fake)
       .compile();
     apps.push(app);

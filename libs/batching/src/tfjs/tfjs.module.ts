@@ -42,7 +42,7 @@ export interface TfjsModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> 
 }
 
 export interface TfjsModelOptions {
-  /** The name for `@InjectModel(name)`, one per application. */
+  /** The name for `@InjectTfjsModel(name)`, one per application. */
   name: string;
   /**
    * A layers or graph model of TensorFlow.js: its `model.json`, or the folder that holds it; on `tensorflow` also the folder
@@ -88,14 +88,20 @@ interface Queues {
 }
 
 /** The token that a model is provided under. */
-export function getModelToken(name: string): symbol {
+export function getTfjsModelToken(name: string): symbol {
   return Symbol.for(`nest-batching:model:${name}`);
 }
 
 /** Injects the `TfjsModel` that `TfjsModule.forFeature` registered under this name. It is loaded. */
-export function InjectModel(name: string): ParameterDecorator & PropertyDecorator {
-  return Inject(getModelToken(name));
+export function InjectTfjsModel(name: string): ParameterDecorator & PropertyDecorator {
+  return Inject(getTfjsModelToken(name));
 }
+
+/** @deprecated Use `getTfjsModelToken`: `@nestjs/mongoose` and `@nestjs/sequelize` export a `getModelToken`, which editors import instead. */
+export const getModelToken = getTfjsModelToken;
+
+/** @deprecated Use `InjectTfjsModel`: `@nestjs/mongoose` and `@nestjs/sequelize` export an `InjectModel`, which editors import instead. */
+export const InjectModel = InjectTfjsModel;
 
 /**
  * TensorFlow.js models, run in batches in a worker thread: `forRoot` once for the backend, `forFeature` where models are
@@ -147,12 +153,12 @@ export class TfjsModule implements OnApplicationShutdown {
     return {
       module: TfjsFeatureModule,
       providers: sources.map(({ name, source }) => ({
-        provide: getModelToken(name),
+        provide: getTfjsModelToken(name),
         // Optional only in order to say more than Nest could.
         inject: [{ token: laneToken, optional: true }],
         useFactory: (lane?: InferenceLane) => loadModel(lane, name, source),
       })),
-      exports: models.map(({ name }) => getModelToken(name)),
+      exports: models.map(({ name }) => getTfjsModelToken(name)),
     };
   }
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { LoggerService } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
-  getModelToken,
+  getTfjsModelToken,
   InferenceError,
   InferenceWorkerError,
   TfjsBackendError,
@@ -93,7 +93,7 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
 (missing ? describe.skip : describe)('the backend webgpu', () => {
   const models = { conv: conv.path, dense: dense.path, graph: graph.path, faulty };
   let app: TestingModule;
-  const model = (name: string, of = app) => of.get<TfjsModel>(getModelToken(name), { strict: false });
+  const model = (name: string, of = app) => of.get<TfjsModel>(getTfjsModelToken(name), { strict: false });
   const rightResult = [Float32Array.of(1)];
 
   beforeAll(async () => {
@@ -238,14 +238,14 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
           '-e',
           `
           const { NestFactory } = require('@nestjs/core');
-          import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getModelToken }) => {
+          import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getTfjsModelToken }) => {
             class AppModule {}
             const imports = [
               TfjsModule.forRoot({ backend: 'webgpu' }),
               TfjsModule.forFeature([{ name: 'large', path: '${large.path}' }]),
             ];
             const app = await NestFactory.createApplicationContext({ module: AppModule, imports }, { logger: false });
-            const model = app.get(getModelToken('large'), { strict: false });
+            const model = app.get(getTfjsModelToken('large'), { strict: false });
             const input = new Float32Array(1000).fill(1);
             const run = (size) => model.predict(Array.from({ length: size }, () => input));
             ${script}

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Test, type TestingModule } from '@nestjs/testing';
-import { getModelToken, InferenceWorkerError, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
+import { getTfjsModelToken, InferenceWorkerError, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
 import { Heartbeat } from './heartbeat.js';
 import { temporaryFolder, writeModule } from '../../tfjs/models.fixture.js';
 
@@ -133,7 +133,7 @@ describe('A worker that is alive and silent', () => {
     })
       .setLogger({ log, warn: log, error: log, fatal: log })
       .compile();
-    return app.get<TfjsModel>(getModelToken('odd'), { strict: false });
+    return app.get<TfjsModel>(getTfjsModelToken('odd'), { strict: false });
   }
   afterEach(async () => {
     await app?.close();
@@ -219,7 +219,7 @@ describe('A process with a silent worker', () => {
   function program(path: string, heartbeat: number, body: string): string[] {
     const script = `
       const { NestFactory } = require('@nestjs/core');
-      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getModelToken }) => {
+      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getTfjsModelToken }) => {
         class AppModule {}
         const { BatchingModule } = await import('./dist/libs/batching/index.js');
         const imports = [
@@ -228,7 +228,7 @@ describe('A process with a silent worker', () => {
           TfjsModule.forFeature([{ name: 'odd', path: '${path}' }]),
         ];
         const app = await NestFactory.createApplicationContext({ module: AppModule, imports }, { logger: false });
-        const model = app.get(getModelToken('odd'), { strict: false });
+        const model = app.get(getTfjsModelToken('odd'), { strict: false });
         const outcome = (promise) => promise.then(([[value]]) => value, ({ code, message }) => ({ code, message }));
         const say = (what) => process.stdout.write(JSON.stringify(what) + '\\n');
         ${body}

@@ -7,7 +7,7 @@ import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import type { LoggerService } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
-  getModelToken,
+  getTfjsModelToken,
   InferenceError,
   InferenceWorkerError,
   ModelNotReadyError,
@@ -47,7 +47,7 @@ describe('the inference worker', () => {
       .setLogger(logger)
       .compile();
     const container = app;
-    return (name) => container.get<TfjsModel>(getModelToken(name), { strict: false });
+    return (name) => container.get<TfjsModel>(getTfjsModelToken(name), { strict: false });
   }
   afterEach(async () => {
     await app?.close();
@@ -278,14 +278,14 @@ describe('the inference worker', () => {
   it('keeps the process alive for a prediction, but no longer; and TensorFlow.js prints nothing', () => {
     const script = `
       const { NestFactory } = require('@nestjs/core');
-      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getModelToken }) => {
+      import('./dist/libs/batching/tfjs/index.js').then(async ({ TfjsModule, getTfjsModelToken }) => {
         class AppModule {}
         const imports = [
           TfjsModule.forRoot({ backend: 'cpu' }),
           TfjsModule.forFeature([{ name: 'small', path: '${small.path}' }]),
         ];
         const app = await NestFactory.createApplicationContext({ module: AppModule, imports }, { logger: false });
-        const model = app.get(getModelToken('small'), { strict: false });
+        const model = app.get(getTfjsModelToken('small'), { strict: false });
         void model.predict([[1, 2, 3]]).then(() => process.stdout.write('predicted'));
       });
     `;

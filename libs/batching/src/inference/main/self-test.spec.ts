@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
-  getModelToken,
+  getTfjsModelToken,
   ModelFileError,
   ModelNotReadyError,
   type TfjsModel,
@@ -26,7 +26,7 @@ describe('what a model must show before it is ready', () => {
       .setLogger({ log: () => undefined, warn: () => undefined, error: () => undefined })
       .compile();
     apps.push(app);
-    return app.get<TfjsModel>(getModelToken('m'), { strict: false });
+    return app.get<TfjsModel>(getTfjsModelToken('m'), { strict: false });
   }
   afterEach(async () => {
     await Promise.all(apps.splice(0).map((app) => app.close()));

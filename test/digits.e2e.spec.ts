@@ -194,6 +194,16 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       ['cut off JSON', '{"pixels": [1, 2', 'ERR_BODY_NOT_JSON', 'the body is not JSON'],
       ['a word', 'seven', 'ERR_BODY_NOT_JSON', 'the body is not JSON'],
       ['UTF-16', Buffer.from('{}', 'utf16le'), 'ERR_BODY_NOT_JSON', 'the body is not JSON'],
+      ['Latin-1', Buffer.from('{"ä":1}', 'latin1'), 'ERR_BODY_NOT_JSON', 'not valid for encoding utf-8'],
+      [
+        'node-postgres#2080: half a surrogate pair',
+        '{"a":"\\uD83D"}',
+        'ERR_BODY_NOT_JSON',
+        'half a surrogate pair',
+      ],
+      ['half a surrogate pair as a name', '{"\\udc00":1}', 'ERR_BODY_NOT_JSON', 'half a surrogate pair'],
+      ['a whole surrogate pair', '{"a":"\\ud83d\\ude00"}', 'ERR_INVALID', 'got nothing'],
+      ['arrays, 10,000 deep', '['.repeat(10_000) + ']'.repeat(10_000), 'ERR_INVALID', 'got an array of 1'],
     ])('%s for JSON', async (_, body, code, words) => {
       for (const path of ['/digits', '/digits/many']) {
         expect(errorOf(await post(path, json, body))).toMatchObject({
@@ -300,6 +310,16 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       const error = errorOf(await send(`${url}/digits/samples?${query}`, {}));
       expect(error).toMatchObject({ statusCode: 400, code: 'ERR_INVALID', message });
     });
+
+    it.each(['/digits/samples?count=%ff', '/digits/samples?x=%ED%A0%80', '/?%', '/%c3'])(
+      'GET %s, which is not UTF-8',
+      async (path) => {
+        expect(errorOf(await send(`${url}${path}`, {}))).toMatchObject({
+          statusCode: 400,
+          error: 'Bad Request',
+        });
+      },
+    );
 
     it.each([
       ['GET', '/digit?x=1', 404, 'ERR_NO_SUCH_ROUTE', 'There is no /digit here; /docs lists what there is.'],

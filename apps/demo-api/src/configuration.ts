@@ -1,12 +1,12 @@
 import { LOG_LEVELS, type LogLevel } from '@nestjs/common';
 import type { Dispatch } from 'nest-batching';
 import type { TfjsBackend } from 'nest-batching/tfjs';
-import { CheckedSchema } from './json-schema.js';
+import { CheckedSchema, UTF8 } from './json-schema.js';
 
 /** Every variable that is read, what it may be, and what it is when it is not set or empty. See README.md. */
 export const variables = {
   PORT: { type: 'integer', minimum: 0, maximum: 65_535, default: 3000 },
-  HOST: { type: 'string', default: '127.0.0.1' },
+  HOST: { type: 'string', pattern: UTF8, default: '127.0.0.1' },
   HTTP_ADAPTER: { type: 'string', enum: ['express', 'fastify'], default: 'express' },
   BACKEND: { type: 'string', enum: ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'], default: 'auto' },
   HEARTBEAT: { type: 'integer', minimum: 100, maximum: 3_600_000, default: 30_000 },

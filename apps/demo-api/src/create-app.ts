@@ -1,4 +1,4 @@
-import { enableShutdown } from '@app/serving';
+import { checkUrl, enableShutdown } from '@app/serving';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
@@ -24,6 +24,7 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
   const adapter = configuration.httpAdapter === 'fastify' ? fastifyAdapter() : new ExpressAdapter();
   const app = await NestFactory.create(AppModule.with(configuration), adapter, options);
   app.use(securityHeaders());
+  app.use(checkUrl);
   const document = createApiDocument(app);
   SwaggerModule.setup('docs', app, document, {
     ui: false,

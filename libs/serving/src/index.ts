@@ -1,3 +1,4 @@
+export { checkUrl } from './check-url.js';
 export { Connections } from './connections.js';
 export { ServingModule } from './serving.module.js';
 export { enableShutdown, Shutdown, type ShutdownOptions, shutdownStages } from './shutdown.js';

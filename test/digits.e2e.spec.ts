@@ -389,13 +389,13 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         ),
       );
       expect(operations).toEqual([
-        'post /digits: 200 400 413 415 422 503',
-        'post /digits/many: 200 400 413 415 503',
+        'post /digits: 200 400 408 413 415 422 503',
+        'post /digits/many: 200 400 408 413 415 503',
         'get /digits/samples: 200 400',
-        'post /photos/upscale: 200 400 413 415 422 503',
+        'post /photos/upscale: 200 400 408 413 415 422 503',
         'get /health/live: 200 503',
         'get /health/ready: 200 503',
-        'get /queues/live: 200',
+        'get /queues/live: 200 503',
       ]);
     });
 
@@ -499,7 +499,25 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
 
   it('refuses what it cannot hold, and says when to come again', async () => {
     ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter, MAX_QUEUED: '2' }));
-    const answer = await postJson(`${url}/digits/many`, { images: [pixels, pixels, pixels] });
+    const model = app.get<TfjsModel>(getModelToken('digits'));
+    const predict = model.predict.bind(model) as (inputs: readonly ModelInput[]) => Promise<Float32Array[]>;
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    jest.spyOn(model, 'predict').mockImplementation((async (inputs: readonly Uint8Array[]) => {
+      await released;
+      return predict(inputs);
+    }) as typeof model.predict);
+    const stats = () => app.get(BatchingRegistry).stats()[0];
+    const held: Promise<Answer>[] = [];
+    for (const [running, waiting] of [
+      [2, 0],
+      [4, 0],
+      [4, 2],
+    ]) {
+      held.push(postJson(`${url}/digits/many`, { images: [pixels, pixels] }));
+      await until(() => stats()?.running === running && stats()?.waiting === waiting);
+    }
+    const answer = await postJson(`${url}/digits`, { pixels });
     expect(answer.status).toBe(503);
     expect(errorOf(answer)).toMatchObject({
       statusCode: 503,
@@ -507,6 +525,8 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
       code: 'ERR_BATCHING_FULL',
     });
     expect(Number(answer.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+    release();
+    for (const { status } of await Promise.all(held)) expect(status).toBe(200);
     expect((await postJson(`${url}/digits`, { pixels })).status).toBe(200);
   });
 
@@ -537,6 +557,7 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
     await app.get(BatchingRegistry).stop();
     const ready = await send(`${url}/health/ready`, {});
     expect(ready.status).toBe(503);
+    expect(ready.headers['retry-after']).toBe('1');
     expect(errorOf(ready).message).toBe('Not ready: DigitClassifier.classify is stopped.');
     const answer = await postJson(`${url}/digits`, { pixels });
     expect(errorOf(answer)).toMatchObject({ statusCode: 503, code: 'ERR_BATCHING_STOPPED' });

@@ -115,6 +115,42 @@ const faults: readonly Fault[] = [
     'if (length <= maxQueued) return inputs.map((input) => this.submit(input, options));',
   ),
   inQueue('inputs that came in too great a number are not counted', 'this.#counts.refused += length;'),
+  inQueue(
+    'an input whose signal its own groupBy aborts is run',
+    '      if (this.#isRefused(entry, asked)) return;\n      entry.turn',
+    '      entry.turn',
+  ),
+  inQueue(
+    'an input whose groupBy drains belongs to the drain',
+    '      entry.turn = this.#beginTurn();\n    }\n    const extras',
+    '    }\n    const extras',
+  ),
+  inQueue(
+    'an async groupBy makes a group of each input',
+    'if (isThenable(group)) {',
+    'if (isThenable(group) && !group) {',
+  ),
+  inQueue(
+    'the promise of an async cost is unhandled',
+    "if (typeof cost !== 'number') void ignoreRejection(cost);",
+  ),
+  inQueue(
+    'options are read twice',
+    'const asked = options && checkSubmitOptions(options);',
+    'if (options) checkSubmitOptions(options);\n    const asked = options && { ...options };',
+  ),
+  inQueue(
+    'an input whose signal cannot be listened to is run',
+    "this.#giveUp(entry, 'aborted', error);\n    }\n  }",
+    'entry.reject(error);\n    }\n  }',
+  ),
+  inQueue('a signal that aborts without a call is missed', 'else if (signal.aborted) onAborted();'),
+  inQueue('who has gone is dropped again', "if (entry.place === 'gone') return;"),
+  inQueue(
+    'inputs that throw half way are taken in before',
+    'const all = Array.from(inputs);',
+    'if (!areTooMany) return Array.from(inputs, (input) => this.submit(input, options));\n    const all = Array.from(inputs);',
+  ),
   // The decision.
   inQueue(
     'batches are formed before the sockets are read',
@@ -272,6 +308,28 @@ const faults: readonly Fault[] = [
     'this.#reject(entry, error);\n      throw error;\n    }\n  }\n\n  /** Waits for the promises',
   ),
   inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave();'),
+  inQueue(
+    'a listener that rejects is unhandled',
+    'if (isThenable(returned)) returned.then(undefined, warn);',
+    'void returned;',
+  ),
+  inQueue(
+    'listeners that come while others are called are called',
+    'of [...this.#listeners]',
+    'of this.#listeners',
+  ),
+  {
+    name: 'what has no text stops the queue when it is thrown',
+    file: 'options.ts',
+    find: '    return String(thrown);\n  } catch {',
+    replace: '    return String(thrown);\n  } catch (error) {\n    if (error) throw error;',
+  },
+  {
+    name: 'a message cannot be made of what a proxy hides',
+    file: 'options.ts',
+    find: "  } catch {\n    return 'an object';",
+    replace: "  } catch (error) {\n    if (error) throw error;\n    return 'an object';",
+  },
   // Giving up, draining and stopping.
   inQueue('a batch that everybody left is not told', '    place.abortIfDeserted(error);\n'),
   {
@@ -399,6 +457,30 @@ const faults: readonly Fault[] = [
     file: 'abort-listener.ts',
     find: 'listened.get(signal) ?? listen(signal)',
     replace: 'listen(signal)',
+  },
+  {
+    name: 'an abort without a reason rejects with undefined',
+    file: 'abort-listener.ts',
+    find: 'if (reason !== undefined) return reason;',
+    replace: 'return reason;',
+  },
+  {
+    name: 'a signal that cannot remove a listener gets one for each input',
+    file: 'abort-listener.ts',
+    find: "    if (typeof signal.removeEventListener !== 'function') return;\n",
+    replace: '',
+  },
+  {
+    name: 'a signal that fails to remove its listener hurts the batch',
+    file: 'abort-listener.ts',
+    find: '  } catch {\n    // It calls nobody any more.\n  }',
+    replace: '  } finally {\n    void 0;\n  }',
+  },
+  {
+    name: 'a batch is not deserted while its results are counted',
+    file: 'batch.ts',
+    find: 'if (this.remaining === this.uncounted)',
+    replace: 'if (this.remaining === 0)',
   },
   {
     name: 'the reason of an abort changes',

@@ -194,6 +194,16 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       ['cut off JSON', '{"pixels": [1, 2', 'ERR_BODY_NOT_JSON', 'the body is not JSON'],
       ['a word', 'seven', 'ERR_BODY_NOT_JSON', 'the body is not JSON'],
       ['UTF-16', Buffer.from('{}', 'utf16le'), 'ERR_BODY_NOT_JSON', 'the body is not JSON'],
+      ['Latin-1', Buffer.from('{"ä":1}', 'latin1'), 'ERR_BODY_NOT_JSON', 'not valid for encoding utf-8'],
+      [
+        'node-postgres#2080: half a surrogate pair',
+        '{"a":"\\uD83D"}',
+        'ERR_BODY_NOT_JSON',
+        'half a surrogate pair',
+      ],
+      ['half a surrogate pair as a name', '{"\\udc00":1}', 'ERR_BODY_NOT_JSON', 'half a surrogate pair'],
+      ['a whole surrogate pair', '{"a":"\\ud83d\\ude00"}', 'ERR_INVALID', 'got nothing'],
+      ['arrays, 10,000 deep', '['.repeat(10_000) + ']'.repeat(10_000), 'ERR_INVALID', 'got an array of 1'],
     ])('%s for JSON', async (_, body, code, words) => {
       for (const path of ['/digits', '/digits/many']) {
         expect(errorOf(await post(path, json, body))).toMatchObject({
@@ -301,6 +311,16 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       expect(error).toMatchObject({ statusCode: 400, code: 'ERR_INVALID', message });
     });
 
+    it.each(['/digits/samples?count=%ff', '/digits/samples?x=%ED%A0%80', '/?%', '/%c3'])(
+      'GET %s, which is not UTF-8',
+      async (path) => {
+        expect(errorOf(await send(`${url}${path}`, {}))).toMatchObject({
+          statusCode: 400,
+          error: 'Bad Request',
+        });
+      },
+    );
+
     it.each([
       ['GET', '/digit?x=1', 404, 'ERR_NO_SUCH_ROUTE', 'There is no /digit here; /docs lists what there is.'],
       ['POST', '/digit', 404, 'ERR_NO_SUCH_ROUTE', 'There is no /digit here; /docs lists what there is.'],
@@ -369,13 +389,13 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         ),
       );
       expect(operations).toEqual([
-        'post /digits: 200 400 413 415 422 503',
-        'post /digits/many: 200 400 413 415 503',
+        'post /digits: 200 400 408 413 415 422 503',
+        'post /digits/many: 200 400 408 413 415 503',
         'get /digits/samples: 200 400',
-        'post /photos/upscale: 200 400 413 415 422 503',
+        'post /photos/upscale: 200 400 408 413 415 422 503',
         'get /health/live: 200 503',
         'get /health/ready: 200 503',
-        'get /queues/live: 200',
+        'get /queues/live: 200 503',
       ]);
     });
 
@@ -479,7 +499,25 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
 
   it('refuses what it cannot hold, and says when to come again', async () => {
     ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter, MAX_QUEUED: '2' }));
-    const answer = await postJson(`${url}/digits/many`, { images: [pixels, pixels, pixels] });
+    const model = app.get<TfjsModel>(getModelToken('digits'));
+    const predict = model.predict.bind(model) as (inputs: readonly ModelInput[]) => Promise<Float32Array[]>;
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    jest.spyOn(model, 'predict').mockImplementation((async (inputs: readonly Uint8Array[]) => {
+      await released;
+      return predict(inputs);
+    }) as typeof model.predict);
+    const stats = () => app.get(BatchingRegistry).stats()[0];
+    const held: Promise<Answer>[] = [];
+    for (const [running, waiting] of [
+      [2, 0],
+      [4, 0],
+      [4, 2],
+    ]) {
+      held.push(postJson(`${url}/digits/many`, { images: [pixels, pixels] }));
+      await until(() => stats()?.running === running && stats()?.waiting === waiting);
+    }
+    const answer = await postJson(`${url}/digits`, { pixels });
     expect(answer.status).toBe(503);
     expect(errorOf(answer)).toMatchObject({
       statusCode: 503,
@@ -487,6 +525,8 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
       code: 'ERR_BATCHING_FULL',
     });
     expect(Number(answer.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+    release();
+    for (const { status } of await Promise.all(held)) expect(status).toBe(200);
     expect((await postJson(`${url}/digits`, { pixels })).status).toBe(200);
   });
 
@@ -517,6 +557,7 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
     await app.get(BatchingRegistry).stop();
     const ready = await send(`${url}/health/ready`, {});
     expect(ready.status).toBe(503);
+    expect(ready.headers['retry-after']).toBe('1');
     expect(errorOf(ready).message).toBe('Not ready: DigitClassifier.classify is stopped.');
     const answer = await postJson(`${url}/digits`, { pixels });
     expect(errorOf(answer)).toMatchObject({ statusCode: 503, code: 'ERR_BATCHING_STOPPED' });

@@ -155,11 +155,12 @@ describe.each(apps)('SIGTERM and its kind, $name', ({ start, text }) => {
       ]);
       demo.kill(signal);
       rmSync(block);
-      await sleep(100);
+      await Promise.all([...fresh, kept, pipelined].map(({ ended }) => ended));
+      // The port has closed meanwhile.
+      await sleep(500);
       await halved.send(one.slice(20));
-
       expect(await demo.exit).toEqual({ code: null, signal });
-      await Promise.all([...fresh, kept, pipelined, halved].map(({ ended }) => ended));
+      await halved.ended;
       expect(fresh.map(({ statuses }) => statuses)).toEqual(fresh.map(() => [200]));
       expect(kept.statuses).toEqual([200, 200]);
       expect(pipelined.statuses).toEqual([200, 200, 200]);

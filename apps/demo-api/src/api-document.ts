@@ -7,7 +7,8 @@ import {
   type SchemaObject,
   SwaggerModule,
 } from '@nestjs/swagger';
-import { digitSchema, sampleSchema } from './digits/digit-schemas.js';
+import type { Configuration } from './configuration.js';
+import { digitSchema, manyBodySchema, sampleSchema } from './digits/digit-schemas.js';
 import { type ErrorBody, errorBody } from './http/api-error.js';
 
 const errorSchema = {
@@ -36,6 +37,10 @@ const errors = {
       [{ path: 'pixels', expected: 'an array of 784 integers from 0 to 255', received: 'an array of 3' }],
     ),
   },
+  408: {
+    description: 'The body did not arrive in time.',
+    example: errorBody(408, 'expected the whole body within 30000 ms', 'ERR_BODY_TIMEOUT', { limit: 30_000 }),
+  },
   413: {
     description: 'The body has too many bytes, or the picture too many pixels.',
     example: errorBody(413, 'expected a body of at most 32000 bytes, got 40000', 'ERR_BODY_TOO_LARGE', {
@@ -62,7 +67,8 @@ const errors = {
   },
   503: {
     description:
-      'Too many inputs wait already, or the server is shutting down. `Retry-After` says in how many seconds to try again.',
+      'Too many inputs wait already, too many bytes, connections or viewers are there, or the server is shutting down. ' +
+      '`Retry-After` says in how many seconds to try again.',
     example: errorBody(
       503,
       'DigitClassifier.classify is full: 10000 inputs wait already',
@@ -86,7 +92,7 @@ export function ApiErrors(...statuses: (keyof typeof errors)[]): MethodDecorator
 }
 
 /** The reference of the API. What bodies look like comes from the schemas that they are checked with. */
-export function createApiDocument(app: INestApplication): OpenAPIObject {
+export function createApiDocument(app: INestApplication, { maxImages }: Configuration): OpenAPIObject {
   const document = SwaggerModule.createDocument(
     app,
     new DocumentBuilder()
@@ -110,5 +116,9 @@ export function createApiDocument(app: INestApplication): OpenAPIObject {
       delete body.examples;
     }
   }
+  // The decorators cannot know what is set.
+  const many = document.paths['/digits/many']?.post?.requestBody;
+  if (many && 'content' in many)
+    Object.assign(many.content['application/json'] ?? {}, { schema: manyBodySchema(maxImages) });
   return document;
 }

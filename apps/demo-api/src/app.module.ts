@@ -7,12 +7,14 @@ import { DigitClassifier } from './digits/digit-classifier.js';
 import { DigitsController } from './digits/digits.controller.js';
 import { digits } from './digits/digits-network.js';
 import { HealthController } from './health.controller.js';
+import { RequestBodies } from './http/request-body.js';
 import { PageController } from './page.controller.js';
 import { esrganWithTest } from './photos/esrgan.js';
 import { PhotoUpscaler } from './photos/photo-upscaler.js';
 import { PhotosController } from './photos/photos.controller.js';
 import { TileUpscaler } from './photos/tile-upscaler.js';
 import { BatchHistory } from './queues/batch-history.js';
+import { LiveView } from './queues/live-view.js';
 import { QueuesController } from './queues/queues.controller.js';
 
 @Global()
@@ -50,7 +52,7 @@ class ConfigurationModule {}
       useFactory: ({ backend, heartbeat }: Configuration) => ({ backend, heartbeat }),
     }),
   ],
-  providers: [DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory],
+  providers: [DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory, LiveView, RequestBodies],
   controllers: [DigitsController, PhotosController, HealthController, QueuesController, PageController],
 })
 export class AppModule {

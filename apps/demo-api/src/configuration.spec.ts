@@ -38,6 +38,7 @@ describe('Configuration', () => {
   it.each([
     ['PORT', '65536', 'an integer from 0 to 65535, got 65536'],
     ['PORT', '80.5', 'an integer from 0 to 65535'],
+    ['HOST', 'a\ud800', "a text in UTF-8, got 'a\ud800'"],
     ['HTTP_ADAPTER', 'koa', "one of express, fastify, got 'koa'"],
     ['HEARTBEAT', '0', 'an integer from 100 to 3600000, got 0'],
     ['BATCH_SIZE', 'many', "an integer from 1 to 4096, got 'many'"],

@@ -1,4 +1,4 @@
-import { enableShutdown } from '@app/serving';
+import { checkUrl, enableShutdown, limitServer } from '@app/serving';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
@@ -16,15 +16,20 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
   const { logLevels, logFormat } = configuration;
   const json = logFormat === 'json' || (logFormat === 'auto' && !process.stdout.isTTY);
   const options: Pick<NestApplicationOptions, 'bodyParser' | 'abortOnError' | 'logger'> = {
-    // Bodies are read by `readBody`, whose limits differ from route to route.
+    // Bodies are read by `RequestBodies`, whose limits differ from route to route.
     bodyParser: false,
     abortOnError: false,
     logger: new ConsoleLogger({ logLevels, json }),
   };
   const adapter = configuration.httpAdapter === 'fastify' ? fastifyAdapter() : new ExpressAdapter();
   const app = await NestFactory.create(AppModule.with(configuration), adapter, options);
+  limitServer(app, {
+    connections: configuration.maxConnections,
+    requestsPerConnection: configuration.maxPipelined,
+  });
   app.use(securityHeaders());
-  const document = createApiDocument(app);
+  app.use(checkUrl);
+  const document = createApiDocument(app, configuration);
   SwaggerModule.setup('docs', app, document, {
     ui: false,
     raw: ['json'],

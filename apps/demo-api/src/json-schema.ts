@@ -20,6 +20,12 @@ export class SchemaError extends Error {
   }
 }
 
+/**
+ * For texts of the environment: Node reads it as UTF-8, and puts U+FFFD where it is not. Half a surrogate pair cannot be
+ * UTF-8 either.
+ */
+export const UTF8 = '^[^\\p{Surrogate}\\ufffd]*$';
+
 /** A schema, the one that OpenAPI shows too, made into a quick check for values of strangers. */
 export class CheckedSchema<T> {
   readonly #validate: ValidateFunction<T>;
@@ -81,6 +87,7 @@ function pathOf(parts: readonly string[], name: string): string {
 /** What a schema takes, in words: `an array of 784 integers from 0 to 255`. */
 function describe(schema: SchemaObject, many = false): string {
   const { type, items, minimum, maximum } = schema;
+  if (schema.pattern === UTF8) return 'a text in UTF-8';
   if (schema.enum) return `one of ${schema.enum.join(', ')}`;
   if (type === 'array') {
     const { minItems = 0, maxItems = Infinity } = schema;
@@ -101,7 +108,8 @@ function toNumber(text: unknown): unknown {
 /** A value as it may stand in a message: short, whatever it is. */
 function show(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : `an array of ${value.length}`;
-  if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
+  if (typeof value === 'string')
+    return `'${value.length > 40 ? `${value.slice(0, 40).replace(/\p{Surrogate}$/u, '')}…` : value}'`;
   if (typeof value === 'object' && value !== null) return 'an object';
   return String(value);
 }

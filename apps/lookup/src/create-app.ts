@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { progressBar } from '@app/figures';
-import { enableShutdown } from '@app/serving';
+import { checkUrl, enableShutdown } from '@app/serving';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
@@ -12,7 +12,7 @@ import { PostgresDatabase } from './members/postgres-database.js';
 import { sampleMembers } from './members/sample-members.js';
 import { SqliteDatabase } from './members/sqlite-database.js';
 import { inlineHashes } from './page.controller.js';
-import { checkBody, checkUrl } from './request-text.js';
+import { checkBody } from './check-body.js';
 
 /** The application as it runs, and as the tests run it; `listen` starts it. */
 export async function createApp(configuration: Configuration): Promise<INestApplication> {
@@ -27,7 +27,8 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
     AppModule.with(configuration, database),
     options,
   );
-  app.use(securityHeaders(), checkUrl);
+  app.use(securityHeaders());
+  app.use(checkUrl);
   // Nest passes `verify` on; its type leaves it out, for those who want `rawBody`, which is made with it.
   const parser = { type: () => true, verify: checkBody };
   app.useBodyParser('json', parser);

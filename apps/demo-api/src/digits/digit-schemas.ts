@@ -16,11 +16,13 @@ export const digitBodySchema = {
   properties: { pixels: pixelsSchema },
 } satisfies SchemaObject;
 
-export const manyBodySchema = {
-  type: 'object',
-  required: ['images'],
-  properties: { images: { type: 'array', minItems: 1, maxItems: 256, items: pixelsSchema } },
-} satisfies SchemaObject;
+export function manyBodySchema(maxItems: number) {
+  return {
+    type: 'object',
+    required: ['images'],
+    properties: { images: { type: 'array', minItems: 1, maxItems, items: pixelsSchema } },
+  } satisfies SchemaObject;
+}
 
 export const digitSchema = {
   type: 'object',
@@ -62,7 +64,8 @@ export const examplePixels = Array.from({ length: 784 }, (_, i) => {
 });
 
 export const digitBody = new CheckedSchema<{ pixels: number[] }>(digitBodySchema, 'the body');
-export const manyBody = new CheckedSchema<{ images: number[][] }>(manyBodySchema, 'the body');
+export const manyBody = (maxItems: number) =>
+  new CheckedSchema<{ images: number[][] }>(manyBodySchema(maxItems), 'the body');
 export const sampleQuery = new CheckedSchema<{ count: number; seed: number }>(
   sampleQuerySchema,
   'the query',

@@ -1,12 +1,4 @@
-import {
-  Controller,
-  createParamDecorator,
-  type ExecutionContext,
-  Get,
-  HttpCode,
-  Post,
-  Query,
-} from '@nestjs/common';
+import { Controller, Get, HttpCode, Logger, type OnModuleInit, Post, Query } from '@nestjs/common';
 import {
   ApiBody,
   ApiConsumes,
@@ -18,8 +10,9 @@ import {
 } from '@nestjs/swagger';
 import { type Batched, InjectBatched } from 'nest-batching';
 import { ApiErrors } from '../api-document.js';
-import { CallerSignal, rawRequest } from '../http/caller.js';
-import { type BodyType, parseJson, readBody } from '../http/request-body.js';
+import { Configuration, MOST_IMAGES } from '../configuration.js';
+import { type Exchange, HttpExchange } from '../http/caller.js';
+import { type BodyType, parseJson, RequestBodies } from '../http/request-body.js';
 import { type Digit, DigitClassifier } from './digit-classifier.js';
 import {
   digitBody,
@@ -35,7 +28,10 @@ import { loadTestDigits } from './mnist.js';
 import { pictureToPixels } from './picture.js';
 
 /** A picture file; a phone's photograph has 2 to 5 MB. */
-const picture: BodyType<Uint8Array> = { limit: 8_000_000, read: pictureToPixels };
+const picture: BodyType<Uint8Array> = {
+  limit: 8_000_000,
+  read: (bytes, signal) => pictureToPixels(bytes, { signal }),
+};
 
 /** 784 numbers of three figures, each with a comma and a space, have 4 KB; pretty-printed JSON has four times that. */
 const digitBodies: Record<string, BodyType<Uint8Array>> = {
@@ -47,27 +43,32 @@ const digitBodies: Record<string, BodyType<Uint8Array>> = {
   'image/jpeg': picture,
 };
 
-const manyBodies: Record<string, BodyType<Uint8Array[]>> = {
-  'application/json': {
-    // 256 times 4 KB, and some room.
-    limit: 1_500_000,
-    read: (bytes) => manyBody.check(parseJson(bytes)).images.map((pixels) => new Uint8Array(pixels)),
-  },
-};
-
-const DigitBody = createParamDecorator((_: unknown, context: ExecutionContext) =>
-  readBody(rawRequest(context.switchToHttp().getRequest()), digitBodies),
-);
-
-const ManyBody = createParamDecorator((_: unknown, context: ExecutionContext) =>
-  readBody(rawRequest(context.switchToHttp().getRequest()), manyBodies),
-);
-
 /** Handwritten digits, read by one batched network however many callers there are. */
 @ApiTags('digits')
 @Controller('digits')
-export class DigitsController {
-  constructor(@InjectBatched(DigitClassifier) private readonly digits: Batched<DigitClassifier>) {}
+export class DigitsController implements OnModuleInit {
+  readonly #maxImages: number;
+  readonly #manyBodies: Record<string, BodyType<Uint8Array[]>>;
+
+  constructor(
+    @InjectBatched(DigitClassifier) private readonly digits: Batched<DigitClassifier>,
+    private readonly bodies: RequestBodies,
+    { maxImages }: Configuration,
+  ) {
+    this.#maxImages = maxImages;
+    const body = manyBody(maxImages);
+    const read = (bytes: Buffer) =>
+      body.check(parseJson(bytes)).images.map((pixels) => new Uint8Array(pixels));
+    // 256 times 4 KB, and some room.
+    this.#manyBodies = { 'application/json': { limit: 1_500_000, read } };
+  }
+
+  onModuleInit(): void {
+    if (this.#maxImages === MOST_IMAGES) return;
+    new Logger(DigitsController.name).warn(
+      `POST /digits/many takes at most ${this.#maxImages} images, not ${MOST_IMAGES}: more than MAX_QUEUED would never fit`,
+    );
+  }
 
   @ApiOperation({
     summary: 'Read one digit',
@@ -78,28 +79,30 @@ export class DigitsController {
   @ApiConsumes(...Object.keys(digitBodies))
   @ApiBody({ schema: digitBodySchema, examples: { one: { value: { pixels: examplePixels } } } })
   @ApiOkResponse({ schema: { $ref: getSchemaPath('Digit') } })
-  @ApiErrors(400, 413, 415, 422, 503)
+  @ApiErrors(400, 408, 413, 415, 422, 503)
   @HttpCode(200)
   @Post()
-  classify(@DigitBody() pixels: Uint8Array, @CallerSignal() signal: AbortSignal): Promise<Digit> {
-    return this.digits.classify(pixels, { signal });
+  async classify(@HttpExchange() exchange: Exchange): Promise<Digit> {
+    const pixels = await this.bodies.read(exchange, digitBodies);
+    return this.digits.classify(pixels, { signal: exchange.signal });
   }
 
   @ApiOperation({
-    summary: 'Read up to 256 digits',
+    summary: 'Read many digits',
     description: 'All or nothing; answers are in the order of the images.',
   })
-  @ApiConsumes(...Object.keys(manyBodies))
+  @ApiConsumes('application/json')
   @ApiBody({
-    schema: manyBodySchema,
+    schema: manyBodySchema(MOST_IMAGES),
     examples: { two: { value: { images: [examplePixels, examplePixels] } } },
   })
   @ApiOkResponse({ schema: { type: 'array', items: { $ref: getSchemaPath('Digit') } } })
-  @ApiErrors(400, 413, 415, 503)
+  @ApiErrors(400, 408, 413, 415, 503)
   @HttpCode(200)
   @Post('many')
-  classifyMany(@ManyBody() images: Uint8Array[], @CallerSignal() signal: AbortSignal): Promise<Digit[]> {
-    return Promise.all(this.digits.classify.submitMany(images, { signal }));
+  async classifyMany(@HttpExchange() exchange: Exchange): Promise<Digit[]> {
+    const images = await this.bodies.read(exchange, this.#manyBodies);
+    return Promise.all(this.digits.classify.submitMany(images, { signal: exchange.signal }));
   }
 
   @ApiOperation({

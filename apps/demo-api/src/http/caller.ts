@@ -2,16 +2,27 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { ApiError } from './api-error.js';
 
-/** Aborts when the caller goes away before it has its answer, so that its input, if it still waits, is never computed. */
-export const CallerSignal = createParamDecorator((_: unknown, context: ExecutionContext): AbortSignal => {
+/** A request and its answer, as Node has them, and whether anybody still waits. */
+export interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** Aborts when the caller goes away before it has its answer, so that its input, if it still waits, is never computed. */
+  readonly signal: AbortSignal;
+}
+
+export const HttpExchange = createParamDecorator((_: unknown, context: ExecutionContext): Exchange => {
+  const request = rawRequest(context.switchToHttp().getRequest());
   const response = rawResponse(context.switchToHttp().getResponse());
+  const { socket } = request;
   const controller = new AbortController();
-  response.once('close', () => {
-    if (!response.writableFinished) {
-      controller.abort(clientGone());
-    }
-  });
-  return controller.signal;
+  const onClose = () => {
+    socket.off('close', onClose);
+    if (!response.writableFinished) controller.abort(clientGone());
+  };
+  response.once('close', onClose);
+  // An answer that waits behind others, of requests sent without waiting, is not closed with its connection.
+  socket.once('close', onClose);
+  return { request, response, signal: controller.signal };
 });
 
 /** What ends the handling of a request that nobody waits for any more. */

@@ -42,7 +42,10 @@ export class ErrorFilter implements ExceptionFilter {
         : errorBodyOf(error);
     // An answer that has begun cannot become another one; and perhaps nobody is there to hear any.
     if (raw.destroyed || this.http.isHeadersSent(response)) raw.destroy();
-    else this.http.reply(response, body, body.statusCode);
+    else {
+      if (body.statusCode === 503) raw.setHeader('Retry-After', '1');
+      this.http.reply(response, body, body.statusCode);
+    }
   }
 
   /** Nest takes another method on a known path for an unknown path. */

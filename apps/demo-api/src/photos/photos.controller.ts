@@ -1,11 +1,10 @@
-import type { IncomingMessage } from 'node:http';
-import { Controller, Headers, HttpCode, Post, Req, Res, StreamableFile } from '@nestjs/common';
+import { Controller, Headers, HttpCode, Post, Res, StreamableFile } from '@nestjs/common';
 import { ApiBody, ApiConsumes, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { ApiErrors } from '../api-document.js';
 import { Configuration } from '../configuration.js';
-import { CallerSignal, rawRequest } from '../http/caller.js';
+import { type Exchange, HttpExchange } from '../http/caller.js';
 import { eventStream } from '../http/event-stream.js';
-import { type BodyType, readBody } from '../http/request-body.js';
+import { type BodyType, RequestBodies } from '../http/request-body.js';
 import type { Reply } from '../static-files.js';
 import { PhotoUpscaler, type Progress } from './photo-upscaler.js';
 
@@ -26,6 +25,7 @@ export class PhotosController {
 
   constructor(
     private readonly photos: PhotoUpscaler,
+    private readonly bodies: RequestBodies,
     { maxPhotoPixels }: Configuration,
   ) {
     // No PNG has more: 16 bits for each of four channels, and some room for what is beside the pixels.
@@ -48,16 +48,16 @@ export class PhotosController {
       'text/event-stream': { schema: { type: 'string' }, example: exampleEvents },
     },
   })
-  @ApiErrors(400, 413, 415, 422, 503)
+  @ApiErrors(400, 408, 413, 415, 422, 503)
   @HttpCode(200)
   @Post('upscale')
   async upscale(
-    @Req() request: IncomingMessage | { raw: IncomingMessage },
+    @HttpExchange() exchange: Exchange,
     @Res({ passthrough: true }) reply: Reply,
-    @CallerSignal() signal: AbortSignal,
     @Headers('accept') accept = '',
   ): Promise<StreamableFile> {
-    const file = await readBody(rawRequest(request), this.#bodies);
+    const { signal } = exchange;
+    const file = await this.bodies.read(exchange, this.#bodies);
     if (!accept.includes('text/event-stream')) {
       return new StreamableFile(await this.photos.upscale(file, { signal }), { type: 'image/png' });
     }

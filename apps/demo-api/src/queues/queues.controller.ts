@@ -1,23 +1,13 @@
-import { type BeforeApplicationShutdown, Controller, Headers, type MessageEvent, Sse } from '@nestjs/common';
+import { Controller, Get, Header, Headers, StreamableFile } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { BatchingRegistry } from 'nest-batching';
-import { type Observable, map, ReplaySubject, takeUntil, timer } from 'rxjs';
-import { BatchHistory } from './batch-history.js';
-
-/** Milliseconds between two events: what an eye sees as live. */
-const PERIOD = 250;
-/** Batches to begin with. */
-const RECENT = 200;
+import { ApiErrors } from '../api-document.js';
+import { type Exchange, HttpExchange } from '../http/caller.js';
+import { LiveView } from './live-view.js';
 
 @ApiTags('queues')
 @Controller('queues')
-export class QueuesController implements BeforeApplicationShutdown {
-  readonly #shutdown = new ReplaySubject<void>(1);
-
-  constructor(
-    private readonly registry: BatchingRegistry,
-    private readonly history: BatchHistory,
-  ) {}
+export class QueuesController {
+  constructor(private readonly view: LiveView) {}
 
   @ApiOperation({
     summary: 'Watch the queues',
@@ -26,28 +16,15 @@ export class QueuesController implements BeforeApplicationShutdown {
       'the event before. An EventSource that was cut off goes on where it was.',
   })
   @ApiOkResponse({ content: { 'text/event-stream': { schema: { type: 'string' } } } })
-  @Sse('live')
-  live(@Headers('last-event-id') lastEventId?: string): Observable<MessageEvent> {
-    const { last } = this.history;
-    // A number that is not known, such as one from before a restart, begins with what is recent.
-    const known = lastEventId !== undefined && Number(lastEventId) <= last;
-    let seen = known ? Number(lastEventId) : last - RECENT;
-    return timer(0, PERIOD).pipe(
-      takeUntil(this.#shutdown),
-      map(() => {
-        const batches = this.history.since(seen);
-        seen = this.history.last;
-        return {
-          id: String(seen),
-          retry: 1000,
-          data: { now: Date.now(), queues: this.registry.stats(), batches },
-        };
-      }),
-    );
-  }
-
-  /** Or the server would wait for these streams before it closes. */
-  beforeApplicationShutdown(): void {
-    this.#shutdown.next();
+  @ApiErrors(503)
+  @Header('Cache-Control', 'no-store')
+  // Or nginx would keep the events until it has enough of them.
+  @Header('X-Accel-Buffering', 'no')
+  @Get('live')
+  live(
+    @HttpExchange() { response }: Exchange,
+    @Headers('last-event-id') lastEventId?: string,
+  ): StreamableFile {
+    return new StreamableFile(this.view.open(response, lastEventId), { type: 'text/event-stream' });
   }
 }

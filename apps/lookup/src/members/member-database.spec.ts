@@ -212,10 +212,13 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
       });
       connection = () => spy.mock.contexts.at(-1) as SqliteConnection;
     });
-    afterEach(() => {
-      jest.restoreAllMocks();
+    const close = () => {
       database?.close();
       database = undefined;
+    };
+    afterEach(() => {
+      jest.restoreAllMocks();
+      close();
       startWait = '10000';
       rmSync(folder, { recursive: true });
     });
@@ -270,8 +273,8 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
     });
 
     it('SQLITE_CORRUPT: answers 503 for the members on a damaged page alone', async () => {
-      const [first] = await open(20_000);
-      first.close();
+      await open(20_000);
+      close();
       // Of the pages that hold members; those with their addresses are after them.
       damage(1_000_000);
       const [database] = await open();
@@ -357,8 +360,8 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
         },
       ],
     ])('does not start with a file that is %s, and says what to do', async (_, spoil) => {
-      const [first] = await open(20_000);
-      first.close();
+      await open(20_000);
+      close();
       spoil();
       await expect(open()).rejects.toThrow(/members\.sqlite is damaged: .+\.\nPut a copy back, move it away/);
     });

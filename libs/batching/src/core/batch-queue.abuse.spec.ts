@@ -1,4 +1,7 @@
+import { execFile } from 'node:child_process';
 import { setImmediate, setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { describe, expect, it, jest } from '@jest/globals';
 import type { BatchContext } from './batch.js';
 import { BatchQueue } from './batch-queue.js';
@@ -837,6 +840,323 @@ describe('a long backlog', () => {
   });
 });
 
+describe('signals', () => {
+  /** As the polyfills of old: no `reason`, and as much else is missing or broken as a test asks for. */
+  class OldSignal extends EventTarget {
+    aborted = false;
+    abort(): void {
+      this.aborted = true;
+      this.dispatchEvent(new Event('abort'));
+    }
+  }
+  const asSignal = (signal: object) => signal as AbortSignal;
+
+  it.each<[string, (signal: OldSignal) => void, string]>([
+    ['no reason', () => undefined, 'AbortError'],
+    [
+      'a reason that throws',
+      (signal) =>
+        Object.defineProperty(signal, 'reason', {
+          get: () => {
+            throw failure;
+          },
+        }),
+      'AbortError',
+    ],
+    ['a reason of null', (signal) => Object.assign(signal, { reason: null }), 'null'],
+    [
+      'no removeEventListener',
+      (signal) => Object.assign(signal, { removeEventListener: undefined, reason: 'gone' }),
+      'gone',
+    ],
+    [
+      'a removeEventListener that throws',
+      (signal) =>
+        Object.assign(signal, {
+          reason: 'gone',
+          removeEventListener: () => {
+            throw failure;
+          },
+        }),
+      'gone',
+    ],
+  ])('with %s: each caller gets its own end, waiting, running or before', async (_, change, expected) => {
+    const { run } = recording(5);
+    const queue = queueOf<number>(run);
+    const said = async (promise: Promise<unknown>) =>
+      promise.then(
+        (result) => result,
+        (reason: unknown) => (reason instanceof DOMException ? reason.name : String(reason)),
+      );
+    const signalOf = () => {
+      const signal = new OldSignal();
+      change(signal);
+      return signal;
+    };
+    // It is used for inputs that end before it aborts, too.
+    const signal = signalOf();
+    const options = { signal: asSignal(signal) };
+    expect(await outcomes(queue.submitMany([1, 2, 3, 4], options))).toEqual([1, 2, 3, 4]);
+    const ends = [...queue.submitMany([1, 2, 3, 4], options), queue.submit(5)].map(said);
+    await until(() => queue.stats().running === 3);
+    signal.abort();
+    ends.push(said(queue.submit(6, options)));
+    expect(await Promise.all(ends)).toEqual([...Array<string>(4).fill(expected), 5, expected]);
+    expect(queue.stats().drops.aborted).toBe(2);
+    expectBalance(queue);
+  });
+
+  it('without removeEventListener get one listener, however often they are used', async () => {
+    const queue = queueOf<number>(echo);
+    const signal = Object.assign(new OldSignal(), { removeEventListener: undefined });
+    const add = jest.spyOn(signal, 'addEventListener');
+    for (let round = 0; round < 3; round++) await queue.submit(round, { signal: asSignal(signal) });
+    expect(add).toHaveBeenCalledTimes(1);
+  });
+
+  it('whose addEventListener throws: the caller is refused with that, and its input is not run', async () => {
+    const { batches, run } = recording();
+    const queue = queueOf<number>(run, { maxQueued: 2, onFull: 'wait' });
+    const signal = asSignal({
+      aborted: false,
+      addEventListener: () => {
+        throw failure;
+      },
+    });
+    const inputs = [
+      queue.submit(1, { signal, timeout: 60_000 }),
+      ...queue.submitMany([2, 3, 4]),
+      queue.submit(5, { signal }),
+      queue.submit(6),
+    ];
+    expectBalance(queue);
+    expect(await outcomes(inputs)).toEqual([failure, 2, 3, 4, failure, 6]);
+    expect(batches.flat()).toEqual([2, 3, 4, 6]);
+    expectBalance(queue);
+    await queue.drain();
+  });
+
+  it('that abort while they are given a listener, calling it twice, once or not at all', async () => {
+    const { batches, run } = recording();
+    const queue = queueOf<number>(run);
+    const signals = [2, 1, 0].map((times) => {
+      const signal = { aborted: false, reason: `gone ${times}` };
+      const addEventListener = (_: string, listener: () => void) => {
+        signal.aborted = true;
+        for (let time = 0; time < times; time++) listener();
+      };
+      return asSignal(Object.assign(signal, { addEventListener }));
+    });
+    const inputs = signals.map((signal, input) => queue.submit(input, { signal }));
+    expect(await outcomes([...inputs, queue.submit(3)])).toEqual(['gone 2', 'gone 1', 'gone 0', 3]);
+    expect(batches).toEqual([[3]]);
+    expect(queue.stats()).toMatchObject({ submitted: 4, drops: { aborted: 3 } });
+    expectBalance(queue);
+  });
+
+  it.each(['cost', 'groupBy'] as const)('that %s aborts: the input is dropped, not run', async (option) => {
+    const { batches, run } = recording();
+    const caller = new AbortController();
+    const of = (input: number) => {
+      if (input === 2) caller.abort('gone');
+      return 1;
+    };
+    const queue = queueOf<number>(run, { [option]: of });
+    const inputs = [1, 2, 3].map((input) =>
+      queue.submit(input, input === 2 ? { signal: caller.signal } : {}),
+    );
+    expect(await outcomes(inputs)).toEqual([1, 'gone', 3]);
+    expect(batches).toEqual([[1, 3]]);
+    expect(queue.stats()).toMatchObject({ submitted: 3, drops: { aborted: 1 } });
+    expectBalance(queue);
+  });
+
+  it('that abort others of the batch while it is settled: batch.signal aborts with the last', async () => {
+    const contexts: BatchContext[] = [];
+    const queue = queueOf<number>((inputs: number[], batch: BatchContext) => {
+      contexts.push(batch);
+      return inputs;
+    });
+    const caller = new AbortController();
+    const first = Object.assign(new OldSignal(), {
+      removeEventListener: () => {
+        caller.abort('gone');
+      },
+    });
+    const inputs = [
+      queue.submit(1, { signal: asSignal(first) }),
+      ...queue.submitMany([2, 3], { signal: caller.signal }),
+    ];
+    expect(await outcomes(inputs)).toEqual([1, 'gone', 'gone']);
+    expect(contexts[0]?.signal).toMatchObject({ aborted: true, reason: 'gone' });
+    expect(queue.stats()).toMatchObject({ results: 1, errors: 2, running: 0 });
+  });
+});
+
+describe('what users pass in', () => {
+  const unprintable = [
+    Object.create(null) as unknown,
+    {
+      toString: () => {
+        throw failure;
+      },
+    },
+    new Proxy(
+      {},
+      {
+        get: () => {
+          throw failure;
+        },
+      },
+    ),
+    Symbol('odd'),
+    undefined,
+  ];
+
+  it('is read once: options with getters that throw, or change, are their caller’s alone', async () => {
+    const queue = queueOf<number>(echo);
+    let reads = 0;
+    const changing = {
+      get priority() {
+        return reads++ === 0 ? 1 : NaN;
+      },
+    };
+    const throwing = {
+      get timeout(): number {
+        throw failure;
+      },
+    };
+    const inputs = [queue.submit(1, changing), queue.submit(2, throwing), queue.submit(3)];
+    expect(await outcomes(inputs)).toEqual([1, failure, 3]);
+    expect(reads).toBe(1);
+    expectBalance(queue);
+  });
+
+  it('as many inputs at once, and throws half way: none is taken in', () => {
+    const queue = queueOf<number>(echo);
+    const inputs = function* () {
+      yield 1;
+      throw failure;
+    };
+    expect(() => queue.submitMany(inputs())).toThrow(failure);
+    expect(queue.stats().submitted).toBe(0);
+  });
+
+  it('as cost and groupBy, and drains or stops the queue: what it is asked for comes after that', async () => {
+    let drained: Promise<void> | undefined;
+    const queue: BatchQueue<number, number> = queueOf(echo, {
+      maxDelay: 60_000,
+      groupBy: (input: number) => {
+        if (input === 2) drained = queue.drain();
+        if (input === 4) void queue.stop();
+        return 0;
+      },
+    });
+    const inputs = [1, 2, 3].map((input) => queue.submit(input));
+    await drained;
+    expect(queue.stats()).toMatchObject({ results: 3, waiting: 0 });
+    const last = [queue.submit(4), queue.submit(5)];
+    expect(await outcomes([...inputs, ...last])).toEqual([
+      1,
+      2,
+      3,
+      expect.any(ServiceStoppedError),
+      expect.any(ServiceStoppedError),
+    ]);
+    expectBalance(queue);
+  });
+
+  it('as groupBy, and drains and aborts all there is: a later drain waits for what it is asked for', async () => {
+    const caller = new AbortController();
+    const { batches, run } = recording();
+    const queue: BatchQueue<number, number> = queueOf(run, {
+      maxDelay: 60_000,
+      groupBy: (input: number) => {
+        if (input === 1) return 0;
+        void queue.drain();
+        caller.abort('gone');
+        return 0;
+      },
+    });
+    const inputs = outcomes([queue.submit(1, { signal: caller.signal }), queue.submit(2)]);
+    await queue.drain();
+    expect(batches).toEqual([[2]]);
+    expect(await inputs).toEqual(['gone', 2]);
+  });
+
+  it('event-emitter#688: cost and groupBy that are async: that input’s TypeError, nothing unhandled', async () => {
+    // In a process of its own, which Node would end.
+    const program = `
+      import { BatchQueue } from './libs/batching/src/core/batch-queue.js';
+      const ends = [];
+      for (const option of ['cost', 'groupBy']) {
+        for (const of of [async () => 'a', async () => { throw new Error('none'); }, () => ({ then() {} })]) {
+          const queue = new BatchQueue((inputs) => inputs, {
+            batchSize: 4, maxDelay: 1, [option]: (input) => input > 0 ? of() : 0,
+          });
+          for (const end of await Promise.allSettled(queue.submitMany([0, 1]))) ends.push(String(end.reason ?? end.value));
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      console.log(JSON.stringify(ends));`;
+    const root = fileURLToPath(new URL('../../../..', import.meta.url));
+    const args = ['--import', 'tsx', '--input-type=module', '--eval', program];
+    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root });
+    const asyncCost = 'TypeError: cost: expected a number ≥ 0, got ';
+    const asyncGroup = 'TypeError: groupBy: expected a key, got ';
+    expect(JSON.parse(stdout)).toEqual([
+      ...['a Promise', 'a Promise', 'an Object'].flatMap((given) => ['0', asyncCost + given]),
+      ...['a Promise', 'a Promise', 'an Object'].flatMap((given) => [
+        '0',
+        `${asyncGroup}${given}; it must not be async`,
+      ]),
+    ]);
+  }, 20_000);
+
+  it('is thrown by cost and groupBy, and cannot be printed: it rejects that input as it is', async () => {
+    for (const thrown of unprintable) {
+      for (const option of ['cost', 'groupBy']) {
+        const odd = (input: number) => {
+          if (input === 2) throw thrown;
+          return 1;
+        };
+        const queue = queueOf<number>(echo, { [option]: odd });
+        const [first, second, third] = await outcomes(queue.submitMany([1, 2, 3]));
+        expect([first, third]).toEqual([1, 3]);
+        expect(Object.is(second, thrown)).toBe(true);
+        expectBalance(queue);
+      }
+    }
+  });
+
+  it('is returned for costs, keys, settings and results, and cannot be printed: a typed error all the same', async () => {
+    const { proxy, revoke } = Proxy.revocable([], {});
+    revoke();
+    for (const odd of [...unprintable.slice(0, 4), proxy]) {
+      const priced = queueOf<number>(echo, { cost: (input) => (input === 2 ? odd : 1) as number });
+      expect(await outcomes(priced.submitMany([1, 2, 3]))).toEqual([1, expect.any(TypeError), 3]);
+      const asked = queueOf<number>(echo);
+      const timeout = odd as number;
+      const signal = odd as AbortSignal;
+      const inputs = [asked.submit(1, { timeout }), asked.submit(2), asked.submit(3, { signal })];
+      expect((await outcomes(inputs))[1]).toBe(2);
+      expectBalance(asked);
+      expect(() => queueOf(echo, { name: odd as string })).toThrow(TypeError);
+      expect(() => queueOf(odd)).toThrow(TypeError);
+      const answering = queueOf(() => odd);
+      const [first, second] = await outcomes(answering.submitMany([1, 2]));
+      expect(first).toBeInstanceOf(Error);
+      expect(second).toBe(first);
+      expectBalance(answering);
+    }
+  });
+
+  it('as a batch function, with a name that is no string: the queue is called something', () => {
+    const odd = Object.defineProperty(() => [], 'name', { value: 5 });
+    expect(queueOf(odd).name).toBe('batch queue');
+  });
+});
+
 describe('observers', () => {
   it('that throw hurt nobody and are told by a warning', async () => {
     const queue = queueOf<number>(echo);
@@ -854,5 +1174,52 @@ describe('observers', () => {
     warn.mockRestore();
     expect(others).toHaveBeenCalledTimes(2);
     expect(warnings[0]).toContain('bad observer');
+  });
+
+  it('event-emitter#688: that reject, or throw what cannot be printed, do not stop the queue either', async () => {
+    const queue = queueOf<number>(echo);
+    const warnings: string[] = [];
+    const warn = jest
+      .spyOn(process, 'emitWarning')
+      .mockImplementation((text) => void warnings.push(String(text)));
+    const throwing = (thrown: unknown) => () => {
+      throw thrown;
+    };
+    const listen: (listener: () => unknown) => void = queue.onBatch.bind(queue);
+    listen(async () => {
+      await setImmediate();
+      throw new Error('async');
+    });
+    listen(() => Promise.reject(Object.create(null))); // eslint-disable-line @typescript-eslint/prefer-promise-reject-errors
+    queue.onBatch(() => Object.defineProperty({}, 'then', { get: throwing(new Error('then')) }));
+    queue.onBatch(throwing(Object.create(null)));
+    queue.onBatch(throwing({ toString: throwing(failure) }));
+    queue.onBatch(throwing(Symbol('odd')));
+    const others = jest.fn();
+    queue.onBatch(others);
+    for (let round = 0; round < 2; round++) expect(await queue.submit(round)).toBe(round);
+    await until(() => warnings.length === 12);
+    warn.mockRestore();
+    expect(others).toHaveBeenCalledTimes(2);
+    const texts = ['Error: then', 'an Object', 'an Object', 'Symbol(odd)', 'an Object', 'Error: async'];
+    expect(warnings.slice(0, 6).sort()).toEqual(
+      texts.map((text) => `a listener of echo threw: ${text}`).sort(),
+    );
+    expect(() => queue.onBatch(undefined as never)).toThrow('onBatch: expected a function, got undefined');
+  });
+
+  it('that add observers are called once a batch', async () => {
+    const queue = queueOf<number>(echo);
+    const calls: number[] = [];
+    const listener = (depth: number) => () => {
+      calls.push(depth);
+      queue.onBatch(listener(depth + 1));
+    };
+    queue.onBatch(listener(0));
+    await queue.submit(1);
+    await queue.submit(2);
+    await queue.drain();
+    await setImmediate();
+    expect(calls).toEqual([0, 0, 1]);
   });
 });

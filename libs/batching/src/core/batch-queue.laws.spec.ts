@@ -6,12 +6,34 @@ import { Lane } from './lane.js';
 
 /**
  * The contract's laws under random programs: callers submit, give up, time out, with priorities and for tenants; inputs
- * have a cost and a group; batch functions succeed, fail, answer wrongly or never; settings change; one or two queues
+ * have a cost and a group; batch functions succeed, fail, answer by promises, wrongly or never; settings change; one or two queues
  * share a lane, drain and stop. Time is the fake clock's. What is expected comes from a model that knows only who was
  * submitted, who has ended, and which inputs the batch function has been given.
  */
 
-type Answer = 'results' | 'some errors' | 'throw' | 'too few' | 'never';
+type Answer = 'results' | 'promises' | 'some errors' | 'throw' | 'too few' | 'never';
+
+/** `old`: a polyfill without `reason` and `removeEventListener`; `broken`: one that takes no listener. */
+type Signal = 'real' | 'old' | 'broken';
+
+interface Caller {
+  readonly signal: AbortSignal;
+  abort(reason: unknown): void;
+}
+
+function callerWith(kind: Signal): Caller {
+  if (kind === 'real') return new AbortController();
+  const signal = Object.assign(new EventTarget(), { aborted: false });
+  Object.assign(signal, { removeEventListener: undefined });
+  if (kind === 'broken') signal.addEventListener = () => fail();
+  return {
+    signal: signal as unknown as AbortSignal,
+    abort: () => {
+      signal.aborted = true;
+      signal.dispatchEvent(new Event('abort'));
+    },
+  };
+}
 
 interface Input {
   readonly id: number;
@@ -35,7 +57,7 @@ const answers = fc.record({
     'results',
     'results',
     'results',
-    'results',
+    'promises',
     'some errors',
     'throw',
     'too few',
@@ -73,7 +95,7 @@ const steps = fc.oneof(
     arbitrary: fc.record({
       ...submission,
       many: fc.integer({ min: 1, max: 4 }),
-      signal: fc.constant(true),
+      signal: fc.constantFrom<Signal>('real', 'real', 'old', 'broken'),
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('abort' as const), which: fc.nat() }) },
@@ -125,7 +147,7 @@ const MAX_COST = 10;
 class Modelled {
   readonly queue: BatchQueue<Input, string>;
   readonly #inputs: Known[] = [];
-  readonly #callers: AbortController[] = [];
+  readonly #callers: Caller[] = [];
   #calls = 0;
 
   constructor(
@@ -143,7 +165,7 @@ class Modelled {
 
   submit(submission: Submission): void {
     const { many, group, cost, poison, priority, tenant } = submission;
-    const caller = 'signal' in submission ? new AbortController() : undefined;
+    const caller = 'signal' in submission ? callerWith(submission.signal) : undefined;
     const timeout = 'timeout' in submission ? submission.timeout : undefined;
     if (caller) this.#callers.push(caller);
     const before = this.queue.stats();
@@ -168,7 +190,7 @@ class Modelled {
     this.#callers[which % Math.max(1, this.#callers.length)]?.abort(new Error('aborted'));
   }
 
-  async #answer(inputs: Input[]): Promise<(string | Error)[]> {
+  async #answer(inputs: Input[]): Promise<(string | Error | Promise<string>)[]> {
     const ran = inputs.map(({ id }) => this.#inputs[id] ?? fail());
     const isPart = ran[0]?.hasRun === true;
     let answer: Answer = 'results';
@@ -187,7 +209,13 @@ class Modelled {
     const results = inputs.map(({ id }) =>
       answer === 'some errors' && id % 2 === 0 ? new Error(`no ${id}`) : `result ${id}`,
     );
-    return answer === 'too few' ? results.slice(1) : results;
+    if (answer !== 'promises') return answer === 'too few' ? results.slice(1) : results;
+    return results.map(async (result, index) => {
+      const { id } = inputs[index] ?? fail();
+      if (id % 3 > 0) await new Promise((resolve) => setTimeout(resolve, 7 * (id % 3)));
+      if (id % 5 === 0 || result instanceof Error) throw new Error(`no ${id}`);
+      return result;
+    });
   }
 
   /** Isolation runs parts of a batch that failed, for those who still wait. */
@@ -307,7 +335,10 @@ class Run {
     for (const one of this.#queues) one.checkEnd(ending);
     // Law 9. A batch function's own sleep may outlive the stop, and so may the time limit of one that hangs.
     const mayTick = this.program.queues.some(({ answers, runTimeout }) =>
-      answers.some(({ answer, runTime }) => runTime > 0 || (answer === 'never' && runTimeout < Infinity)),
+      answers.some(
+        ({ answer, runTime }) =>
+          runTime > 0 || answer === 'promises' || (answer === 'never' && runTimeout < Infinity),
+      ),
     );
     if (!mayTick) expect(jest.getTimerCount()).toBe(0);
   }

@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import { types } from 'node:util';
-import { onAbort } from './abort-listener.js';
+import { abortReason, onAbort } from './abort-listener.js';
 import { Alarm } from './alarm.js';
 import { Batch } from './batch.js';
 import { createPolicy, type DispatchPolicy, type DispatchReason } from './dispatch-policy.js';
@@ -26,10 +26,12 @@ import {
   checkMaxQueued,
   checkMilliseconds,
   checkSubmitOptions,
+  functionName,
   LONGEST_TIMER,
   type ResolvedOptions,
   resolveOptions,
   show,
+  showThrown,
   type StopOptions,
   type SubmitOptions,
 } from './options.js';
@@ -85,7 +87,7 @@ export class BatchQueue<Input, Result> {
 
   /** Made here, so that the batch function sees the context that built the queue and never that of a caller. */
   readonly #context = new AsyncResource('BatchQueue', { requireManualDestroy: true });
-  readonly #listeners = new Set<(report: BatchReport) => void>();
+  readonly #listeners = new Set<(report: BatchReport) => unknown>();
   readonly #counts = new Counts();
   readonly #batchSizes = new RecentDistribution(1);
   readonly #waitTime = new RecentDistribution(1000);
@@ -107,9 +109,9 @@ export class BatchQueue<Input, Result> {
       throw new TypeError(`batchFunction: expected a function, got ${show(batchFunction)}`);
     }
     this.#batchFunction = batchFunction;
-    this.#options = resolveOptions(options, batchFunction.name || 'batch queue');
+    this.#options = resolveOptions(options, functionName(batchFunction, 'batch queue'));
     this.#policy = createPolicy(this.#options.dispatch);
-    this.#takesPlain = !options.cost && !options.groupBy;
+    this.#takesPlain = !this.#options.cost && !this.#options.groupBy;
     this.#room = new WaitingRoom(this.#options.aging);
     if (this.#options.autoStart) this.start();
   }
@@ -180,14 +182,16 @@ export class BatchQueue<Input, Result> {
    * with `onFull: 'wait'` they go through the queue, a part at a time.
    *
    * @returns one promise per input, in their order
+   * @throws what running through the inputs throws; none of them is taken in then
    */
   submitMany(inputs: Iterable<Input>, options?: SubmitOptions): Promise<Result>[] {
     const { maxQueued, onFull } = this.#options;
     const isOpen = this.#state === 'created' || this.#state === 'started';
-    if (isOpen && onFull === 'reject' && sizeOf(inputs) > maxQueued && !options?.signal?.aborted) {
-      return this.#submitTooMany(Array.from(inputs), options);
-    }
-    return Array.from(inputs, (input) => this.submit(input, options));
+    const areTooMany =
+      isOpen && onFull === 'reject' && sizeOf(inputs) > maxQueued && !options?.signal?.aborted;
+    const all = Array.from(inputs);
+    if (areTooMany) return this.#submitTooMany(all, options);
+    return all.map((input) => this.submit(input, options));
   }
 
   /** Lets batches leave, for a queue built with `autoStart: false`. */
@@ -232,8 +236,15 @@ export class BatchQueue<Input, Result> {
     for (const batch of this.#batches) batch.limit?.unref();
   }
 
-  /** Calls `listener` after every batch. A listener that throws is told by a process warning and hurts nobody. */
+  /**
+   * Calls `listener` after every batch. What it throws, or rejects with, becomes a process warning and affects no caller.
+   *
+   * @returns a function that ends the calls
+   */
   onBatch(listener: (report: BatchReport) => void): () => void {
+    if (typeof listener !== 'function') {
+      throw new TypeError(`onBatch: expected a function, got ${show(listener)}`);
+    }
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -279,38 +290,50 @@ export class BatchQueue<Input, Result> {
     try {
       this.#place(entry, options);
     } catch (error) {
-      // Bad options, or what the functions for cost and group threw.
+      // Bad options, or what their getters and the functions for cost and group threw.
       entry.reject(error);
     }
   }
 
   #place(entry: Entry<Input>, options: SubmitOptions | undefined): void {
-    if (options) checkSubmitOptions(options);
-    if (options?.signal?.aborted) {
-      this.#drop(entry, 'aborted', options.signal.reason);
+    const asked = options && checkSubmitOptions(options);
+    if (this.#isRefused(entry, asked)) return;
+    const ticket = this.#ticket(entry.input, asked);
+    if (ticket) {
+      // The functions for cost and group may have aborted the signal, or have stopped or drained this very queue.
+      if (this.#isRefused(entry, asked)) return;
+      entry.turn = this.#beginTurn();
+    }
+    const extras = asked || ticket ? (entry.extras = new Extras<Input>(ticket)) : undefined;
+    const late = this.#lateness(asked);
+    if (late > 0) {
+      this.#drop(entry, 'timeout', new DeadlineError(this.name, asked?.timeout ?? 0, Math.max(1, late)));
+    } else if (this.#hasRoom(entry)) {
+      this.#enter(entry);
+      if (asked && extras) this.#watch(entry, extras, asked);
+    } else if (this.#options.onFull === 'wait') {
+      entry.place = 'door';
+      entry.turn.epoch.pending++;
+      this.#door.push(entry);
+      if (asked && extras) this.#watch(entry, extras, asked);
+    } else {
+      const wait = expectedWait(this.#backlog(), this.#serviceTime, performance.now());
+      const retryAfter = Math.max(1, wait);
+      const { maxQueued } = this.#options;
+      this.#drop(entry, 'full', new QueueFullError(this.name, maxQueued, retryAfter, this.#room.length));
+    }
+  }
+
+  /** Whether its caller has gone or the queue takes no more inputs; then it is dropped. */
+  #isRefused(entry: Entry<Input>, { signal }: SubmitOptions = {}): boolean {
+    if (signal?.aborted) {
+      this.#drop(entry, 'aborted', abortReason(signal));
     } else if (this.#state === 'stopping' || this.#state === 'stopped') {
       this.#drop(entry, 'stopped', new ServiceStoppedError(this.name));
     } else {
-      const ticket = this.#ticket(entry.input, options);
-      if (options || ticket) entry.extras = new Extras(ticket);
-      const late = this.#lateness(options);
-      if (late > 0) {
-        this.#drop(entry, 'timeout', new DeadlineError(this.name, options?.timeout ?? 0, Math.max(1, late)));
-      } else if (this.#hasRoom(entry)) {
-        this.#enter(entry);
-        if (options) this.#watch(entry, options);
-      } else if (this.#options.onFull === 'wait') {
-        entry.place = 'door';
-        entry.turn.epoch.pending++;
-        this.#door.push(entry);
-        if (options) this.#watch(entry, options);
-      } else {
-        const wait = expectedWait(this.#backlog(), this.#serviceTime, performance.now());
-        const retryAfter = Math.max(1, wait);
-        const { maxQueued } = this.#options;
-        this.#drop(entry, 'full', new QueueFullError(this.name, maxQueued, retryAfter, this.#room.length));
-      }
+      return false;
     }
+    return true;
   }
 
   /** Where the input stands, unless it is plain. */
@@ -319,9 +342,15 @@ export class BatchQueue<Input, Result> {
     const { maxCost } = this.#options;
     if (!this.#options.cost && !this.#options.groupBy && priority === 0 && tenant === undefined)
       return undefined;
-    const cost = checkCost('cost', this.#options.cost?.(input) ?? 0);
-    if (cost > maxCost) throw new InputCostError(this.name, cost, maxCost);
-    return { group: this.#options.groupBy?.(input), priority, tenant, cost, line: undefined };
+    const cost = this.#options.cost?.(input) ?? 0;
+    if (typeof cost !== 'number') void ignoreRejection(cost);
+    if (checkCost('cost', cost) > maxCost) throw new InputCostError(this.name, cost, maxCost);
+    const group = this.#options.groupBy?.(input);
+    if (isThenable(group)) {
+      void ignoreRejection(group);
+      throw new TypeError(`groupBy: expected a key, got ${show(group)}; it must not be async`);
+    }
+    return { group, priority, tenant, cost, line: undefined };
   }
 
   /** A queue that is empty takes an input of any cost: there would never be more room for it. */
@@ -398,25 +427,36 @@ export class BatchQueue<Input, Result> {
   };
 
   /** Gives up for the caller when its signal aborts or its time is over. */
-  #watch(entry: Entry<Input>, { signal, timeout = Infinity }: SubmitOptions): void {
+  #watch(entry: Entry<Input>, extras: Extras<Input>, { signal, timeout = Infinity }: SubmitOptions): void {
     const onTimeout = () => {
       const phase = typeof entry.place === 'string' ? 'waiting' : 'running';
       this.#giveUp(entry, 'timeout', new BatchTimeoutError(this.name, timeout, phase));
     };
     const timer = timeout <= LONGEST_TIMER ? setTimeout(onTimeout, timeout) : undefined;
-    const unlisten =
-      signal &&
-      onAbort(signal, () => {
-        this.#giveUp(entry, 'aborted', signal.reason);
-      });
-    if (!timer && !unlisten) return;
-    (entry.extras ??= new Extras<Input>(undefined)).onLeave = () => {
-      clearTimeout(timer);
-      unlisten?.();
+    let unlisten: (() => void) | undefined;
+    if (timer || signal) {
+      extras.onLeave = () => {
+        clearTimeout(timer);
+        unlisten?.();
+      };
+    }
+    if (!signal) return;
+    const onAborted = () => {
+      this.#giveUp(entry, 'aborted', abortReason(signal));
     };
+    try {
+      unlisten = onAbort(signal, onAborted);
+      // An odd signal may have aborted while it was given the listener, with or without calling it.
+      if (entry.place === 'gone') unlisten();
+      else if (signal.aborted) onAborted();
+    } catch (error) {
+      // A caller that cannot give up is refused.
+      this.#giveUp(entry, 'aborted', error);
+    }
   }
 
   #giveUp(entry: Entry<Input>, reason: DropReason, error: unknown): void {
+    if (entry.place === 'gone') return;
     const { place } = entry;
     if (typeof place === 'string') {
       this.#drop(entry, reason, error);
@@ -707,11 +747,16 @@ export class BatchQueue<Input, Result> {
       results,
       errors: size - results,
     };
-    for (const listener of this.#listeners) {
+    const warn = (thrown: unknown) => {
+      process.emitWarning(`a listener of ${this.name} threw: ${showThrown(thrown)}`, 'BatchingWarning');
+    };
+    // Those of now: a listener may add others.
+    for (const listener of [...this.#listeners]) {
       try {
-        listener(report);
+        const returned = listener(report);
+        if (isThenable(returned)) returned.then(undefined, warn);
       } catch (error) {
-        process.emitWarning(`a listener of ${this.name} threw: ${String(error)}`, 'BatchingWarning');
+        warn(error);
       }
     }
   }

@@ -45,7 +45,7 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
 
   constructor(
     readonly input: Input,
-    readonly turn: Turn,
+    public turn: Turn,
     readonly resolve: (result: unknown) => void,
   ) {}
 

@@ -35,8 +35,8 @@ export interface QueueOptions<Input = unknown> {
   /** Slots shared with other queues, where several use one device. Default: none, `concurrency` alone counts. */
   lane?: Lane | undefined;
   /**
-   * What an input costs (tokens, pixels, bytes): a number ≥ 0, asked once, when it comes. What it throws rejects that
-   * input alone. Default: nothing costs anything.
+   * What an input costs (tokens, pixels, bytes): a number ≥ 0, asked once, when it comes. What it throws, or a
+   * `TypeError` for a promise, rejects that input alone. Default: nothing costs anything.
    */
   cost?(input: Input): number;
   /** Most that the inputs of one batch cost together; one that costs more by itself is refused. Default `Infinity`. */
@@ -45,7 +45,8 @@ export interface QueueOptions<Input = unknown> {
   maxQueuedCost?: number;
   /**
    * Tells apart what may not share a batch (shape, options, model variant): only inputs with the same key, as in a
-   * `Map`, travel together. What it throws rejects that input alone. Default: all share.
+   * `Map`, travel together. What it throws, or a `TypeError` for a promise, rejects that input alone. Default: all
+   * share.
    */
   groupBy?(input: Input): unknown;
   /** What one level of `priority` is worth, in milliseconds of waiting. Default 1000; ≥ 0. */
@@ -85,7 +86,10 @@ export interface BatchOptions<Input = unknown> extends QueueOptions<Input> {
 
 /** What one caller can ask for. */
 export interface SubmitOptions {
-  /** Gives up when it aborts; the promise rejects with `signal.reason`. An input that still waits is never computed. */
+  /**
+   * Gives up when it aborts; the promise rejects with `signal.reason`, or an `AbortError` where the signal has none. An
+   * input that still waits is never computed.
+   */
   signal?: AbortSignal | undefined;
   /**
    * Gives up after so many milliseconds, with a `BatchTimeoutError`. An input that could not make it, by the run times
@@ -147,7 +151,8 @@ export function resolveOptions<Input>(
   };
 }
 
-export function checkSubmitOptions({ signal, timeout, priority }: SubmitOptions): void {
+/** @returns what was checked: each option is read once, as a getter need not give the same value twice */
+export function checkSubmitOptions({ signal, timeout, priority, tenant }: SubmitOptions): SubmitOptions {
   if (timeout !== undefined) checkMilliseconds('timeout', timeout);
   // By shape, as an `instanceof` would refuse the signals of another realm.
   if (
@@ -159,6 +164,7 @@ export function checkSubmitOptions({ signal, timeout, priority }: SubmitOptions)
   if (priority !== undefined && !Number.isFinite(priority)) {
     throw new TypeError(`priority: expected a finite number, got ${show(priority)}`);
   }
+  return { signal, timeout, priority, tenant };
 }
 
 export function checkBatchSize(value: number): number {
@@ -216,12 +222,30 @@ function isLane(value: unknown): boolean {
   return [tryEnter, leave, withdraw, hasWaiting].every((method) => typeof method === 'function');
 }
 
+/** The name of a function, if it has one: a class may have a static `name` of any type. */
+export function functionName({ name }: { readonly name: unknown }, otherwise: string): string {
+  return typeof name === 'string' && name !== '' ? name : otherwise;
+}
+
+/** What was thrown, as it may stand in a message: anything can be thrown, also what has no text. */
+export function showThrown(thrown: unknown): string {
+  try {
+    return String(thrown);
+  } catch {
+    return show(thrown);
+  }
+}
+
 /** A value as it may stand in a message: short, and never throwing. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
   if (typeof value === 'function') return `a function`;
   if (typeof value !== 'object' || value === null) return String(value);
-  if (Array.isArray(value)) return `an array of ${value.length}`;
-  const type = Object.prototype.toString.call(value).slice(8, -1);
-  return `${/^[AEIOU]/.test(type) ? 'an' : 'a'} ${type}`;
+  try {
+    if (Array.isArray(value)) return `an array of ${value.length}`;
+    const type = Object.prototype.toString.call(value).slice(8, -1).slice(0, 40);
+    return `${/^[AEIOU]/.test(type) ? 'an' : 'a'} ${type}`;
+  } catch {
+    return 'an object';
+  }
 }

@@ -1,5 +1,11 @@
 import { BatchQueue } from './batch-queue.js';
-import type { BatchFunction, QueueOptions, StopOptions, SubmitOptions } from './options.js';
+import {
+  type BatchFunction,
+  functionName,
+  type QueueOptions,
+  type StopOptions,
+  type SubmitOptions,
+} from './options.js';
 
 /** A queue that is called like a function: one input in, its own result out. */
 export interface BatchedService<Input, Result> {
@@ -52,7 +58,7 @@ export function asService(
   options?: SerialOptions,
 ): <Input, Result>(fn: (input: Input) => PromiseLike<Result> | Result) => BatchedService<Input, Result> {
   return <Input, Result>(fn: (input: Input) => PromiseLike<Result> | Result) => {
-    const queueOptions = { name: fn.name || 'service', ...options, ...serial };
+    const queueOptions = { name: functionName(fn, 'service'), ...options, ...serial };
     return toService(new BatchQueue(oneByOne(fn), queueOptions));
   };
 }

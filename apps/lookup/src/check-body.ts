@@ -2,16 +2,6 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ApiError } from './api-error.js';
 
-/** Refuses a path or a query whose percent signs are not UTF-8: decoded leniently, it would be another text. */
-export function checkUrl({ url = '' }: IncomingMessage, _: ServerResponse, next: () => void): void {
-  try {
-    decodeURIComponent(url);
-  } catch {
-    throw new ApiError(400, 'ERR_INVALID', 'the URL: expected percent-encoded UTF-8, got something else');
-  }
-  next();
-}
-
 /**
  * For the parser of JSON, which reads every body, whatever its type: one that is empty may have any. The type is more than
  * a form: a page of another site may post any text here, but not with this type.

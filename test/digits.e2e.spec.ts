@@ -499,7 +499,7 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
 
   it('refuses what it cannot hold, and says when to come again', async () => {
     ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter, MAX_QUEUED: '2' }));
-    const model = app.get<TfjsModel>(getModelToken('digits'));
+    const model = app.get<TfjsModel>(getTfjsModelToken('digits'));
     const predict = model.predict.bind(model) as (inputs: readonly ModelInput[]) => Promise<Float32Array[]>;
     let release!: () => void;
     const released = new Promise<void>((resolve) => (release = resolve));

@@ -7,6 +7,7 @@ export {
   BatchResultError,
   BatchTimeoutError,
   DeadlineError,
+  type ErrorKind,
   InputCostError,
   QueueFullError,
   ServiceStoppedError,

@@ -58,4 +58,18 @@ describe('errors', () => {
       expect(classesOf(value, here)).toEqual([]);
     }
   });
+
+  it('say what they mean for their caller by a kind, and in a message that tells nothing of the settings', () => {
+    expect(makers.map((make) => [make(here).kind, make(here).publicMessage])).toEqual([
+      ['overload', 'queue is full'],
+      ['too-large', 'queue takes at most 8 inputs at once, not 9'],
+      ['overload', 'queue would take longer than the time allowed'],
+      ['too-large', 'the input costs 9, and at most 8 is allowed'],
+      ['stopped', 'queue was stopped'],
+      ['timeout', 'queue gave no result in time'],
+      ['failure', undefined],
+    ]);
+    const { kind, publicMessage } = new OwnError('own');
+    expect([kind, publicMessage]).toEqual(['failure', undefined]);
+  });
 });

@@ -12,7 +12,22 @@ export function brand(type: abstract new (...args: never) => BatchingError, name
 }
 
 /**
- * What every error of this library has in common: a stable `code` to switch on.
+ * What an error means for its caller:
+ * - `overload`: the queue cannot serve it now; try again after `retryAfter` milliseconds.
+ * - `unavailable`: the model behind the queue cannot serve it now; try again soon.
+ * - `stopped`: the queue takes no more inputs.
+ * - `timeout`: a time limit passed.
+ * - `too-large`: the input, or the number of inputs, is beyond a bound; trying again is of no use.
+ * - `input`: the input is not what the model takes; trying again is of no use.
+ * - `failure`: the application is at fault: its batch function, its model, its settings.
+ *
+ * A later version may add kinds; treat one that is not known as a `failure`.
+ */
+export type ErrorKind =
+  'overload' | 'unavailable' | 'stopped' | 'timeout' | 'too-large' | 'input' | 'failure';
+
+/**
+ * What every error of this library has in common: a stable `code` to switch on, and its `kind`, which many codes share.
  *
  * An error thrown by the batch function is not wrapped in one of these, and an abort rejects with `signal.reason`.
  */
@@ -28,10 +43,20 @@ export abstract class BatchingError extends Error {
   }
 
   abstract readonly code: string;
+  /** Default: `failure`. */
+  readonly kind: ErrorKind = 'failure';
 
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;
+  }
+
+  /**
+   * The message for callers outside the application: it names the queue or the model and no setting. `undefined` where
+   * the error is none of their business.
+   */
+  get publicMessage(): string | undefined {
+    return undefined;
   }
 }
 
@@ -42,6 +67,7 @@ export class QueueFullError extends BatchingError {
   }
 
   readonly code = 'ERR_BATCHING_FULL';
+  override readonly kind = 'overload';
 
   constructor(
     /** Name of the queue. */
@@ -58,6 +84,10 @@ export class QueueFullError extends BatchingError {
         `raise ${waiting < maxQueued ? 'maxQueuedCost' : 'maxQueued'}, or set onFull: 'wait'`,
     );
   }
+
+  override get publicMessage(): string {
+    return `${this.queue} is full`;
+  }
 }
 
 /**
@@ -70,6 +100,7 @@ export class TooManyInputsError extends BatchingError {
   }
 
   readonly code = 'ERR_BATCHING_TOO_MANY';
+  override readonly kind = 'too-large';
 
   constructor(
     /** Name of the queue. */
@@ -84,6 +115,10 @@ export class TooManyInputsError extends BatchingError {
         `raise maxQueued, or set onFull: 'wait'`,
     );
   }
+
+  override get publicMessage(): string {
+    return `${this.queue} takes at most ${this.maxQueued} inputs at once, not ${this.count}`;
+  }
 }
 
 /** The input could not have been served within its `timeout`, by the run times learned, and was not taken in. */
@@ -93,6 +128,7 @@ export class DeadlineError extends BatchingError {
   }
 
   readonly code = 'ERR_BATCHING_DEADLINE';
+  override readonly kind = 'overload';
 
   constructor(
     /** Name of the queue. */
@@ -107,6 +143,10 @@ export class DeadlineError extends BatchingError {
         `try again in ${Math.ceil(retryAfter)} ms`,
     );
   }
+
+  override get publicMessage(): string {
+    return `${this.queue} would take longer than the time allowed`;
+  }
 }
 
 /** One input costs more than a whole batch may. */
@@ -116,6 +156,7 @@ export class InputCostError extends BatchingError {
   }
 
   readonly code = 'ERR_BATCHING_COST';
+  override readonly kind = 'too-large';
 
   constructor(
     /** Name of the queue. */
@@ -127,6 +168,10 @@ export class InputCostError extends BatchingError {
       `the input costs ${cost}, more than the ${maxCost} that a batch of ${queue} may cost: send less at once`,
     );
   }
+
+  override get publicMessage(): string {
+    return `the input costs ${this.cost}, and at most ${this.maxCost} is allowed`;
+  }
 }
 
 /** The queue was stopped: before the input came, or while it waited or ran and the stop could not wait for it. */
@@ -136,6 +181,7 @@ export class ServiceStoppedError extends BatchingError {
   }
 
   readonly code = 'ERR_BATCHING_STOPPED';
+  override readonly kind = 'stopped';
 
   constructor(
     /** Name of the queue. */
@@ -144,6 +190,10 @@ export class ServiceStoppedError extends BatchingError {
       'takes no more inputs' | 'dropped this input' | 'did not wait for this batch' = 'takes no more inputs',
   ) {
     super(`${queue} was stopped and ${what}`);
+  }
+
+  override get publicMessage(): string {
+    return `${this.queue} was stopped`;
   }
 }
 
@@ -154,6 +204,7 @@ export class BatchTimeoutError extends BatchingError {
   }
 
   readonly code = 'ERR_BATCHING_TIMEOUT';
+  override readonly kind = 'timeout';
 
   constructor(
     /** Name of the queue. */
@@ -168,6 +219,10 @@ export class BatchTimeoutError extends BatchingError {
         ? `the batch function of ${queue} did not return within ${timeout} ms; its batch was given up`
         : `${queue} gave no result within ${timeout} ms; the input was still ${phase}`,
     );
+  }
+
+  override get publicMessage(): string {
+    return `${this.queue} gave no result in time`;
   }
 }
 

@@ -47,6 +47,7 @@ export class ModelInputError extends BatchingError {
   }
 
   readonly code = 'ERR_BATCHING_INPUT';
+  override readonly kind = 'input';
   /** Name of the tensor at fault; `undefined` where it is the input as a whole. */
   readonly tensor: string | undefined;
   /** Shape of that tensor for one input, without the batch dimension. */
@@ -64,6 +65,10 @@ export class ModelInputError extends BatchingError {
     this.tensor = tensor?.name;
     this.shape = tensor?.shape;
   }
+
+  override get publicMessage(): string {
+    return this.message;
+  }
 }
 
 /**
@@ -77,6 +82,7 @@ export class ModelNotReadyError extends BatchingError {
   }
 
   readonly code = 'ERR_BATCHING_MODEL_NOT_READY';
+  override readonly kind = 'unavailable';
 
   constructor(
     /** Name of the model. */
@@ -85,6 +91,10 @@ export class ModelNotReadyError extends BatchingError {
     options?: ErrorOptions,
   ) {
     super(`model '${model}' is not ready: ${problem}`, options);
+  }
+
+  override get publicMessage(): string {
+    return `model '${this.model}' is not ready`;
   }
 }
 
@@ -107,4 +117,9 @@ export class InferenceWorkerError extends BatchingError {
   }
 
   readonly code = 'ERR_BATCHING_WORKER';
+  override readonly kind = 'unavailable';
+
+  override get publicMessage(): string {
+    return 'the inference worker is being started again';
+  }
 }

@@ -31,6 +31,11 @@ export default tseslint.config(
   // The page's modules: the compiler checks them, with the browser's names (apps/demo-api/tsconfig.page.json).
   { files: ['apps/demo-api/public/**/*.js'], rules: { 'no-undef': 'off' } },
   arrow('batching/src/core', '^(?!node:|\\./)', 'core/ imports node: and its own files only'),
+  arrow(
+    'batching/src/core/*',
+    '^(?!node:|\\./|\\.\\./[^./]*\\.js$)',
+    "a room of core/ imports node:, its own files and those of core/ itself, not another room's",
+  ),
   arrow('batching/src/nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
   arrow(
     'batching/src/tfjs',

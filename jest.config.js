@@ -1,7 +1,7 @@
 /** Specs stand beside the source; end-to-end tests in `test/`. Those import the library by its name and get the built one. */
 export default {
   rootDir: '.',
-  testMatch: ['<rootDir>/libs/**/*.spec.ts', '<rootDir>/apps/**/*.spec.ts', '<rootDir>/test/**/*.spec.ts'],
+  testMatch: ['libs', 'apps', 'sim', 'test'].map((folder) => `<rootDir>/${folder}/**/*.spec.ts`),
   testEnvironment: 'node',
   extensionsToTreatAsEsm: ['.ts'],
   transform: {

@@ -1,9 +1,9 @@
 import { strict as assert } from 'node:assert';
-import { AdaptivePolicy } from '../libs/batching/src/core/adaptive-policy.js';
-import { type Dispatch, eager, fixed } from '../libs/batching/src/core/dispatch-policy.js';
-import { inoueBound, optimalMeanLatency } from './optimum.js';
-import { peers } from './peers.js';
-import { type QueuesScene, simulateQueues } from './queue-simulator.js';
+import { AdaptivePolicy } from '../libs/batching/src/core/dispatch/adaptive-policy.js';
+import { type Dispatch, eager, fixed } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
+import { inoueBound, optimalMeanLatency } from '../sim/optimum.js';
+import { peers } from '../sim/peers.js';
+import { type QueuesScene, simulateQueues } from '../sim/queue-simulator.js';
 import {
   bursts,
   capacity,
@@ -15,7 +15,7 @@ import {
   type ServiceCurve,
   simulate,
   type SimulatedPolicy,
-} from './simulator.js';
+} from '../sim/simulator.js';
 import { printTable } from './table.js';
 
 interface Fit extends ServiceCurve {

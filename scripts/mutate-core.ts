@@ -66,19 +66,19 @@ const faults: readonly Fault[] = [
   ),
   {
     name: 'an idle queue refuses an input for its timeout',
-    file: 'forecast.ts',
+    file: 'dispatch/forecast.ts',
     find: 'if (free > 0 && ahead < free * batchSize) return 0;',
     replace: 'if (free > 0 && ahead === 0) return 0;',
   },
   {
     name: 'what has been learned is trusted for ever',
-    file: 'forecast.ts',
+    file: 'dispatch/forecast.ts',
     find: ' * serviceTime.trust(now) - timeout',
     replace: ' - timeout',
   },
   {
     name: 'the wait is no number where batches have no bound',
-    file: 'forecast.ts',
+    file: 'dispatch/forecast.ts',
     find: 'batchesAhead === 0 ? rest : ',
     replace: '',
   },
@@ -89,13 +89,13 @@ const faults: readonly Fault[] = [
   ),
   {
     name: 'the slots are forgotten in the expected wait',
-    file: 'forecast.ts',
+    file: 'dispatch/forecast.ts',
     find: '(batchesAhead * serviceTime.of(batchSize)) / concurrency',
     replace: 'batchesAhead * serviceTime.of(batchSize)',
   },
   {
     name: 'who comes just in time by the mean is taken in',
-    file: 'forecast.ts',
+    file: 'dispatch/forecast.ts',
     find: '4 * serviceTime.deviation',
     replace: '0 * serviceTime.deviation',
   },
@@ -386,55 +386,55 @@ const faults: readonly Fault[] = [
   // What waits.
   {
     name: 'the last of a line is lost when one leaves the middle',
-    file: 'waiting-line.ts',
+    file: 'waiting/waiting-line.ts',
     find: 'if (!next) this.#last = previous;\n    else if',
     replace: 'if',
   },
   {
     name: 'who is behind one that left has it before it still',
-    file: 'waiting-line.ts',
+    file: 'waiting/waiting-line.ts',
     find: 'else if (next.extras) next.extras.previous = previous;',
     replace: '',
   },
   {
     name: 'who is first after a cut has someone before it',
-    file: 'waiting-line.ts',
+    file: 'waiting/waiting-line.ts',
     find: 'if (rest?.extras) rest.extras.previous = undefined;',
     replace: '',
   },
   {
     name: 'groups are never forgotten',
-    file: 'waiting-room.ts',
+    file: 'waiting/waiting-room.ts',
     find: 'this.#groups.delete(level.group.key);',
     replace: 'void level;',
   },
   {
     name: 'waiting is worth nothing against priority',
-    file: 'waiting-room.ts',
+    file: 'waiting/waiting-room.ts',
     find: 'level.priority * aging + (now - first.turn.at)',
     replace: 'level.priority * aging + 0 * (now - first.turn.at)',
   },
   {
     name: 'tenants do not take turns',
-    file: 'waiting-room.ts',
+    file: 'waiting/waiting-room.ts',
     find: '      level.rotate(line);\n',
     replace: '',
   },
   {
     name: 'a group that is not full holds up one that is',
-    file: 'waiting-room.ts',
+    file: 'waiting/waiting-room.ts',
     find: '(isFull && !bestIsFull) || at < bestAt',
     replace: 'at < bestAt',
   },
   {
     name: 'batches cost more than maxCost',
-    file: 'waiting-room.ts',
+    file: 'waiting/waiting-room.ts',
     find: 'if (cost > maxCost) break;',
     replace: '',
   },
   {
     name: 'in the forecast the lower priorities are ahead',
-    file: 'waiting-room.ts',
+    file: 'waiting/waiting-room.ts',
     find: 'line.level.priority >= priority',
     replace: 'line.level.priority < priority',
   },
@@ -503,67 +503,67 @@ const faults: readonly Fault[] = [
   // What is learned.
   {
     name: 'a batch is expected to take no time at a constant size',
-    file: 'service-time.ts',
+    file: 'dispatch/service-time.ts',
     find: '(0.05 * this.#size) ** 2',
     replace: '0',
   },
   {
     name: 'a stall is learned as it was',
-    file: 'service-time.ts',
+    file: 'dispatch/service-time.ts',
     find: 'this.isKnown ? Math.min(Math.max(ran, likely.least), likely.most) : ran',
     replace: 'ran',
   },
   {
     name: 'batches that hung together are a load that has changed',
-    file: 'service-time.ts',
+    file: 'dispatch/service-time.ts',
     find: 'if (now - ran < this.#surprisedAt) return;',
     replace: '',
   },
   {
     name: 'a load that has changed is never believed',
-    file: 'service-time.ts',
+    file: 'dispatch/service-time.ts',
     find: 'if (this.#isSurprised || this.#weight === 1)',
     replace: 'if (this.#weight === 1)',
   },
   {
     name: 'a stall at the very beginning is believed',
-    file: 'service-time.ts',
+    file: 'dispatch/service-time.ts',
     find: 'if (this.#isSurprised || this.#weight === 1)',
     replace: 'if (this.#isSurprised)',
   },
   {
     name: 'the adaptive wait has no cap',
-    file: 'adaptive-policy.ts',
+    file: 'dispatch/adaptive-policy.ts',
     find: 'Math.min(leaveAt, latest)',
     replace: 'leaveAt',
   },
   {
     name: 'waits in vain are forgotten as slowly as others',
-    file: 'adaptive-policy.ts',
+    file: 'dispatch/adaptive-policy.ts',
     find: 'const MEMORY_IN_VAIN = 0.25;',
     replace: 'const MEMORY_IN_VAIN = MEMORY;',
   },
   {
     name: 'the adaptive wait counts only those who wait',
-    file: 'adaptive-policy.ts',
+    file: 'dispatch/adaptive-policy.ts',
     find: 'const delayed = waiting + others + missed + returned;',
     replace: 'const delayed = waiting;',
   },
   {
     name: 'the adaptive wait does not look beyond the next input',
-    file: 'adaptive-policy.ts',
+    file: 'dispatch/adaptive-policy.ts',
     find: 'best = Math.max(best, gain);',
     replace: '',
   },
   {
     name: 'who follows is expected however late the next input is',
-    file: 'adaptive-policy.ts',
+    file: 'dispatch/adaptive-policy.ts',
     find: '(upper <= soon ? ahead : 0)',
     replace: 'ahead',
   },
   {
     name: 'what follows an input is not watched while a batch runs',
-    file: 'adaptive-policy.ts',
+    file: 'dispatch/adaptive-policy.ts',
     find: 'else this.#watch(this.#afterArrival.at(together), now);',
     replace: 'else this.#situation = undefined;',
   },
@@ -589,7 +589,7 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
 
-for (const path of [CORE, 'bench', 'libs/figures', 'jest.config.js', 'package.json', 'tsconfig.json']) {
+for (const path of [CORE, 'sim', 'libs/figures', 'jest.config.js', 'package.json', 'tsconfig.json']) {
   cpSync(join(ROOT, path), join(copy, path), { recursive: true });
 }
 symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
@@ -614,7 +614,11 @@ writeFileSync(
    }`,
 );
 
-const specs = readdirSync(join(copy, CORE)).filter((name) => name.endsWith('.spec.ts'));
+const specs = [CORE, 'sim']
+  .flatMap((folder) =>
+    readdirSync(join(copy, folder), { recursive: true }).map((name) => join(folder, String(name))),
+  )
+  .filter((path) => path.endsWith('.spec.ts'));
 const later = LATER.map((parts) => specs.filter((spec) => parts.some((part) => spec.includes(part))));
 const rounds = [specs.filter((spec) => !later.flat().includes(spec)), ...later];
 
@@ -658,10 +662,9 @@ async function failingTestOf(round: string[], limit: number): Promise<string | u
   const jest = join(copy, 'node_modules/jest/bin/jest.js');
   const options = ['--runInBand', '--silent', '--testTimeout', String(TEST_LIMIT)];
   const places = ['--reporters', join(copy, REPORTER), '--cacheDirectory', join(copy, '.cache')];
-  const paths = round.map((spec) => join(CORE, spec));
   const child = spawn(
     process.execPath,
-    ['--no-warnings', '--experimental-vm-modules', jest, ...options, ...places, '--runTestsByPath', ...paths],
+    ['--no-warnings', '--experimental-vm-modules', jest, ...options, ...places, '--runTestsByPath', ...round],
     { cwd: copy, stdio: ['ignore', 'pipe', 'inherit'], timeout: limit, killSignal: 'SIGKILL' },
   );
   let failure = '';

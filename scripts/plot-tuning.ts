@@ -13,9 +13,9 @@ import {
   poisson,
   simulate,
   type SimulatedPolicy,
-} from '../bench/simulator.js';
-import { AdaptivePolicy } from '../libs/batching/src/core/adaptive-policy.js';
-import { eager, fixed } from '../libs/batching/src/core/dispatch-policy.js';
+} from '../sim/simulator.js';
+import { AdaptivePolicy } from '../libs/batching/src/core/dispatch/adaptive-policy.js';
+import { eager, fixed } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 
 const curve = { alpha: 0.25, beta: 5, batchSize: 32 };
 const FOLDER = new URL('../docs/images/', import.meta.url);

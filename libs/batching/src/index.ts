@@ -1,6 +1,6 @@
 export type { BatchContext } from './core/batch.js';
 export { BatchQueue } from './core/batch-queue.js';
-export type { Dispatch, DispatchReason } from './core/dispatch-policy.js';
+export type { Dispatch, DispatchReason } from './core/dispatch/dispatch-policy.js';
 export type { Summary } from './core/distribution.js';
 export {
   BatchingError,

@@ -15,7 +15,7 @@ import {
 } from './errors.js';
 import { Lane } from './lane.js';
 import type { BatchFunction, BatchOptions, SubmitOptions } from './options.js';
-import { ServiceTime } from './service-time.js';
+import { ServiceTime } from './dispatch/service-time.js';
 
 /**
  * Faults of other batchers, one test each, named after the system or the thread; faults of the reference; and what

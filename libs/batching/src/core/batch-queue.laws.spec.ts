@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import { BatchQueue } from './batch-queue.js';
-import type { Dispatch } from './dispatch-policy.js';
+import type { Dispatch } from './dispatch/dispatch-policy.js';
 import { Lane } from './lane.js';
 
 /**

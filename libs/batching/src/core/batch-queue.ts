@@ -3,7 +3,7 @@ import { types } from 'node:util';
 import { abortReason, onAbort } from './abort-listener.js';
 import { Alarm } from './alarm.js';
 import { Batch } from './batch.js';
-import { createPolicy, type DispatchPolicy, type DispatchReason } from './dispatch-policy.js';
+import { createPolicy, type DispatchPolicy, type DispatchReason } from './dispatch/dispatch-policy.js';
 import { RecentDistribution } from './distribution.js';
 import { Drains } from './drains.js';
 import { Entry, Extras, Turn } from './entry.js';
@@ -16,7 +16,7 @@ import {
   ServiceStoppedError,
   TooManyInputsError,
 } from './errors.js';
-import { type Backlog, expectedWait, lateness, untilSlot } from './forecast.js';
+import { type Backlog, expectedWait, lateness, untilSlot } from './dispatch/forecast.js';
 import {
   type BatchFunction,
   type BatchOptions,
@@ -36,10 +36,10 @@ import {
   type SubmitOptions,
 } from './options.js';
 import { Progress } from './progress.js';
-import { ServiceTime } from './service-time.js';
+import { ServiceTime } from './dispatch/service-time.js';
 import type { BatchReport, DropReason, QueueState, QueueStats } from './stats.js';
-import { WaitingLine } from './waiting-line.js';
-import { type Group, type Ticket, WaitingRoom } from './waiting-room.js';
+import { WaitingLine } from './waiting/waiting-line.js';
+import { type Group, type Ticket, WaitingRoom } from './waiting/waiting-room.js';
 
 /**
  * Takes inputs one at a time, runs them through the batch function in batches, and gives every caller its own result.

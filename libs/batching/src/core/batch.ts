@@ -1,5 +1,5 @@
 import type { Alarm } from './alarm.js';
-import type { DispatchReason } from './dispatch-policy.js';
+import type { DispatchReason } from './dispatch/dispatch-policy.js';
 import type { Entry, Run } from './entry.js';
 
 /** What a batch function is told about its batch. */

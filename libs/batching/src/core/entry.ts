@@ -1,6 +1,6 @@
 import type { Epoch } from './drains.js';
-import type { Linked } from './waiting-line.js';
-import type { Ticket, Waiting } from './waiting-room.js';
+import type { Linked } from './waiting/waiting-line.js';
+import type { Ticket, Waiting } from './waiting/waiting-room.js';
 
 /** Where an input is: at the `door`, its caller waits for room in a full queue; once it runs, its batch. */
 export type Place = 'nowhere' | 'door' | 'room' | 'gone' | Run;

@@ -1,5 +1,5 @@
 import type { BatchContext } from './batch.js';
-import type { Dispatch } from './dispatch-policy.js';
+import type { Dispatch } from './dispatch/dispatch-policy.js';
 import type { Lane } from './lane.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { DispatchReason } from './dispatch-policy.js';
+import type { DispatchReason } from './dispatch/dispatch-policy.js';
 import type { Summary } from './distribution.js';
 import type { ResolvedOptions } from './options.js';
 

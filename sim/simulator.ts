@@ -1,6 +1,6 @@
-import type { DispatchPolicy } from '../libs/batching/src/core/dispatch-policy.js';
-import { lateness } from '../libs/batching/src/core/forecast.js';
-import { ServiceTime } from '../libs/batching/src/core/service-time.js';
+import type { DispatchPolicy } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
+import { lateness } from '../libs/batching/src/core/dispatch/forecast.js';
+import { ServiceTime } from '../libs/batching/src/core/dispatch/service-time.js';
 import { randomNumbers } from '../libs/figures/src/random-numbers.js';
 
 /** Milliseconds that a batch of n takes: alpha · n + beta. */

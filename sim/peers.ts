@@ -1,5 +1,5 @@
-import type { QueueView } from '../libs/batching/src/core/dispatch-policy.js';
-import { fixed } from '../libs/batching/src/core/dispatch-policy.js';
+import type { QueueView } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
+import { fixed } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 import type { ServiceCurve, SimulatedPolicy } from './simulator.js';
 
 /**

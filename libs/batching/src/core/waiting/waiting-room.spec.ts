@@ -1,10 +1,10 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
-import { BatchQueue } from './batch-queue.js';
-import { InputCostError, QueueFullError } from './errors.js';
-import { Lane } from './lane.js';
-import type { BatchOptions } from './options.js';
+import { BatchQueue } from '../batch-queue.js';
+import { InputCostError, QueueFullError } from '../errors.js';
+import { Lane } from '../lane.js';
+import type { BatchOptions } from '../options.js';
 
 /** A queue that is not started, so that a test can fill it first; it writes down each batch. */
 function filling<Input>(options: Partial<BatchOptions<Input>> = {}) {

@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert';
 import { setImmediate as afterMicrotasks } from 'node:timers/promises';
 import { BatchQueue } from '../libs/batching/src/core/batch-queue.js';
-import type { Dispatch } from '../libs/batching/src/core/dispatch-policy.js';
+import type { Dispatch } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 import { Lane } from '../libs/batching/src/core/lane.js';
 import { randomNumbers } from '../libs/figures/src/random-numbers.js';
 import type { Load, ServiceCurve } from './simulator.js';

@@ -1,4 +1,5 @@
 import { availableParallelism, cpus } from 'node:os';
+import { benchCompare } from './compare.js';
 import { benchHttp } from './http.js';
 import { benchInference, inferenceBackends } from './inference.js';
 import { benchLookup } from './lookup.js';
@@ -11,29 +12,37 @@ import { benchSoak } from './soak.js';
  * `npm run bench [queue] [soak] [http] [lookup] [scheduling] [realtime] [inference [backend…]]`: what a queue costs per
  * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
  * timed, in a simulation and in real time, and what networks give on each backend (or on those that are named). Every
- * table compares in one run, checks the results it got, and ends with ratios.
+ * table compares in one run, checks the results it got, and ends with ratios. `npm run bench compare <commit>` compares this
+ * working tree with a commit: `compare.ts`.
  */
-const names = process.argv.slice(2);
-const backends = inferenceBackends.filter((backend) => names.includes(backend));
-const benches = {
-  queue: benchQueue,
-  soak: benchSoak,
-  http: benchHttp,
-  lookup: benchLookup,
-  scheduling: benchScheduling,
-  realtime: benchRealtime,
-  inference: () => benchInference(backends.length > 0 ? backends : inferenceBackends),
-};
-
-const known = [...Object.keys(benches), ...(names.includes('inference') ? inferenceBackends : [])];
-const unknown = names.filter((name) => !known.includes(name));
-if (unknown.length > 0) {
-  console.error(`no such bench: ${unknown.join(', ')}; expected some of: ${known.join(', ')}`);
-  process.exit(1);
-}
+const [first, ...others] = process.argv.slice(2);
 console.log(
   `Node ${process.version}, ${availableParallelism()} cores, ${cpus()[0]?.model ?? 'unknown processor'}`,
 );
-for (const [name, bench] of Object.entries(benches)) {
-  if (names.length === 0 || names.includes(name)) await bench();
+if (first === 'compare') await benchCompare(others);
+else await bench(process.argv.slice(2));
+
+async function bench(names: readonly string[]): Promise<void> {
+  const backends = inferenceBackends.filter((backend) => names.includes(backend));
+  const benches = {
+    queue: benchQueue,
+    soak: benchSoak,
+    http: benchHttp,
+    lookup: benchLookup,
+    scheduling: benchScheduling,
+    realtime: benchRealtime,
+    inference: () => benchInference(backends.length > 0 ? backends : inferenceBackends),
+  };
+  const known = [...Object.keys(benches), ...(names.includes('inference') ? inferenceBackends : [])];
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length > 0) {
+    console.error(
+      `no such bench: ${unknown.join(', ')}; expected some of: ${known.join(', ')}, or compare <commit>`,
+    );
+    process.exitCode = 1;
+    return;
+  }
+  for (const [name, run] of Object.entries(benches)) {
+    if (names.length === 0 || names.includes(name)) await run();
+  }
 }

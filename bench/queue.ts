@@ -1,16 +1,12 @@
-import { strict as assert } from 'node:assert';
 import DataLoader from 'dataloader';
 import { BatchQueue } from 'nest-batching';
 import { Batcher } from 'promise-batcher';
+import { measureBacklog, square, type Submit } from './loads.js';
 import { median, printTable, ratio } from './table.js';
 
 const BATCH_SIZE = 64;
 const BACKLOGS = [64, 640, 6_400, 64_000];
 const ROUNDS = 9;
-
-type Submit = (input: number) => Promise<number>;
-
-const square = (inputs: readonly number[]) => Promise.resolve(inputs.map((input) => input * input));
 
 /** What anybody writes first: an array, and a promise for each input. No bound, no delay, no failure is handled. */
 function bareBatcher(): Submit {
@@ -59,7 +55,7 @@ export async function benchQueue(): Promise<void> {
     const speeds = new Map(names.map((name) => [name, [] as number[]]));
     for (let round = -2; round < ROUNDS; round++) {
       for (const [name, build] of Object.entries(contenders)) {
-        const speed = await measure(build(), backlog, Math.max(192_000, 3 * backlog));
+        const speed = await measureBacklog(build(), backlog);
         // The first rounds warm the compiler up.
         if (round >= 0) speeds.get(name)?.push(speed);
       }
@@ -72,16 +68,4 @@ export async function benchQueue(): Promise<void> {
     ]);
   }
   printTable(rows);
-}
-
-async function measure(submit: Submit, backlog: number, total: number): Promise<number> {
-  let sum = 0;
-  const start = performance.now();
-  for (let done = 0; done < total; done += backlog) {
-    const results = await Promise.all(Array.from({ length: backlog }, (_, input) => submit(input)));
-    sum += results[backlog - 1] ?? NaN;
-  }
-  const elapsed = performance.now() - start;
-  assert.equal(sum, Math.ceil(total / backlog) * (backlog - 1) ** 2);
-  return (Math.ceil(total / backlog) * backlog) / elapsed / 1000;
 }

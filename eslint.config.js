@@ -37,11 +37,34 @@ export default tseslint.config(
     "a room of core/ imports node:, its own files and those of core/ itself, not another room's",
   ),
   arrow('batching/src/nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
+  arrow('batching/src/inference', '^\\.\\./(?!core/)', 'inference/ imports core/ and Nest only'),
+  arrow(
+    'batching/src/inference/protocol',
+    '^\\.\\./',
+    'inference/protocol/ is for both threads and imports its own files only',
+  ),
+  arrow(
+    'batching/src/inference/main',
+    '^\\.\\./(?!errors\\.js|protocol/|\\.\\./core/)',
+    'inference/main/ imports protocol/, core/ and Nest only: it does not load what runs in the worker',
+  ),
+  arrow(
+    'batching/src/inference/worker',
+    '^\\.\\./(?!errors\\.js|protocol/|\\.\\./core/)',
+    'inference/worker/ imports protocol/ and core/ only: it does not load what runs in the main thread',
+  ),
   arrow(
     'batching/src/tfjs',
-    '^\\.\\./(?!\\.\\./|core/|inference/)',
-    'tfjs/ imports inference/, core/ and Nest only',
+    '^(\\./worker/|\\.\\./(?!core/|inference/(?!worker/)))',
+    'tfjs/ imports inference/, core/ and Nest only, and nothing that runs in the worker',
   ),
+  arrow(
+    'batching/src/tfjs/worker',
+    '^\\.\\./(?!backend\\.js|model-module\\.js|\\.\\./inference/(?!main/))',
+    'tfjs/worker/ imports the backends and inference/ only, and nothing that runs in the main thread',
+  ),
+  arrow('batching/src/link', '^\\.\\./', 'link/ imports its own files only'),
+  arrow('batching/src/cli', '^\\.\\./(?!link/)', 'cli/ imports link/ only'),
   arrow('figures', '^(\\.\\./|nest-batching|@app/)', 'figures/ imports packages and its own files only'),
   arrow('serving', '^\\.\\./', 'serving/ imports Nest and its own files only'),
   {

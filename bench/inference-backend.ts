@@ -30,14 +30,16 @@ import {
   getTfjsModelToken,
   type InferenceTimings,
   InjectTfjsModel,
+  startBackend,
   TfjsBackendError,
   type TfjsBackend,
   TfjsModel,
   TfjsModule,
 } from 'nest-batching/tfjs';
-import type * as Backend from '../libs/batching/src/tfjs/backend.js';
-import type * as Memory from '../libs/batching/src/inference/protocol/batch-layout.js';
+import type * as Memory from '../libs/batching/src/inference/main/batch-memory.js';
+import type * as Layout from '../libs/batching/src/inference/protocol/batch-layout.js';
 import type * as Loaded from '../libs/batching/src/inference/worker/loaded-model.js';
+import type * as Runtime from '../libs/batching/src/tfjs/worker/tfjs-runtime.js';
 import { randomNumbers } from '../libs/figures/src/random-numbers.js';
 import { deviceLimits, type DeviceLimits } from './device-limits.js';
 
@@ -344,20 +346,19 @@ async function delayOnMainThread(
   { path, shape, batchSize, callers }: Subject,
   inputShape: number[] | undefined,
 ): Promise<number> {
-  const { startBackend } = (await import(built('tfjs/backend.js'))) as typeof Backend;
+  const { BatchMemory } = (await import(built('inference/main/batch-memory.js'))) as typeof Memory;
+  const { viewsOf } = (await import(built('inference/protocol/batch-layout.js'))) as typeof Layout;
   const { LoadedModel } = (await import(built('inference/worker/loaded-model.js'))) as typeof Loaded;
-  const { BatchMemory, viewsOf } = (await import(
-    built('inference/protocol/batch-layout.js')
-  )) as typeof Memory;
-  const { tf, checked } = await startBackend(backend);
-  const model = await LoadedModel.load({ tf, checked }, { path, inputShape });
+  const { TfjsRuntime } = (await import(built('tfjs/worker/tfjs-runtime.js'))) as typeof Runtime;
+  const runtime = new TfjsRuntime(await startBackend(backend));
+  const model = await LoadedModel.load(runtime, { path, inputShape });
   const memory = new BatchMemory();
   const queue = new BatchQueue(
     async (inputs: readonly Uint8Array[]) => {
       const batch = memory.take(model.description, inputs.length, [true]);
       const views = viewsOf(batch, model.description);
       inputs.forEach((input, i) => views.inputs[0]?.values.set(input, i * product(shape)));
-      await checked(() => model.run(batch));
+      await runtime.checked(() => model.run(batch));
       memory.giveBack(batch);
       return inputs.map(() => new Float32Array(1));
     },

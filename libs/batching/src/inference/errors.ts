@@ -1,24 +1,6 @@
 import { BatchingError, brand } from '../core/errors.js';
 
-/** The backend that was asked for cannot start, or under `auto` none can. The message says why and what to install. */
-export class TfjsBackendError extends BatchingError {
-  static {
-    brand(this, 'TfjsBackendError');
-  }
-
-  readonly code = 'ERR_BATCHING_BACKEND';
-}
-
-/** `TfjsModule` is imported in a way that cannot work. The message says what to do. */
-export class TfjsModuleError extends BatchingError {
-  static {
-    brand(this, 'TfjsModuleError');
-  }
-
-  readonly code = 'ERR_BATCHING_TFJS_MODULE';
-}
-
-/** A file of a model is missing, has the wrong size, or is no part of a TensorFlow.js model. The message names it. */
+/** A file of a model is missing, has the wrong size, or has no format that the runtime reads. The message names it. */
 export class ModelFileError extends BatchingError {
   static {
     brand(this, 'ModelFileError');
@@ -37,9 +19,9 @@ export class UnsupportedModelError extends BatchingError {
 }
 
 /**
- * One of the inputs given to `predict` is not what the model takes: not an array, too short, too long, with something that
- * is no number, or that the tensor's type cannot hold. The message says what was expected and what came. Nothing was sent to
- * the device.
+ * The model does not take one of the inputs given to `predict`: it is not an array, has the wrong length, or holds a value
+ * that is not a number or does not fit into the tensor's type. The message says what was expected and what was given. Nothing
+ * was sent to the device.
  */
 export class ModelInputError extends BatchingError {
   static {
@@ -48,7 +30,7 @@ export class ModelInputError extends BatchingError {
 
   readonly code = 'ERR_BATCHING_INPUT';
   override readonly kind = 'input';
-  /** Name of the tensor at fault; `undefined` where it is the input as a whole. */
+  /** Name of the tensor at fault; `undefined` where the input as a whole is. */
   readonly tensor: string | undefined;
   /** Shape of that tensor for one input, without the batch dimension. */
   readonly shape: readonly number[] | undefined;
@@ -56,7 +38,7 @@ export class ModelInputError extends BatchingError {
   constructor(
     /** Name of the model. */
     readonly model: string,
-    /** Which of the inputs it is, from 0; `undefined` where they are no array. */
+    /** Index of the input, from 0; `undefined` where the inputs are not an array. */
     readonly index: number | undefined,
     tensor: { name: string; shape: readonly number[] } | undefined,
     problem: string,
@@ -72,9 +54,9 @@ export class ModelInputError extends BatchingError {
 }
 
 /**
- * The model takes no inputs: what it gave when it was tried is not what it should give, or the files that a restart of the
- * inference worker found are not the model that the application started with. The message says which, and what to do. The other
- * models go on, and this one too as soon as its files are right again.
+ * The model takes no inputs: it failed its self-test, or the files that a restart of the inference worker read are not the
+ * model that the application started with. The message says which, and what to do. The other models go on. This one is loaded
+ * again as soon as its files have changed.
  */
 export class ModelNotReadyError extends BatchingError {
   static {
@@ -108,8 +90,8 @@ export class InferenceError extends BatchingError {
 }
 
 /**
- * The inference worker died under this prediction, gave no answer in time (see `TfjsModuleOptions.heartbeat`), or is down at
- * the moment. It is started again by itself, unless it cannot be ended: see `TfjsModel.unresponsive`.
+ * The inference worker died during this prediction, gave no answer within the module's `heartbeat`, or is down at the moment.
+ * It is restarted automatically, unless it cannot be ended: see the model's `unresponsive`.
  */
 export class InferenceWorkerError extends BatchingError {
   static {
@@ -122,4 +104,9 @@ export class InferenceWorkerError extends BatchingError {
   override get publicMessage(): string {
     return 'the inference worker is being started again';
   }
+}
+
+/** What an error says; for the messages of others that it causes. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 import type * as Tfjs from '@tensorflow/tfjs';
 import type * as TfjsWasm from '@tensorflow/tfjs-backend-wasm';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
-import { TfjsBackendError } from '../inference/errors.js';
+import type { BackendReport as AnyBackendReport } from '../inference/protocol/messages.js';
+import { TfjsBackendError } from './errors.js';
 import { checksOf, findAdapter, holdDevice } from './webgpu.js';
 
 /**
@@ -17,15 +18,9 @@ import { checksOf, findAdapter, holdDevice } from './webgpu.js';
  */
 export type TfjsBackend = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
-/** What came of starting a backend, in words for the log. */
-export interface BackendReport {
+/** The backend that was started, and where it runs. */
+export interface BackendReport extends AnyBackendReport {
   backend: TfjsBackend;
-  /** What does the arithmetic, such as `GPU (TensorFlow 2.21.0)`. */
-  device: string;
-  /** Whether that is a GPU. */
-  gpu: boolean;
-  /** Why each backend that `auto` prefers to this one did not start. */
-  passedOver: string[];
 }
 
 /** A backend that runs in this thread. */
@@ -35,8 +30,8 @@ export interface StartedBackend {
   /** Whether a GPU does the arithmetic. */
   gpu: boolean;
   /**
-   * Runs work on the device, one at a time, and rejects with the device's own message where it raised an error meanwhile
-   * that TensorFlow.js does not notice. Whatever awaits the device, loading included, goes through this.
+   * Runs work on the device, one at a time, and rejects with the device's own message where it raised an error that
+   * TensorFlow.js does not notice. All that awaits the device goes through this, loading included.
    */
   checked: <T>(work: () => Promise<T>) => Promise<T>;
 }
@@ -53,12 +48,13 @@ export const tfjsBackends = Object.keys(starts) as readonly TfjsBackend[];
 
 const backendsOfGpus: readonly TfjsBackend[] = ['tensorflow', 'webgpu'];
 
-/** In calls only: a bundle of CommonJS modules has no `import.meta.url`, and is to fail with a sentence: see InferenceThread. */
+/** Called late: a bundle of CommonJS modules has no `import.meta.url`, and fails with a sentence later: see runtime.ts. */
 const requireHere = () => createRequire(import.meta.url);
 
 /**
- * Starts the backend in this thread; `auto` takes the first that uses a GPU, else the first that works. Throws
- * `TfjsBackendError` when none does.
+ * Starts the backend in this thread; `auto` takes the first that uses a GPU, else the first that works.
+ *
+ * @throws {TfjsBackendError} if none starts
  */
 export async function startBackend(
   wanted: TfjsBackend | 'auto',
@@ -80,7 +76,7 @@ export async function startBackend(
     throw new TfjsBackendError(`${none}; ${passedOver.join('; ')}`);
   }
   const { backend, device, gpu } = best;
-  // Another may have been tried since.
+  // Another backend may have been tried since.
   await best.checked(() => useBackend(best.tf, backend));
   return { ...best, report: { backend, device, gpu, passedOver } };
 }
@@ -94,7 +90,7 @@ async function startTensorflow(): Promise<StartedBackend> {
         'npm install @tensorflow/tfjs-node-gpu (for an NVIDIA GPU) or @tensorflow/tfjs-node',
     );
   }
-  // tfjs-node calls this function, of which Node 22 warns and which Node 23 took away. (Each thread has its own `util`.)
+  // tfjs-node calls this function, which Node 22 deprecates and Node 23 removed. (Each thread has its own `util`.)
   const util = requireHere()('node:util') as { isNullOrUndefined: (value: unknown) => boolean };
   util.isNullOrUndefined = (value) => value === null || value === undefined;
   const tf = forGood(() => loadTfjs(usable.name));
@@ -107,7 +103,7 @@ async function startTensorflow(): Promise<StartedBackend> {
   return { tf, device, gpu: isUsingGpuDevice, checked: unchecked };
 }
 
-/** Looks for the addon's file, because a `require` that fails leaves kernels registered for a backend that is not there. */
+/** Checks for the addon's file first, since a `require` that fails leaves kernels registered for a backend that is missing. */
 function findTensorflow(name: string): { name: string; problem?: string } {
   let folder: string;
   try {
@@ -132,9 +128,9 @@ const neverUnload = ({ linux: 0x1000, darwin: 0x80 } as Partial<Record<NodeJS.Pl
 ];
 
 /**
- * Addons that are loaded meanwhile stay for as long as the process. Node closes an addon with the thread that loaded it; the
- * library behind it is then unloaded, at once or with the next one that is. But TensorFlow leaves threads and handlers for the
- * exit behind, and they end the process by a segmentation fault (2.21).
+ * Keeps the addons that `load` loads for the life of the process. Node closes an addon with the thread that loaded it, and so
+ * unloads its library; but TensorFlow leaves threads and exit handlers behind, and the process then ends by a segmentation
+ * fault (2.21).
  */
 function forGood<T>(load: () => T): T {
   if (neverUnload === undefined) return load();
@@ -179,8 +175,8 @@ interface WasmBackend {
 }
 
 /**
- * A failed malloc gives address 0, and one of more than 4 GiB takes the rest of a division by 4 GiB for the size. TensorFlow.js
- * would write the tensor there, over whatever else is there.
+ * A failed malloc returns address 0, and one of more than 4 GiB allocates the size modulo 4 GiB. TensorFlow.js would write the
+ * tensor there, over other data.
  */
 function refuseFailedMalloc({ wasm }: WasmBackend): void {
   const malloc = wasm._malloc;
@@ -194,8 +190,8 @@ function refuseFailedMalloc({ wasm }: WasmBackend): void {
 }
 
 /**
- * The start of wasm adds listeners that throw again what nobody caught. Without them the worker ends with the error
- * itself, as any worker does. (Never call `removeBackend('wasm')`: it would remove everybody's listeners.)
+ * The start of wasm adds listeners that rethrow uncaught errors. Without them a thread ends with the error itself, as usual.
+ * (Never call `removeBackend('wasm')`: it would remove all such listeners, also the application's.)
  */
 async function withoutNewListeners(start: () => Promise<void>): Promise<void> {
   const uncaught = process.listeners('uncaughtException');
@@ -218,16 +214,16 @@ async function startCpu(): Promise<StartedBackend> {
   return { tf, device: 'CPU (plain JavaScript)', gpu: false, checked: unchecked };
 }
 
-/** These tell their errors by themselves. */
+/** For backends that report all their errors themselves. */
 const unchecked: StartedBackend['checked'] = (work) => work();
 
 async function useBackend(tf: typeof Tfjs, name: TfjsBackend): Promise<void> {
   if (!(await tf.setBackend(name))) {
-    // tfjs keeps the reason to itself: the factory, called again, throws it.
+    // tfjs hides the reason; its factory, called again, throws it.
     await tf.findBackendFactory(name)();
     throw new Error('did not start');
   }
-  // One op shows that it works, with too many numbers for `webgpu` to compute it without the GPU.
+  // One op shows that it works, with more numbers than `webgpu` would compute without the GPU.
   const sum = tf.tidy(() => tf.add(tf.ones([2048]), 1));
   const [result] = await sum.data();
   sum.dispose();
@@ -236,8 +232,8 @@ async function useBackend(tf: typeof Tfjs, name: TfjsBackend): Promise<void> {
 
 function loadTfjs(name: string): typeof Tfjs {
   const tf = load(name) as typeof Tfjs;
-  // TensorFlow.js' own switch for its hints and warnings ("looks like you are running TensorFlow.js in Node.js"). It
-  // changes no result, and has to come before the first tensor.
+  // Turns off TensorFlow.js' hints and warnings ("looks like you are running TensorFlow.js in Node.js"). It changes no result,
+  // and must come before the first tensor.
   tf.enableProdMode();
   return tf;
 }

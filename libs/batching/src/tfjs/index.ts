@@ -11,15 +11,16 @@ export {
   ModelFileError,
   ModelInputError,
   ModelNotReadyError,
-  TfjsBackendError,
-  TfjsModuleError,
   UnsupportedModelError,
 } from '../inference/errors.js';
+export type { InferenceTimings, NamedModelResult } from '../inference/main/inference-model.js';
 export type { InferenceMemory } from '../inference/main/inference-worker.js';
 export type { ModelInput, NamedModelInput } from '../inference/main/model-input.js';
-export type { InputShape, ModelModule, TensorDescription } from './worker/load-network.js';
 export type { ModelSelfTest } from '../inference/main/self-test.js';
-export { type InferenceTimings, type NamedModelResult, TfjsModel } from './tfjs-model.js';
+export type { InputShape, TensorDescription } from '../inference/protocol/model-description.js';
+export { TfjsBackendError, TfjsModuleError } from './errors.js';
+export type { ModelModule } from './model-module.js';
+export { TfjsModel } from './tfjs-model.js';
 export {
   getTfjsModelToken,
   InjectTfjsModel,

@@ -1,4 +1,3 @@
-import { inspect } from 'node:util';
 import {
   type DynamicModule,
   Global,
@@ -11,13 +10,15 @@ import {
   type OptionalFactoryDependency,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import type { TfjsBackend } from './backend.js';
-import { TfjsModuleError } from '../inference/errors.js';
-import { checkBatchSizes } from '../inference/main/batch-sizes.js';
-import { InferenceLane, type ModelSource } from '../inference/main/inference-worker.js';
-import { checkChecksums } from './worker/read-model-files.js';
-import type { InputShape } from './worker/load-network.js';
-import { type ModelSelfTest, readSelfTests } from '../inference/main/self-test.js';
+import { InferenceWorker } from '../inference/main/inference-worker.js';
+import {
+  type InferenceModelOptions,
+  type ModelSource,
+  readModelSource,
+} from '../inference/main/model-source.js';
+import { type TfjsBackend, tfjsBackends } from './backend.js';
+import { TfjsModuleError } from './errors.js';
+import { tfjsRuntime } from './runtime.js';
 import { TfjsModel } from './tfjs-model.js';
 
 export interface TfjsModuleOptions {
@@ -28,10 +29,10 @@ export interface TfjsModuleOptions {
    */
   backend?: TfjsBackend | 'auto';
   /**
-   * Longest that the inference worker may be silent about a batch, in milliseconds; a number above 0, or `Infinity` for any
-   * time. Default 30,000. Never less than three times the longest batch so far. Beyond it the worker is ended, its batches
-   * reject with `InferenceWorkerError`, and a new worker takes its place; where it cannot be ended, see
-   * `TfjsModel.unresponsive`. Loading and warming up may take any time, and so may a stop of the whole process.
+   * Longest silence of the inference worker about a batch, in milliseconds; a number above 0, or `Infinity` for any time.
+   * Default 30,000; always at least three times the longest batch so far. Beyond it the worker is ended, its batches reject
+   * with `InferenceWorkerError`, and a new worker takes its place; where it cannot be ended, see `TfjsModel.unresponsive`.
+   * Loading and warming up may take any time, and so may a stop of the whole process.
    */
   heartbeat?: number;
 }
@@ -41,7 +42,7 @@ export interface TfjsModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> 
   useFactory: (...args: never[]) => TfjsModuleOptions | Promise<TfjsModuleOptions>;
 }
 
-export interface TfjsModelOptions {
+export interface TfjsModelOptions extends InferenceModelOptions {
   /** The name for `@InjectTfjsModel(name)`, one per application. */
   name: string;
   /**
@@ -49,38 +50,14 @@ export interface TfjsModelOptions {
    * of a SavedModel; or a JavaScript module (`.js`, `.mjs`, `.cjs`) of own code for the worker: see `ModelModule`.
    */
   path: string;
-  /**
-   * Shape of one input without the batch dimension, where the model leaves more open than that; for a model of several
-   * inputs one for each that leaves something open, by name. Default: as the model says.
-   */
-  inputShape?: InputShape;
-  /**
-   * Sizes that batches are padded to, each run once at start-up; a batch above the largest is run in pieces. For devices
-   * that prepare something per shape. Whole numbers from 1. Default: on a GPU the powers of two (1 to 64 at start-up), else
-   * none: batches run as they come.
-   */
-  batchSizes?: readonly number[];
-  /**
-   * Inputs whose results are known, run at start-up and after each restart of the worker: a model that gives others is not
-   * ready (`ModelNotReadyError`). Default: none; then all results of an input of zeros must be finite numbers.
-   */
-  selfTest?: ModelSelfTest | readonly ModelSelfTest[];
-  /** The model may give NaN or Infinity for an input of zeros, and is ready all the same. Default `false`. */
-  allowNonFinite?: boolean;
-  /**
-   * SHA-256 of the model's files, 64 hexadecimal digits each, by their names as seen from the model's folder:
-   * `{ 'weights.bin': 'a177…' }`. Other content is refused with `ModelFileError`, at a restart of the worker with
-   * `ModelNotReadyError`. Files that are not named are not compared. Default: none are.
-   */
-  checksums?: Readonly<Record<string, string>>;
 }
 
-// Keys of the global symbol registry, since the library may be in the process twice, as ESM and as CommonJS.
+// Keys of the global symbol registry, since a process may load the library twice, as ESM and as CommonJS.
 const optionsToken = Symbol.for('nest-batching:tfjs-options');
-const laneToken = Symbol.for('nest-batching:TfjsModule.forRoot()');
+const workerToken = Symbol.for('nest-batching:TfjsModule.forRoot()');
 const registryToken = Symbol.for('nest-batching:registry');
 
-/** What this module needs of `BatchingRegistry`, which may come from the other copy of the library. */
+/** The part of `BatchingRegistry` that is used here; it may come from another copy of the library. */
 interface Queues {
   stop: () => Promise<unknown>;
   /** What is left of `shutdownTimeout`, in milliseconds. */
@@ -111,7 +88,7 @@ export const InjectModel = InjectTfjsModel;
 @Module({})
 export class TfjsModule implements OnApplicationShutdown {
   constructor(
-    @Inject(laneToken) private readonly lane: InferenceLane,
+    @Inject(workerToken) private readonly worker: InferenceWorker,
     @Optional() @Inject(registryToken) private readonly registry?: Queues,
   ) {}
 
@@ -125,28 +102,21 @@ export class TfjsModule implements OnApplicationShutdown {
       imports,
       providers: [
         { provide: optionsToken, inject, useFactory },
-        { provide: laneToken, inject: [optionsToken, ModulesContainer], useFactory: openLane },
+        { provide: workerToken, inject: [optionsToken, ModulesContainer], useFactory: openWorker },
       ],
-      exports: [laneToken],
+      exports: [workerToken],
     };
   }
 
   static forFeature(models: readonly TfjsModelOptions[]): DynamicModule {
-    const sources = models.map(({ name, selfTest, ...source }) => ({
-      name,
-      source: { ...source, selfTest: readSelfTests(name, selfTest) },
+    const sources = models.map((model) => ({
+      name: model.name,
+      source: readModelSource('TfjsModule.forFeature', model),
     }));
-    for (const { name, path, batchSizes, allowNonFinite, checksums } of models) {
+    for (const { name, path } of models) {
       if (models.some((other) => other.name === name && other.path !== path)) {
         throw new TfjsModuleError(
           `TfjsModule.forFeature: model '${name}' is listed twice, with different paths`,
-        );
-      }
-      checkBatchSizes(name, batchSizes);
-      checkChecksums(name, checksums);
-      if (allowNonFinite !== undefined && typeof allowNonFinite !== 'boolean') {
-        throw new TypeError(
-          `TfjsModule.forFeature: allowNonFinite of model '${name}' must be true or false; it is ${inspect(allowNonFinite)}`,
         );
       }
     }
@@ -154,50 +124,54 @@ export class TfjsModule implements OnApplicationShutdown {
       module: TfjsFeatureModule,
       providers: sources.map(({ name, source }) => ({
         provide: getTfjsModelToken(name),
-        // Optional only in order to say more than Nest could.
-        inject: [{ token: laneToken, optional: true }],
-        useFactory: (lane?: InferenceLane) => loadModel(lane, name, source),
+        // Optional, so that the error says more than Nest's.
+        inject: [{ token: workerToken, optional: true }],
+        useFactory: (worker?: InferenceWorker) => loadModel(worker, name, source),
       })),
       exports: models.map(({ name }) => getTfjsModelToken(name)),
     };
   }
 
   /**
-   * Batches that wait in queues still need the worker, so the queues are drained first; the worker has what they left of
+   * Inputs that wait in queues still need the worker, so the queues are drained first; the worker then has what is left of
    * `shutdownTimeout`.
    */
   async onApplicationShutdown(): Promise<void> {
     try {
       await this.registry?.stop();
     } finally {
-      await this.lane.close(this.registry?.shutdownTimeLeft);
+      await this.worker.close(this.registry?.shutdownTimeLeft);
     }
   }
 }
 
-/** What `forFeature` makes: a module of its own class, so that the hooks of `TfjsModule` run once. */
+/** The module of `forFeature`, a class of its own so that the hooks of `TfjsModule` run once. */
 @Module({})
 class TfjsFeatureModule {}
 
-function openLane(
+function openWorker(
   { backend = 'auto', heartbeat }: TfjsModuleOptions,
   modules: ModulesContainer,
-): Promise<InferenceLane> {
+): Promise<InferenceWorker> {
   if ([...modules.values()].filter(({ metatype }) => metatype === TfjsModule).length > 1) {
     throw new TfjsModuleError('TfjsModule.forRoot() is imported twice: import it once, in the root module');
   }
-  return InferenceLane.open(backend, heartbeat);
+  const names = ['auto', ...tfjsBackends];
+  if (!names.includes(backend)) {
+    throw new RangeError(`TfjsModule: backend must be one of ${names.join(', ')}; it is '${backend}'`);
+  }
+  return InferenceWorker.open(tfjsRuntime, backend, heartbeat);
 }
 
 async function loadModel(
-  lane: InferenceLane | undefined,
+  worker: InferenceWorker | undefined,
   name: string,
   source: ModelSource,
 ): Promise<TfjsModel> {
-  if (!lane) {
+  if (!worker) {
     throw new TfjsModuleError(
       `model '${name}' needs TfjsModule.forRoot() among the imports of the root module`,
     );
   }
-  return new TfjsModel(lane, name, await lane.load(name, source));
+  return new TfjsModel(worker, name, await worker.load(name, source));
 }

@@ -4,31 +4,29 @@ import { workerData } from 'node:worker_threads';
 import type * as TfjsWebgpu from '@tensorflow/tfjs-backend-webgpu';
 import type * as Dawn from 'webgpu';
 import { DeviceLock } from '../inference/protocol/device-lock.js';
+import type { WorkerOptions } from '../inference/protocol/messages.js';
 
-/**
- * WebGPU in Node: Dawn, through the package `webgpu`, in the places where TensorFlow.js looks for a browser's. One per
- * thread.
- */
+/** WebGPU in Node: Dawn, through the package `webgpu`, where TensorFlow.js looks for a browser's. One per thread. */
 
 type Backend = TfjsWebgpu.WebGPUBackend;
 
 // Dawn crashes the process when this object is collected, so it lives as long as its thread.
 let dawn: GPU | undefined;
 
-const lock = new DeviceLock((workerData as { deviceLock?: SharedArrayBuffer } | null)?.deviceLock);
+const lock = new DeviceLock((workerData as Partial<WorkerOptions> | null)?.deviceLock);
 
 export interface Adapter {
   /** What does the arithmetic, in words. */
   device: string;
-  /** `false` for a Vulkan made of software. */
+  /** `false` for a software Vulkan. */
   gpu: boolean;
 }
 
-/** Opens Dawn and looks at the adapter that TensorFlow.js will take. Throws when there is none. */
+/** Opens Dawn and describes the adapter that TensorFlow.js will take. Throws when there is none. */
 export async function findAdapter(): Promise<Adapter> {
   const { create, globals } = await importDawn();
   dawn ??= create([]);
-  // As TensorFlow.js will ask; where it gets none it fails with a TypeError.
+  // As TensorFlow.js requests it; without an adapter TensorFlow.js fails with a TypeError.
   const adapter = await dawn.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter) throw new Error(`found no GPU; ${remedy}`);
   Object.assign(globalThis, globals);
@@ -77,9 +75,9 @@ export function holdDevice<T>(work: () => Promise<T>): Promise<T> {
 const filters = ['validation', 'out-of-memory', 'internal'] as const;
 
 /**
- * Gives a function that runs work on the device, one at a time, and rejects with the GPU's own message when the device
- * raised an error meanwhile. (WebGPU then gives zeros for a result.) The work disposes of its tensors itself. When the
- * device is lost the thread dies of an error, which rejects the work.
+ * Returns a function that runs work on the device, one at a time, and rejects with the GPU's own message when the device
+ * raised an error meanwhile. (WebGPU's results are then zeros.) The work disposes of its tensors itself. When the device is
+ * lost the thread dies of an error, which rejects the work.
  */
 export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promise<T> {
   const { device } = backend;
@@ -96,7 +94,7 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
     }
   };
   void lock.whenEnding().then(breakOff);
-  // The thread may also end by itself, of an error that nobody caught.
+  // The thread may also end by itself, of an uncaught error.
   process.on('exit', () => {
     breakOff();
     lock.release();
@@ -116,7 +114,7 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
       backend.submitQueue();
       const errors = await Promise.all(filters.map(() => device.popErrorScope()));
       const error = errors.find((error) => error !== null);
-      // A read that fails without an error of the GPU's was broken off, or the device is lost, which is told any moment.
+      // A read that fails without a GPU error was interrupted, or the device is lost, which `lost` reports shortly after.
       if (!error && outcome.status === 'rejected' && outcome.reason instanceof DOMException && !lock.ending) {
         await Promise.race([device.lost, sleep(1000)]);
       }
@@ -135,7 +133,7 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
   };
 }
 
-/** The parts of TensorFlow.js' pool of buffers that it does not declare. */
+/** Undeclared parts of TensorFlow.js' buffer pool. */
 interface BufferPool {
   freeBuffers: Map<string, GPUBuffer[]>;
   usedBuffers: Map<string, GPUBuffer[]>;
@@ -143,7 +141,7 @@ interface BufferPool {
   numBytesAllocated: number;
 }
 
-/** A buffer that could not be made is pooled like any other, and would fail all work to come that has its size. */
+/** A buffer that could not be created is pooled like any other, and would fail all later work of its size. */
 function emptyPool(pool: BufferPool): void {
   for (const buffers of pool.freeBuffers.values()) {
     for (const buffer of buffers.splice(0)) {
@@ -154,14 +152,14 @@ function emptyPool(pool: BufferPool): void {
   }
 }
 
-/** Ends the thread by an error that nobody catches, also where the environment makes rejections mere warnings. */
+/** Ends the thread by an uncaught error, also where unhandled rejections are only warnings (`--unhandled-rejections`). */
 function die(error: Error): void {
   setImmediate(() => {
     throw error;
   });
 }
 
-/** Some ops read a tensor synchronously, for which TensorFlow.js uses a canvas that Node has not. */
+/** Some ops read a tensor synchronously, for which TensorFlow.js uses a canvas, which Node lacks. */
 function explainReadSync(backend: Backend): void {
   const readSync = backend.readSync.bind(backend);
   backend.readSync = (dataId) => {

@@ -1,24 +1,24 @@
-/** A run of inputs as it goes to the device: `count` of them from `start`, padded to `size`. */
+/** A part of the inputs that runs as one batch: `count` of them from `start`, padded to `size`. */
 export interface BatchPiece {
   start: number;
   count: number;
   size: number;
 }
 
-/** Sizes that are run at start-up where batches are padded to powers of two. */
+/** Sizes that are run once at start-up where batches are padded to powers of two. */
 const warmPowers = [1, 2, 4, 8, 16, 32, 64];
 
 /**
- * The sizes that batches are padded to, so that a device which prepares something for each shape (compiles a pipeline,
- * picks an algorithm, keeps buffers) does it a few times, at start-up.
+ * The sizes that batches are padded to. Some devices prepare something for each shape (compile a pipeline, pick an algorithm,
+ * keep buffers); few sizes let them do that a few times, at start-up.
  */
 export class BatchSizes {
   readonly #allowed: readonly number[];
   readonly #padded: boolean;
 
   /**
-   * `allowed`: the sizes as configured; a batch above the largest is run in pieces. Where none are, batches are padded to
-   * powers of two, of any size, if `padded`, and else left as they come.
+   * @param allowed the sizes as configured; a batch above the largest is run in pieces
+   * @param padded without `allowed`: pads batches to powers of two, however large, instead of running them as they are
    */
   constructor(allowed: readonly number[] | undefined, padded: boolean) {
     this.#allowed = (allowed ?? []).toSorted((a, b) => a - b);
@@ -47,8 +47,11 @@ export class BatchSizes {
   }
 }
 
-/** Throws `RangeError` unless these are sizes that a batch can have. */
-export function checkBatchSizes(model: string, sizes: readonly number[] | undefined): void {
+/**
+ * @param subject how messages name the option
+ * @throws {RangeError} unless these are sizes that a batch can have
+ */
+export function checkBatchSizes(subject: string, sizes: readonly number[] | undefined): void {
   if (sizes === undefined) return;
   if (
     !Array.isArray(sizes) ||
@@ -56,8 +59,7 @@ export function checkBatchSizes(model: string, sizes: readonly number[] | undefi
     !sizes.every((size) => Number.isSafeInteger(size) && Number(size) >= 1)
   ) {
     throw new RangeError(
-      `TfjsModule.forFeature: batchSizes of model '${model}' must be whole numbers from 1, at least one of them; ` +
-        `they are ${JSON.stringify(sizes)}`,
+      `${subject} must be whole numbers from 1, at least one of them; they are ${JSON.stringify(sizes)}`,
     );
   }
 }

@@ -1,14 +1,14 @@
-/** How many times as long as the longest batch so far a worker may be silent, whatever limit was set. */
+/** The silence allowed in any case, in multiples of the longest batch so far. */
 const longestBatches = 3;
-/** Longest time between two looks, in milliseconds; less than a timer can hold. */
+/** Longest time between two checks, in milliseconds; less than a timer can hold. */
 const longestStep = 5000;
 
 /**
- * Measures how long a worker has been silent about the call that it has at hand, and reports it beyond a limit.
+ * Measures how long a worker has been silent about its current call, and reports a silence beyond the limit.
  *
- * An answer is the beat: a thread in one long WebAssembly or native call can give no other. Between calls there is no timer.
- * A few looks per limit tell silence from a process that stood still (SIGSTOP, a virtual machine that was paused), and its
- * worker with it: a look that comes late starts the measurement afresh.
+ * An answer is the beat: a thread in one long WebAssembly or native call can give no other sign. Between calls there is no
+ * timer. Several checks per limit distinguish silence from a process that was stopped as a whole (SIGSTOP, a paused virtual
+ * machine): a check that comes late restarts the measurement.
  */
 export class Heartbeat {
   readonly #least: number;
@@ -26,16 +26,16 @@ export class Heartbeat {
     this.#least = limit;
   }
 
-  /** The longest silence at present, in milliseconds: as set, and at least three times the longest so far. */
+  /** The longest silence allowed at present, in milliseconds: as set, and at least three times the longest batch so far. */
   get limit(): number {
     return Math.max(this.#least, longestBatches * this.#longest);
   }
 
-  /** The worker has another call at hand. */
+  /** The worker begins another call. */
   start(onSilence: (silence: number) => void): void {
     this.#since = performance.now();
     this.#onSilence = onSilence;
-    if (!this.#timer && this.#least !== Infinity) this.#lookIn(this.limit, this.#since);
+    if (!this.#timer && this.#least !== Infinity) this.#checkIn(this.limit, this.#since);
   }
 
   /** The worker has answered. Either `start` or `stop` follows. */
@@ -44,7 +44,7 @@ export class Heartbeat {
     clearImmediate(this.#verdict);
   }
 
-  /** The worker has nothing at hand that is measured. */
+  /** The worker has no call that is measured. */
   stop(): void {
     clearTimeout(this.#timer);
     clearImmediate(this.#verdict);
@@ -52,25 +52,25 @@ export class Heartbeat {
     this.#onSilence = undefined;
   }
 
-  #lookIn(remaining: number, now: number): void {
+  #checkIn(remaining: number, now: number): void {
     const step = Math.min(remaining, this.limit / 8, longestStep);
     this.#due = now + step;
     this.#timer = setTimeout(() => {
-      this.#look();
+      this.#check();
     }, step).unref();
   }
 
-  #look(): void {
+  #check(): void {
     const now = performance.now();
     const { limit } = this;
     if (now - this.#due > limit / 4) this.#since = now;
     const silence = now - this.#since;
     if (silence < limit) {
-      this.#lookIn(limit - silence, now);
+      this.#checkIn(limit - silence, now);
       return;
     }
     this.#timer = undefined;
-    // Timers run before messages are read: an answer that lies there unread is read first.
+    // Timers run before messages are read: an answer that has arrived meanwhile is read first.
     this.#verdict = setImmediate(() => {
       this.#onSilence?.(silence);
     });

@@ -1,40 +1,38 @@
-import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { InferenceWorkerError, ModelFileError, UnsupportedModelError } from '../errors.js';
 import { DeviceLock } from '../protocol/device-lock.js';
-import {
-  InferenceWorkerError,
-  ModelFileError,
-  TfjsBackendError,
-  TfjsModuleError,
-  UnsupportedModelError,
-} from '../errors.js';
+import type {
+  Answer,
+  BackendReport,
+  Call,
+  Failure,
+  WorkerCalls,
+  WorkerOptions,
+} from '../protocol/messages.js';
 import type { Heartbeat } from './heartbeat.js';
-import type { Answer, Call, Failure, WorkerCalls } from '../worker/run-loop.js';
+import type { InferenceRuntime } from './inference-runtime.js';
 
 type Result<Name extends keyof WorkerCalls> = Awaited<ReturnType<WorkerCalls[Name]>>;
 
 interface Caller {
-  /** What the worker has to answer in time, in words. */
+  /** What the worker must answer within the heartbeat's limit, in words; `undefined` where it may take any time. */
   subject: string | undefined;
   resolve: (value: unknown) => void;
   reject: (error: Error) => void;
 }
 
-/** Longest that the end of the thread is waited for, in milliseconds; JavaScript and WebAssembly end within a few. */
+/** How long to wait for the thread's end, in milliseconds; JavaScript and WebAssembly end within a few. */
 const endPatience = 1000;
 
 /**
- * One life of the inference worker, seen from the main thread. Calls are answered in their order. It keeps the process
- * alive only while a call is under way. A worker that is silent beyond the limit of its heartbeat is ended.
+ * One thread of the inference worker, from its start to its end. It answers calls in their order, and keeps the process alive
+ * only while a call is under way. A thread that is silent beyond the limit of its heartbeat is ended.
  */
 export class InferenceThread {
   readonly #deviceLock = new DeviceLock();
-  // The application's own flags (loaders, `--input-type`, preloaded instrumentation) are none of the worker's business.
-  readonly #worker = new Worker(workerFile(), {
-    execArgv: [],
-    workerData: { deviceLock: this.#deviceLock.memory },
-  });
-  /** The calls under way; the worker has the first at hand. */
+  readonly #runtime: InferenceRuntime;
+  readonly #worker: Worker;
+  /** The calls under way; the worker works on the first. */
   readonly #callers = new Map<number, Caller>();
   readonly #heartbeat: Heartbeat;
   #calls = 0;
@@ -53,8 +51,17 @@ export class InferenceThread {
    */
   readonly stuck: Promise<InferenceWorkerError>;
 
-  constructor(heartbeat: Heartbeat) {
+  /** The backend that runs in it, once `start` has resolved. */
+  report!: BackendReport;
+
+  constructor(runtime: InferenceRuntime, heartbeat: Heartbeat) {
+    this.#runtime = runtime;
     this.#heartbeat = heartbeat;
+    this.#worker = new Worker(runtime.workerFile(), {
+      // The application's own flags (loaders, `--input-type`, preloaded instrumentation) do not apply to the worker.
+      execArgv: [],
+      workerData: { deviceLock: this.#deviceLock.memory } satisfies WorkerOptions,
+    });
     let cause: Error | undefined;
     this.#worker.on('message', (answer: Answer) => {
       this.#settle(answer);
@@ -77,17 +84,22 @@ export class InferenceThread {
           : `the inference worker died (${why})`;
         const reason = new InferenceWorkerError(message, { cause });
         resolve(reason);
-        // Else it was given up before, and another thread may use the heartbeat by now.
+        // If it was given up before, another thread may use the heartbeat by now.
         if (!this.#dead) this.#fail(reason);
       });
     });
   }
 
+  /** Starts the backend: the first call, once. */
+  async start(backend: string): Promise<BackendReport> {
+    return (this.report = await this.call('start', [backend]));
+  }
+
   /**
    * Rejects with what the worker threw, or with `InferenceWorkerError` when it dies first.
    *
-   * @param subject what is asked for, in words: its answer has to come in the heartbeat's limit. Without it, it may take
-   *   any time.
+   * @param subject what is called for, in words: the answer must come within the heartbeat's limit. Without it, the call may
+   *   take any time.
    */
   async call<Name extends keyof WorkerCalls>(
     name: Name,
@@ -113,11 +125,11 @@ export class InferenceThread {
     if (caller.subject !== undefined) this.#heartbeat.beat();
     if (this.#callers.size === 0) this.#worker.unref();
     this.#listen();
-    if (failure) caller.reject(errorOf(failure));
+    if (failure) caller.reject(this.#errorOf(failure));
     else caller.resolve(value);
   }
 
-  /** Measures the silence about the call at hand. */
+  /** Measures the silence about the current call. */
   #listen(): void {
     if (this.#current?.subject === undefined) this.#heartbeat.stop();
     else this.#heartbeat.start(this.#onSilence);
@@ -134,8 +146,8 @@ export class InferenceThread {
   };
 
   /**
-   * Ends the thread; a call under way rejects with `InferenceWorkerError`. Resolves also when the thread cannot be ended: it
-   * runs native code that does not return.
+   * Ends the thread; calls under way reject with `InferenceWorkerError`. Resolves also when the thread cannot be ended since
+   * it runs native code that does not return.
    */
   end(): Promise<void> {
     return (this.#ending ??= this.#end());
@@ -152,7 +164,7 @@ export class InferenceThread {
     if (first === 'late') this.#giveUp();
   }
 
-  /** Node ends a thread between two steps of JavaScript, and waits for it, also at the end of the process. */
+  /** Node ends a thread between two steps of JavaScript, and waits for that, also at the end of the process. */
   #giveUp(): void {
     const what = this.#silence ?? 'was to end';
     const reason = new InferenceWorkerError(
@@ -174,36 +186,20 @@ export class InferenceThread {
   readonly #atExit = (): void => {
     this.#deviceLock.endSync();
   };
+
+  /** The error as the worker threw it, with the worker's stack. */
+  #errorOf({ code = '', name, message, stack }: Failure): Error {
+    const errors: InferenceRuntime['workerErrors'] = {
+      ERR_BATCHING_MODEL_FILE: ModelFileError,
+      ERR_BATCHING_MODEL: UnsupportedModelError,
+      ...this.#runtime.workerErrors,
+    };
+    const Type = errors[code] ?? Error;
+    return Object.assign(new Type(message), { name, stack });
+  }
 }
 
-/** A process that exits waits for its threads, which would be for ever. */
+/** A process that exits waits for its threads, and would wait for a stuck one for ever. */
 function killProcess(): void {
   process.kill(process.pid, 'SIGKILL');
-}
-
-/** The code of the worker. Throws `TfjsModuleError` where a bundler has left it behind. */
-function workerFile(): URL {
-  const name = '../worker/run-loop.js';
-  // A bundle of CommonJS modules may have no `import.meta.url`, whatever its type says.
-  const file = URL.canParse(name, import.meta.url) ? new URL(name, import.meta.url) : undefined;
-  if (file && existsSync(file)) return file;
-  throw new TfjsModuleError(
-    `the inference worker has no file${file ? ` (${file.href})` : ''}: a bundler takes along what is imported, and ` +
-      'a worker is not; keep nest-batching external (webpack: externals, esbuild: --external:nest-batching)',
-  );
-}
-
-const errorsByCode = {
-  ERR_BATCHING_BACKEND: TfjsBackendError,
-  ERR_BATCHING_MODEL_FILE: ModelFileError,
-  ERR_BATCHING_MODEL: UnsupportedModelError,
-};
-
-/** The error as the worker threw it, with the worker's stack. */
-function errorOf({ code, name, message, stack }: Failure): Error {
-  const error =
-    code && code in errorsByCode
-      ? new errorsByCode[code as keyof typeof errorsByCode](message)
-      : new Error(message);
-  return Object.assign(error, { name, stack });
 }

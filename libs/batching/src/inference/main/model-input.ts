@@ -1,11 +1,11 @@
 import { types } from 'node:util';
 import { type BatchTensor, lengthOf } from '../protocol/batch-layout.js';
 import { ModelInputError } from '../errors.js';
-import type { ModelDescription, TensorDescription } from '../../tfjs/worker/load-network.js';
+import type { ModelDescription, TensorDescription } from '../protocol/model-description.js';
 
 /**
- * The numbers of one input in one flat row, row-major, without the batch dimension. A typed array is taken over fastest,
- * and a batch of `Uint8Array` (a `Buffer` is one) travels as bytes. Booleans are for tensors of bools only.
+ * The numbers of one input in one flat row, row-major, without the batch dimension. Typed arrays are copied fastest, and a
+ * batch of `Uint8Array` (a `Buffer` is one) is handed over as bytes. Booleans are for tensors of bools only.
  */
 export type ModelInput =
   | readonly number[]
@@ -26,21 +26,23 @@ export type NamedModelInput = Readonly<Record<string, ModelInput>>;
 /** One input with its tensors in the model's order. */
 export type InputTensors = readonly ModelInput[];
 
-/** Whether it is given by names; else it is the numbers themselves, for a model of one tensor. */
+/** Whether the input's tensors are given by name. Otherwise it is the numbers of the one tensor that the model takes. */
 export function isNamed(input: unknown): input is NamedModelInput {
   return typeof input === 'object' && input !== null && !Array.isArray(input) && !ArrayBuffer.isView(input);
 }
 
 /**
- * The inputs of one batch, each with its tensors in the model's order. Throws `ModelInputError` unless they are an array of
- * inputs that the model takes, all in one form: the results have that form too.
+ * The inputs of one batch, each with its tensors in the model's order.
+ *
+ * @throws {ModelInputError} unless they are an array of inputs that the model takes, all in one form, which the results then
+ *   have too
  */
 export function checkInputs(model: string, description: ModelDescription, inputs: unknown): InputTensors[] {
   if (!Array.isArray(inputs)) {
     const problem = `must be an array with one entry per input: [input]; they are ${inWords(inputs)}`;
     throw new ModelInputError(model, undefined, undefined, problem);
   }
-  // A loop and not `map`, which would leave holes for the inputs that are missing.
+  // `inputs.map` would skip the holes of a sparse array.
   return Array.from(inputs, (input: unknown, i) => {
     const tensors = checkInput(model, description, input, i);
     if (isNamed(input) === isNamed(inputs[0])) return tensors;
@@ -50,7 +52,11 @@ export function checkInputs(model: string, description: ModelDescription, inputs
   });
 }
 
-/** The input's tensors in the model's order. Throws `ModelInputError` unless `predict` would take it. */
+/**
+ * The input's tensors in the model's order.
+ *
+ * @throws {ModelInputError} if `predict` would refuse it
+ */
 export function checkInput(
   model: string,
   { inputs: tensors, outputs }: ModelDescription,
@@ -100,8 +106,8 @@ function problemOf(values: unknown, tensor: TensorDescription): string | undefin
 }
 
 /**
- * Where the first value stands that the tensor cannot hold as what it is. The fraction of an integer is cut off. A loop for
- * each type, as most of what the main thread does for a batch is this and copying.
+ * Index of the first value that the tensor cannot hold; in a tensor of integers, fractions are cut off. One loop per type:
+ * this and copying is most of the main thread's work for a batch.
  */
 function firstMisfit(values: ArrayLike<unknown>, { dtype }: TensorDescription): number | undefined {
   const { length } = values;
@@ -124,7 +130,7 @@ function firstMisfit(values: ArrayLike<unknown>, { dtype }: TensorDescription): 
   return undefined;
 }
 
-/** Arrays whose type says already that every value fits. */
+/** Whether the array's type alone ensures that every value fits. */
 function alwaysFits(values: ArrayLike<unknown>, { dtype }: TensorDescription): boolean {
   if (types.isUint32Array(values)) return dtype !== 'int32';
   return (
@@ -143,7 +149,7 @@ function whyNot(value: unknown, { dtype }: TensorDescription): string {
   return ', and an int32 holds -2147483648 to 2147483647';
 }
 
-/** A value in an error's message; it may be anything, also what `String` cannot convert. */
+/** A value of any kind in an error's message, also one that `String` cannot convert. */
 function inWords(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   if (ArrayBuffer.isView(value)) return `a ${Object.prototype.toString.call(value).slice(8, -1)}`;
@@ -156,14 +162,14 @@ function isNumbers(value: unknown): value is ArrayLike<unknown> {
   return Array.isArray(value) || types.isTypedArray(value);
 }
 
-/** Which tensors are bytes in every input, and so may travel as such. */
+/** For each tensor whether it is bytes in every input, and so may be handed over as bytes. */
 export function bytesOnly(inputs: readonly InputTensors[], tensors: readonly TensorDescription[]): boolean[] {
   return tensors.map((_, i) =>
     inputs.every(({ [i]: values }) => types.isUint8Array(values) || types.isUint8ClampedArray(values)),
   );
 }
 
-/** Writes the inputs where the batch's tensors are, and zeros after them: the memory may hold an earlier batch. */
+/** Writes the inputs into the batch's tensors and zero-fills the rest: the memory may hold an earlier batch. */
 export function fillBatch(
   tensors: readonly BatchTensor[],
   inputs: readonly InputTensors[],

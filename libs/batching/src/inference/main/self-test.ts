@@ -1,14 +1,14 @@
 import { inspect, types } from 'node:util';
-import type { BatchTensor, TensorValues } from '../protocol/batch-layout.js';
+import type { BatchTensor } from '../protocol/batch-layout.js';
 import { isNamed, type ModelInput, type NamedModelInput } from './model-input.js';
 
-/** An input whose result is known: a model that gives another one does not take inputs. */
+/** An input whose result is known: a model that returns another result takes no inputs. */
 export interface ModelSelfTest {
   /** One input, as `predict` takes it. */
   input: ModelInput | NamedModelInput;
   /**
-   * Its result, as `predict` gives it: the numbers of the result, or for an input by name the numbers of each output by its
-   * name. Outputs that are not named are not compared.
+   * Its result, as `predict` returns it: the numbers of the result, or for an input by name the numbers of each output by
+   * its name. Outputs that are not named are not compared.
    */
   expected: ModelInput | NamedModelInput;
   /** The largest difference allowed for each number, absolute; from 0. Default 0.001. */
@@ -18,13 +18,14 @@ export interface ModelSelfTest {
 const defaultTolerance = 1e-3;
 
 /**
- * The tests as an array, and a copy of them, since they run again after every restart of the worker. Throws `TypeError` or
- * `RangeError`, with what was expected and what came, unless they are tests.
+ * Returns a copy of the tests as an array: they run again after every restart of the worker.
+ *
+ * @param subject how messages name the option
+ * @throws {TypeError | RangeError} with what was expected and what was given, unless they are tests
  */
-export function readSelfTests(model: string, option: unknown): readonly ModelSelfTest[] | undefined {
+export function readSelfTests(subject: string, option: unknown): readonly ModelSelfTest[] | undefined {
   if (option === undefined) return undefined;
   const tests: unknown[] = Array.isArray(option) ? option : [option];
-  const subject = `TfjsModule.forFeature: selfTest of model '${model}'`;
   if (tests.length === 0) throw new RangeError(`${subject} must have at least one test; it is []`);
   for (const test of tests) {
     const { input, expected, tolerance = defaultTolerance } = (test ?? {}) as Partial<ModelSelfTest>;
@@ -63,7 +64,7 @@ function isNumbers(values: unknown): boolean {
   return values.every((value) => typeof value === 'number' || typeof value === 'boolean');
 }
 
-/** Where the result of a test's input, the first in these tensors, is first another than expected; in words. */
+/** The first difference from the expected result in words; the result is the first of the `size` in these tensors. */
 export function differenceFrom(
   { expected, tolerance = defaultTolerance }: ModelSelfTest,
   outputs: readonly BatchTensor[],
@@ -86,15 +87,6 @@ export function differenceFrom(
       if (Math.abs(value - number) <= tolerance || Object.is(value, number)) continue;
       return `number ${i} of output '${name}' is ${value}; expected is ${number}, within ${tolerance}`;
     }
-  }
-  return undefined;
-}
-
-/** The first number that is none, or infinite, in words. */
-export function nonFiniteIn(outputs: readonly { name: string; values: TensorValues }[]): string | undefined {
-  for (const { name, values } of outputs) {
-    const found = values.find((value) => !Number.isFinite(value));
-    if (found !== undefined) return `${found} in output '${name}'`;
   }
   return undefined;
 }

@@ -1,16 +1,16 @@
-import type { ModelDescription, TensorDescription } from '../../tfjs/worker/load-network.js';
+import type { ModelDescription, TensorDescription } from './model-description.js';
 
 /** The numbers of one tensor of a batch, all its inputs or results one after the other, each row-major. */
 export type TensorValues = Uint8Array | Int32Array | Float32Array;
 
-/** A batch as it travels: where its inputs are, and where its results shall be. See `viewsOf`. */
+/** A batch as the threads hand it over: memory for its inputs and its results. See `viewsOf`. */
 export interface SharedBatch {
   memory: SharedArrayBuffer;
-  /** Inputs in it, those included that only pad it. */
+  /** Inputs in it, with the padding. */
   size: number;
-  /** Which of the model's inputs, in their order, are there as bytes: a quarter of the memory, and of the way. */
+  /** For each input tensor, in the model's order, whether its numbers are bytes: a quarter of the memory to copy. */
   asBytes: readonly boolean[];
-  /** Of the model that the memory is laid out for: a worker that holds another under the same name must not run it. */
+  /** Of the model that the memory is laid out for. A worker that holds another one under the same name refuses the batch. */
   signature: string;
 }
 
@@ -20,8 +20,10 @@ export interface BatchTensor extends TensorDescription {
 }
 
 /**
- * Where everything is in a batch's memory, for both threads alike: the model's inputs in their order, then its outputs in
- * theirs, each laid out as the batch's tensor, at multiples of four bytes.
+ * The layout of a batch's memory, the same in both threads. One block per tensor, the inputs in the model's order and then
+ * its outputs; each block starts at a multiple of four bytes:
+ *
+ *     | input 0: size × shape | input 1 … | output 0: size × shape | output 1 … | unused |
  */
 export function viewsOf(
   { memory, size, asBytes }: SharedBatch,
@@ -37,6 +39,18 @@ export function viewsOf(
     inputs: inputs.map((tensor, i) => next(tensor, asBytes[i] === true)),
     outputs: outputs.map((tensor) => next(tensor, false)),
   };
+}
+
+/** Bytes that `viewsOf` covers. */
+export function bytesOfBatch(
+  size: number,
+  asBytes: readonly boolean[],
+  { inputs, outputs }: ModelDescription,
+): number {
+  return (
+    inputs.reduce((sum, tensor, i) => sum + tensorBytes(tensor, size, asBytes[i] === true), 0) +
+    outputs.reduce((sum, tensor) => sum + tensorBytes(tensor, size, false), 0)
+  );
 }
 
 /** Numbers in one input or result. */
@@ -60,44 +74,11 @@ function tensorBytes(tensor: TensorDescription, size: number, bytes: boolean): n
   return Math.ceil((size * lengthOf(tensor) * perNumber) / 4) * 4;
 }
 
-/** Free blocks kept of each size. Two do for a batch that runs and a batch that is being filled. */
-const keptBlocks = 4;
-const smallestBlock = 4096;
-
-/**
- * The memory that a lane shares with its worker. Blocks are used again and again, so that a batch allocates nothing; their
- * sizes are powers of two, so that batches of all sizes make do with a few.
- */
-export class BatchMemory {
-  readonly #free = new Map<number, SharedArrayBuffer[]>();
-  #bytes = 0;
-
-  /** Bytes in all blocks, used and free. */
-  get bytes(): number {
-    return this.#bytes;
+/** The first number that is NaN or infinite, in words; `undefined` if all are finite. */
+export function nonFiniteIn(outputs: readonly { name: string; values: TensorValues }[]): string | undefined {
+  for (const { name, values } of outputs) {
+    const found = values.find((value) => !Number.isFinite(value));
+    if (found !== undefined) return `${found} in output '${name}'`;
   }
-
-  /** A batch with memory that holds what was there before. Give it back when its results have been read. */
-  take(description: ModelDescription, size: number, asBytes: readonly boolean[]): SharedBatch {
-    const bytes =
-      description.inputs.reduce((sum, tensor, i) => sum + tensorBytes(tensor, size, asBytes[i] === true), 0) +
-      description.outputs.reduce((sum, tensor) => sum + tensorBytes(tensor, size, false), 0);
-    const blockSize = Math.max(smallestBlock, 2 ** Math.ceil(Math.log2(bytes)));
-    let memory = this.#free.get(blockSize)?.pop();
-    if (!memory) {
-      memory = new SharedArrayBuffer(blockSize);
-      this.#bytes += blockSize;
-    }
-    return { memory, size, asBytes, signature: description.signature };
-  }
-
-  giveBack({ memory }: SharedBatch): void {
-    const free = this.#free.get(memory.byteLength) ?? [];
-    if (free.length < keptBlocks) {
-      free.push(memory);
-      this.#free.set(memory.byteLength, free);
-    } else {
-      this.#bytes -= memory.byteLength;
-    }
-  }
+  return undefined;
 }

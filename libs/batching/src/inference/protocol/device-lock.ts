@@ -1,19 +1,19 @@
 /// <reference lib="es2024.sharedmemory" />
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Where the memory says whether the worker has work on the device, and whether the main thread ends it: 0 or 1. */
+/** Indices into the shared memory; each value is 0 or 1: the worker works on the device, the main thread ends the worker. */
 const working = 0;
 const ending = 1;
 
-/** How long an end waits for the worker to break off, in milliseconds: it may be recording commands or compiling. */
+/** How long `end` waits for the worker to stop its work, in milliseconds: it may be recording commands or compiling. */
 const patience = 5000;
 
 /**
- * Keeps the main thread from ending the inference worker while it waits for a device. For Dawn (WebGPU) aborts the whole
- * process when a thread ends that has a promise of its pending.
+ * Keeps the main thread from ending the worker while the worker waits for a device: Dawn (WebGPU) aborts the whole process
+ * when a thread ends with one of Dawn's promises pending.
  */
 export class DeviceLock {
-  /** For the lock of the other thread. */
+  /** To construct the lock of the other thread with. */
   readonly memory: SharedArrayBuffer;
   readonly #state: Int32Array<SharedArrayBuffer>;
 
@@ -22,7 +22,7 @@ export class DeviceLock {
     this.#state = new Int32Array(memory);
   }
 
-  /** Worker: runs work on the device, one at a time. Once the worker is being ended, nothing begins or settles any more. */
+  /** Worker: runs work on the device, one at a time. Once the worker is being ended, no work begins and none settles. */
   async hold<T>(work: () => Promise<T>): Promise<T> {
     Atomics.store(this.#state, working, 1);
     const [outcome] = this.ending ? [] : await Promise.allSettled([work()]);
@@ -32,7 +32,7 @@ export class DeviceLock {
     return outcome.value;
   }
 
-  /** Worker: what `hold` does in the end, for a worker that ends by itself. */
+  /** Worker: marks the device as free, as `hold` does; for a worker that ends by itself. */
   release(): void {
     Atomics.store(this.#state, working, 0);
     Atomics.notify(this.#state, working);
@@ -43,18 +43,18 @@ export class DeviceLock {
     return Atomics.load(this.#state, ending) === 1;
   }
 
-  /** Worker: resolves when it is being ended; the work under way has to break off. */
+  /** Worker: resolves when it is being ended; the work under way must stop. */
   async whenEnding(): Promise<void> {
     await Atomics.waitAsync(this.#state, ending, 0).value;
   }
 
-  /** Main thread, before it ends the worker: lets no work begin, and waits until the work under way has broken off. */
+  /** Main thread, before it ends the worker: lets no work begin, and waits until the work under way has stopped. */
   async end(): Promise<void> {
     this.#refuse();
     for (const last = Date.now() + patience; this.#working && Date.now() < last;) await sleep(1);
   }
 
-  /** The same when the process ends, which waits for no promise. */
+  /** As `end`, when the process exits: it waits for no promise. */
   endSync(): void {
     this.#refuse();
     while (this.#working && Atomics.wait(this.#state, working, 1, patience) !== 'timed-out');

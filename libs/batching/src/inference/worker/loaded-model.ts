@@ -1,81 +1,76 @@
-import type * as Tfjs from '@tensorflow/tfjs';
-import type { StartedBackend } from '../../tfjs/backend.js';
-import { type BatchTensor, type SharedBatch, type TensorValues, viewsOf } from '../protocol/batch-layout.js';
 import { BatchingError } from '../../core/errors.js';
-import { UnsupportedModelError } from '../errors.js';
-import { ModelFiles } from '../../tfjs/worker/read-model-files.js';
+import { messageOf, UnsupportedModelError } from '../errors.js';
 import {
-  type DeclaredTensor,
+  type BatchTensor,
+  lengthOf,
+  nonFiniteIn,
+  type SharedBatch,
+  type TensorValues,
+  viewsOf,
+} from '../protocol/batch-layout.js';
+import type { WorkerSteps } from '../protocol/messages.js';
+import {
   type InputShape,
-  loadNetwork,
   type ModelDescription,
-  type Network,
   signatureOf,
   type TensorDescription,
-} from '../../tfjs/worker/load-network.js';
-import { nonFiniteIn } from '../main/self-test.js';
-
-/** When the worker took a batch, in milliseconds since 1970, and how long each step then took. */
-export interface WorkerSteps {
-  started: number;
-  upload: number;
-  run: number;
-  read: number;
-}
+} from '../protocol/model-description.js';
+import { ModelFiles } from './model-files.js';
+import type { DeclaredTensor, Network, Runtime, RuntimeTensor } from './runtime.js';
 
 export interface ModelLoad {
   path: string;
   inputShape?: InputShape | undefined;
-  /** Takes note of all files that are read. */
+  /** Records all files that are read. */
   files?: ModelFiles;
   /** How many loads of this model there were in this thread before; default none. */
   attempt?: number;
 }
 
-/** One model in the memory of this thread's backend. Batches, of whatever model, must run one after the other. */
-export class LoadedModel {
-  readonly #tf: typeof Tfjs;
-  readonly #network: Network;
-  /** Per input, the memory in which bytes become the numbers that its tensor is made of. */
+/** One model in the memory of this thread's backend. Batches must run one after the other, also those of different models. */
+export class LoadedModel<Tensor extends RuntimeTensor> {
+  readonly #runtime: Runtime<Tensor>;
+  readonly #network: Network<Tensor>;
+  /** For each input, the memory in which bytes become the numbers that its tensor is made of. */
   readonly #widening = new Map<string, Widening>();
   readonly description: ModelDescription;
-  /** What of the results of two zeros is no finite number, in words; `undefined` if all are. */
+  /** The first number in the results of zeros that is not finite, in words; `undefined` if all are. */
   readonly nonFinite: string | undefined;
 
   /**
-   * Loads the model and runs two zeros: they show at start-up what would else show with the first caller: an op that the
-   * backend lacks, an output that is not one per input, weights that are no numbers. They also show the shapes of the outputs,
-   * which a model need not declare. Throws `ModelFileError` or `UnsupportedModelError`.
+   * Loads the model and runs a batch of two zeros, so that faults appear at start-up instead of with the first caller: an op
+   * that the backend lacks, an output that is not one per input, weights that are no numbers. It also finds the shapes of the
+   * outputs, which a model need not declare. Throws `ModelFileError` or `UnsupportedModelError`.
    */
-  static async load(
-    { tf, checked }: Pick<StartedBackend, 'tf' | 'checked'>,
+  static async load<Tensor extends RuntimeTensor>(
+    runtime: Runtime<Tensor>,
     { path, inputShape, files = new ModelFiles(path), attempt = 0 }: ModelLoad,
-  ): Promise<LoadedModel> {
-    let network: Network | undefined;
+  ): Promise<LoadedModel<Tensor>> {
+    let network: Network<Tensor> | undefined;
     try {
-      const loaded = (network = await checked(() => loadNetwork(tf, path, files, attempt)));
-      checkNames(network.inputs, inputShape);
-      const inputs = network.inputs.map((tensor) =>
-        describe(tensor, network?.inputs.length === 1, inputShape),
-      );
-      const { outputs, nonFinite } = await checked(() => probe(tf, loaded, inputs));
+      const loaded = (network = await runtime.checked(() => runtime.load(path, files, attempt)));
+      checkNames(loaded.inputs, inputShape);
+      const inputs = loaded.inputs.map((tensor) => describe(tensor, loaded.inputs.length === 1, inputShape));
+      const { outputs, nonFinite } = await runtime.checked(() => probe(runtime, loaded, inputs));
       const signature = signatureOf(loaded.kind, { inputs, outputs });
-      return new LoadedModel(tf, loaded, { inputs, outputs, signature }, nonFinite);
+      return new LoadedModel(runtime, loaded, { inputs, outputs, signature }, nonFinite);
     } catch (cause) {
       network?.dispose();
       if (cause instanceof BatchingError) throw cause;
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new UnsupportedModelError(`${path} cannot be used on ${tf.getBackend()}: ${why}`, { cause });
+      throw new UnsupportedModelError(
+        `${path} cannot be used on ${runtime.report.backend}: ${messageOf(cause)}`,
+        { cause },
+      );
     }
   }
 
   private constructor(
-    tf: typeof Tfjs,
-    network: Network,
+    runtime: Runtime<Tensor>,
+    network: Network<Tensor>,
     description: ModelDescription,
     nonFinite: string | undefined,
   ) {
-    this.#tf = tf;
+    this.#runtime = runtime;
     this.#network = network;
     this.description = description;
     this.nonFinite = nonFinite;
@@ -89,10 +84,10 @@ export class LoadedModel {
       );
     }
     const { inputs, outputs } = viewsOf(batch, this.description);
-    return inScope(this.#tf, async () => {
+    return this.#runtime.inScope(async () => {
       const start = performance.now();
       const tensors = inputs.map((input) =>
-        this.#tf.tensor(this.#numbersOf(input), [batch.size, ...input.shape], input.dtype),
+        this.#runtime.tensor(this.#numbersOf(input), [batch.size, ...input.shape], input.dtype),
       );
       const uploaded = performance.now();
       const results = await this.#network.run(tensors);
@@ -124,8 +119,8 @@ export class LoadedModel {
   }
 
   /**
-   * What TensorFlow.js would do with bytes, but in memory that is used again, and not number by number, as V8 converts what
-   * lies in shared memory.
+   * Bytes as the numbers that the tensor has, in memory that is used again. They are copied first, since V8 converts shared
+   * memory number by number.
    */
   #numbersOf({ name, dtype, values }: BatchTensor): TensorValues {
     if (!(values instanceof Uint8Array) || dtype === 'bool') return values;
@@ -149,16 +144,18 @@ interface Widening {
   numbers: Int32Array | Float32Array;
 }
 
-/** Two, so that an output without a batch dimension is not taken for one with. */
+/** Inputs in the batch of zeros: two, so that an output without a batch dimension is not taken for one with it. */
 const probeSize = 2;
 
-async function probe(
-  tf: typeof Tfjs,
-  network: Network,
+async function probe<Tensor extends RuntimeTensor>(
+  runtime: Runtime<Tensor>,
+  network: Network<Tensor>,
   inputs: readonly TensorDescription[],
 ): Promise<{ outputs: TensorDescription[]; nonFinite: string | undefined }> {
-  return inScope(tf, async () => {
-    const zeros = inputs.map(({ shape, dtype }) => tf.zeros([probeSize, ...shape], dtype));
+  return runtime.inScope(async () => {
+    const zeros = inputs.map((input) =>
+      runtime.tensor(zerosFor(input), [probeSize, ...input.shape], input.dtype),
+    );
     const results = Object.entries(await network.run(zeros));
     const outputs = await Promise.all(
       results.map(async ([name, result]) => {
@@ -168,7 +165,7 @@ async function probe(
             `${probeSize} inputs gave an output '${name}' of shape [${result.shape.join(', ')}], not one per input`,
           );
         }
-        // Where the device works on its own, what went wrong shows when the results are read.
+        // On a device that works asynchronously, failures appear when the results are read.
         const values = await result.data();
         return { name, shape, dtype: knownType(`output '${name}'`, result.dtype), values };
       }),
@@ -180,17 +177,10 @@ async function probe(
   });
 }
 
-/**
- * Disposes of every tensor made in `work`, on every path. Unlike `tf.tidy` it may stay open across an await, as long as
- * batches run one after the other.
- */
-async function inScope<T>(tf: typeof Tfjs, work: () => Promise<T>): Promise<T> {
-  tf.engine().startScope();
-  try {
-    return await work();
-  } finally {
-    tf.engine().endScope();
-  }
+function zerosFor(tensor: TensorDescription): TensorValues {
+  const length = probeSize * lengthOf(tensor);
+  if (tensor.dtype === 'bool') return new Uint8Array(length);
+  return tensor.dtype === 'int32' ? new Int32Array(length) : new Float32Array(length);
 }
 
 function describe(tensor: DeclaredTensor, only: boolean, given: InputShape | undefined): TensorDescription {
@@ -228,7 +218,7 @@ function fits(open: readonly (number | null)[], shape: readonly number[]): boole
   );
 }
 
-/** A misspelt name would else leave the model's own shape, in silence. */
+/** Without this check a misspelt name would be ignored. */
 function checkNames(inputs: readonly DeclaredTensor[], given: InputShape | undefined): void {
   const names = inputs.map(({ name }) => `'${name}'`).join(', ');
   if (Array.isArray(given)) {

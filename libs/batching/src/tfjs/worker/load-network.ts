@@ -4,92 +4,18 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type * as Tfjs from '@tensorflow/tfjs';
-import { ModelFileError } from '../../inference/errors.js';
-import { type ModelFiles, readModelFiles } from './read-model-files.js';
+import { messageOf, ModelFileError } from '../../inference/errors.js';
+import type { ModelFiles } from '../../inference/worker/model-files.js';
+import type { Network } from '../../inference/worker/runtime.js';
+import type { AnyModel, ModelModule } from '../model-module.js';
+import { readModelFiles } from './read-model-files.js';
 
-/** One tensor that a model takes or gives, for one input: without the batch dimension. */
-export interface TensorDescription {
-  name: string;
-  shape: readonly number[];
-  dtype: 'float32' | 'int32' | 'bool';
-}
-
-/** What a model takes and gives, in its order. */
-export interface ModelDescription {
-  inputs: readonly TensorDescription[];
-  outputs: readonly TensorDescription[];
-  /** All of it in one text; two models with the same can take each other's place. See `signatureOf`. */
-  signature: string;
-}
-
-/** `layers model: "x" float32[2] to "scores" float32[1]`. Names are quoted, so that no two models have the same by chance. */
-export function signatureOf(
-  kind: Network['kind'],
-  { inputs, outputs }: Omit<ModelDescription, 'signature'>,
-): string {
-  const [taken, given] = [inputs, outputs].map((tensors) =>
-    tensors
-      .map(({ name, shape, dtype }) => `${JSON.stringify(name)} ${dtype}[${shape.join(', ')}]`)
-      .join(', '),
-  );
-  return `${kind}: ${taken} to ${given}`;
-}
-
-/** The shape of one input, or of each by name: says what the model leaves open. */
-export type InputShape = readonly number[] | Readonly<Record<string, readonly number[]>>;
-
-/**
- * Own code in the inference worker: a module that exports this can be given as a model, to prepare inputs and finish
- * results on the device. It may be ESM or CommonJS, plain JavaScript that Node can import.
- *
- * ```js
- * export const inputs = { picture: { shape: [28, 28, 1], dtype: 'int32' } };
- * export const load = (tf, loadModel) => loadModel('./digits/model.json');
- * export const run = (tf, pictures, digits) => digits.predictOnBatch(tf.div(tf.cast(pictures, 'float32'), 255));
- * ```
- */
-export interface ModelModule<State = unknown> {
-  /** The tensors of one input by name: their shapes without the batch dimension; `dtype` is `float32` if not given. */
-  inputs: Readonly<
-    Record<string, { readonly shape: readonly number[]; readonly dtype?: TensorDescription['dtype'] }>
-  >;
-  /**
-   * Called once per start of the worker, with the TensorFlow.js of the backend; what it gives goes to `run`. `loadModel`
-   * loads a layers or graph model, its path seen from the module.
-   */
-  load?: (tf: typeof Tfjs, loadModel: (path: string) => Promise<AnyModel>) => State | Promise<State>;
-  /**
-   * Runs one batch: a tensor where `inputs` has one entry, else the tensors by name; each has the batch dimension first.
-   * Gives one tensor, or tensors by name, with one result per input. All tensors made on the way are disposed of.
-   */
-  run: (
-    tf: typeof Tfjs,
-    batch: never,
-    state: State,
-  ) => Tfjs.Tensor | Tfjs.NamedTensorMap | Promise<Tfjs.Tensor | Tfjs.NamedTensorMap>;
-}
-
-export type AnyModel = Tfjs.LayersModel | Tfjs.GraphModel;
-
-/** A tensor as the model's own files describe it, the batch dimension included; what is open is null or -1. */
-export interface DeclaredTensor {
-  name: string;
-  shape?: readonly (number | null)[];
-  dtype?: string;
-}
-
-/** Whatever computes, in one form: tensors in the order of `inputs` in, tensors by name out. */
-export interface Network {
-  kind: 'layers model' | 'graph model' | 'SavedModel' | 'module';
-  inputs: readonly DeclaredTensor[];
-  run: (inputs: Tfjs.Tensor[]) => Promise<Tfjs.NamedTensorMap>;
-  dispose: () => void;
-}
+export type TfjsNetwork = Network<Tfjs.Tensor>;
 
 /**
  * Loads what is at `path`. Throws `ModelFileError`, or what TensorFlow.js or the module throws.
  *
- * @param files takes note of all files that are read
+ * @param files records all files that are read
  * @param attempt how many loads of this model there were in this thread before
  */
 export async function loadNetwork(
@@ -97,7 +23,7 @@ export async function loadNetwork(
   path: string,
   files: ModelFiles,
   attempt: number,
-): Promise<Network> {
+): Promise<TfjsNetwork> {
   if (/\.[cm]?js$/.test(path)) return moduleNetwork(tf, path, files, attempt);
   await files.watch(join(path, 'saved_model.pb'));
   if (existsSync(join(path, 'saved_model.pb'))) return savedModelNetwork(tf, path, files);
@@ -108,7 +34,7 @@ export async function loadNetwork(
 /** Loads a layers or graph model: its `model.json`, or the folder that holds it. */
 async function loadModel(tf: typeof Tfjs, path: string, files: ModelFiles): Promise<AnyModel> {
   const { json, weightSpecs, weightData } = await readModelFiles(path, files);
-  // The training config would load an optimizer, and fails for a loss that TensorFlow.js does not know.
+  // Drop the training config: it loads an optimizer, and fails for a loss that TensorFlow.js does not know.
   delete json.trainingConfig;
   const artifacts = await tf.io.getModelArtifactsForJSON(json, () =>
     Promise.resolve([weightSpecs, weightData]),
@@ -120,9 +46,8 @@ async function loadModel(tf: typeof Tfjs, path: string, files: ModelFiles): Prom
     return await tf.loadLayersModel(handler);
   } catch (cause) {
     if (!isOfKeras3(json.modelTopology)) throw cause;
-    const why = cause instanceof Error ? cause.message : String(cause);
     throw new Error(
-      `${why}; the model was saved by Keras 3, whose layers TensorFlow.js does not read: save it with Keras 2 ` +
+      `${messageOf(cause)}; the model was saved by Keras 3, whose layers TensorFlow.js does not read: save it with Keras 2 ` +
         '(the package tf-keras, with TF_USE_LEGACY_KERAS=1), or export a SavedModel and convert that to a graph model',
       { cause },
     );
@@ -136,17 +61,17 @@ function isOfKeras3(topology: object): boolean {
   return /"batch_shape":|"module":"keras\./.test(JSON.stringify(topology));
 }
 
-function layersNetwork(model: Tfjs.LayersModel): Network {
+function layersNetwork(model: Tfjs.LayersModel): TfjsNetwork {
   return {
     kind: 'layers model',
-    // `name` has a number behind it when the model is loaded once more.
+    // `name` gets a numeric suffix when the model is loaded once more.
     inputs: model.inputs.map(({ originalName, name, shape, dtype }) => ({
       name: originalName ?? name,
       shape,
       dtype,
     })),
     run: (inputs) => {
-      // `predict` would cut the batch into pieces of 32.
+      // `predict` would split the batch into pieces of 32.
       const outputs = model.predictOnBatch(inputs);
       // A sequential model has no names before its first batch.
       return Promise.resolve(byName(model.outputNames, outputs));
@@ -157,7 +82,7 @@ function layersNetwork(model: Tfjs.LayersModel): Network {
   };
 }
 
-function graphNetwork(model: Tfjs.GraphModel): Network {
+function graphNetwork(model: Tfjs.GraphModel): TfjsNetwork {
   const { inputNodes, outputNodes } = model;
   /** A graph with control flow, which TensorFlow.js runs asynchronously only. */
   let dynamic = false;
@@ -170,7 +95,7 @@ function graphNetwork(model: Tfjs.GraphModel): Network {
         try {
           return byName(outputNodes, model.execute(named, outputNodes));
         } catch (error) {
-          // TensorFlow.js says so in words only, and warns when a graph without need is run asynchronously.
+          // TensorFlow.js has no other sign of it, and warns when other graphs run asynchronously.
           if (!(error instanceof Error && error.message.includes('executeAsync'))) throw error;
           dynamic = true;
         }
@@ -183,7 +108,7 @@ function graphNetwork(model: Tfjs.GraphModel): Network {
   };
 }
 
-/** What `tfjs-node` adds to TensorFlow.js, as far as it is used here. */
+/** The part of what `tfjs-node` adds to TensorFlow.js that is used here. */
 interface TfjsNode {
   node?: { loadSavedModel: (path: string) => Promise<SavedModel> };
 }
@@ -199,7 +124,7 @@ async function savedModelNetwork(
   tf: typeof Tfjs & TfjsNode,
   path: string,
   files: ModelFiles,
-): Promise<Network> {
+): Promise<TfjsNetwork> {
   if (!tf.node) {
     throw new Error(
       'a SavedModel runs on the backend tensorflow only; tensorflowjs_converter makes others of it',
@@ -230,13 +155,13 @@ async function moduleNetwork(
   path: string,
   files: ModelFiles,
   attempt: number,
-): Promise<Network> {
+): Promise<TfjsNetwork> {
   await files.watch(path);
   if (!existsSync(path) || !statSync(path).isFile()) throw new ModelFileError(`${path} is missing`);
   await files.hash(path);
   const url = pathToFileURL(path);
   if (attempt > 0) {
-    // A thread keeps what it has imported, also what it could not. What the module itself imports stays as it was.
+    // A thread caches each import, also a failed one. The module's own imports stay cached.
     url.searchParams.set('attempt', String(attempt));
     Reflect.deleteProperty(createRequire(import.meta.url).cache, realpathSync(path));
   }

@@ -1,10 +1,8 @@
-import { createHash } from 'node:crypto';
-import { createReadStream, statSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
-import { dirname, join, relative, sep } from 'node:path';
-import { inspect } from 'node:util';
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { io } from '@tensorflow/tfjs';
 import { ModelFileError } from '../../inference/errors.js';
+import { ModelFiles, unreadable } from '../../inference/worker/model-files.js';
 
 const bytesPerValue: Partial<Record<string, number>> = {
   float32: 4,
@@ -17,93 +15,11 @@ const bytesPerValue: Partial<Record<string, number>> = {
 };
 
 /**
- * The files that one load of a model reads. It knows what was in them, and whether another load would find the same.
- */
-export class ModelFiles {
-  /** What a file was when it was read, by its path: see `stampOf`. */
-  readonly #stamps = new Map<string, string>();
-  readonly #checksums = new Map<string, string>();
-  readonly #folder: string;
-
-  /** `path`: the model's folder, or a file in it. */
-  constructor(path: string) {
-    this.#folder = isFolderNow(path) ? path : dirname(path);
-  }
-
-  /** SHA-256 of each file in hexadecimal, by its name as seen from the model's folder. */
-  get checksums(): ModelChecksums {
-    const named = [...this.#checksums].map(([file, checksum]) => [this.#nameOf(file), checksum] as const);
-    return Object.fromEntries(named.toSorted(([one], [other]) => (one < other ? -1 : 1)));
-  }
-
-  #nameOf(file: string): string {
-    return relative(this.#folder, file).split(sep).join('/');
-  }
-
-  /** The content of a file. Throws `ModelFileError`. */
-  async read(file: string): Promise<Buffer> {
-    await this.watch(file);
-    try {
-      const content = await readFile(file);
-      this.#checksums.set(file, createHash('sha256').update(content).digest('hex'));
-      return content;
-    } catch (cause) {
-      throw unreadable(file, cause);
-    }
-  }
-
-  /** Takes note of a file that is read elsewhere, and piece by piece of what is in it. */
-  async hash(file: string): Promise<void> {
-    await this.watch(file);
-    const hash = createHash('sha256');
-    for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
-    this.#checksums.set(file, hash.digest('hex'));
-  }
-
-  /** Takes note whether a path is there, before it is looked at: a change during the look is then one that came after. */
-  async watch(path: string): Promise<void> {
-    this.#stamps.set(path, await stampOf(path));
-  }
-
-  /** Whether a file that was read has been written since, was removed, or has come. */
-  async changed(): Promise<boolean> {
-    const now = await Promise.all([...this.#stamps.keys()].map(stampOf));
-    return [...this.#stamps.values()].some((stamp, i) => stamp !== now[i]);
-  }
-}
-
-/** SHA-256 of files in hexadecimal, by their names. */
-export type ModelChecksums = Readonly<Record<string, string>>;
-
-/** Throws `TypeError` unless these are checksums by the names of files. */
-export function checkChecksums(model: string, checksums: unknown): void {
-  if (checksums === undefined) return;
-  const isChecksum = (value: unknown) => typeof value === 'string' && /^[\da-f]{64}$/i.test(value);
-  if (typeof checksums === 'object' && checksums && Object.values(checksums).every(isChecksum)) return;
-  throw new TypeError(
-    `TfjsModule.forFeature: checksums of model '${model}' must be { 'weights.bin': SHA-256 in 64 hexadecimal digits }; ` +
-      `they are ${inspect(checksums)}`,
-  );
-}
-
-/** Differs when a file is not the one that it was. Of a folder only that there is one: what is read in it has its own. */
-async function stampOf(path: string): Promise<string> {
-  try {
-    const stats = await stat(path, { bigint: true });
-    if (stats.isDirectory()) return 'folder';
-    return [stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(' ');
-  } catch {
-    return 'missing';
-  }
-}
-
-function isFolderNow(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-}
-
-/**
- * Reads a model from disk: `path` is its `model.json` or the folder that holds it. Every weight file is checked against
- * the size that follows from `model.json`, since TensorFlow.js would make weights of whatever is there.
+ * Reads a model from disk. Every weight file is checked against the size that follows from `model.json`, since TensorFlow.js
+ * would take bytes of any number for weights.
+ *
+ * @param path its `model.json`, or the folder that holds it
+ * @throws {ModelFileError}
  */
 export async function readModelFiles(
   path: string,
@@ -130,12 +46,6 @@ async function isFolder(path: string): Promise<boolean> {
   }
 }
 
-function unreadable(file: string, cause: unknown): ModelFileError {
-  const why =
-    (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'is missing' : `cannot be read: ${String(cause)}`;
-  return new ModelFileError(`${file} ${why}`, { cause });
-}
-
 function parseModelJson(file: string, content: Buffer): io.ModelJSON {
   let json: Partial<io.ModelJSON> | null;
   try {
@@ -154,7 +64,7 @@ function parseModelJson(file: string, content: Buffer): io.ModelJSON {
   return { ...json, modelTopology, weightsManifest };
 }
 
-/** How the files begin that are often found in a `model.json`'s or weight file's place, and what to do then. */
+/** First bytes of files that are often found in place of a `model.json` or weight file, and what to do then. */
 const beginnings: [bytes: string | Uint8Array, hint: string][] = [
   [Uint8Array.of(0xef, 0xbb, 0xbf), 'it begins with a byte order mark; save it as UTF-8 without one'],
   [Uint8Array.of(0xff, 0xfe), 'it is UTF-16, with a byte order mark; save it as UTF-8 without one'],

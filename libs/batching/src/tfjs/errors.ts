@@ -1,0 +1,19 @@
+import { BatchingError, brand } from '../core/errors.js';
+
+/** The backend that was asked for cannot start, or under `auto` none can. The message says why and what to install. */
+export class TfjsBackendError extends BatchingError {
+  static {
+    brand(this, 'TfjsBackendError');
+  }
+
+  readonly code = 'ERR_BATCHING_BACKEND';
+}
+
+/** `TfjsModule` is imported in a way that cannot work. The message says what to do. */
+export class TfjsModuleError extends BatchingError {
+  static {
+    brand(this, 'TfjsModuleError');
+  }
+
+  readonly code = 'ERR_BATCHING_TFJS_MODULE';
+}

@@ -589,7 +589,15 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
 
-for (const path of [CORE, 'sim', 'libs/figures', 'jest.config.js', 'package.json', 'tsconfig.json']) {
+for (const path of [
+  CORE,
+  'sim',
+  'bench',
+  'libs/figures',
+  'jest.config.js',
+  'package.json',
+  'tsconfig.json',
+]) {
   cpSync(join(ROOT, path), join(copy, path), { recursive: true });
 }
 symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));

@@ -2,9 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { parseArgs } from 'node:util';
-import { LinkError, linkTensorflow, unlinkTensorflow } from '../link/link-tensorflow.js';
+import { LinkError } from '../link/find-parts.js';
+import { unlinkTensorflow } from '../link/installed-addon.js';
+import { linkTensorflow } from '../link/link-tensorflow.js';
 
-/** `npx nest-batching`. It exits with 0 when done, 1 when something is missing or failed, 2 when it was called wrongly. */
+/** `npx nest-batching`. Exit codes: 0 done, 1 something is missing or failed, 2 wrong arguments. */
 
 interface Command {
   summary: string;
@@ -43,7 +45,7 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
-// Whoever reads the output may have gone (`| head`), which is no reason to stop half-way.
+// The reader of the output may have closed it (`| head`), which is no reason to stop half-way.
 process.stdout.on('error', () => undefined);
 
 try {
@@ -104,7 +106,7 @@ function write(text: string): void {
   process.stdout.write(text);
 }
 
-/** Says on stderr what went wrong, and gives the exit code. */
+/** Writes the error to stderr, and returns the exit code. */
 function explain(error: unknown): number {
   if (stopped.signal.aborted) {
     const name = stopped.signal.reason as 'SIGINT' | 'SIGTERM' | 'SIGHUP';

@@ -18,11 +18,11 @@ export interface TrialReport {
 const [folder = '', addon = ''] = process.argv.slice(2);
 const require = createRequire(join(folder, 'package.json'));
 
-// tfjs-node calls this function, which Node 23 took away; see backend.ts.
+// tfjs-node calls this function, which Node 23 removed; see tfjs/backend.ts.
 const util = require('node:util') as { isNullOrUndefined: (value: unknown) => boolean };
 util.isNullOrUndefined = (value) => value === null || value === undefined;
 
-// The package asks node-pre-gyp for the place of its addon; here it is told the new one's.
+// The package asks node-pre-gyp for the path of its addon; here that returns the new one's.
 const preGyp = require('@mapbox/node-pre-gyp') as { find: (manifest: string) => string };
 const place = preGyp.find(join(folder, 'package.json'));
 const loaded = require.cache[require.resolve('@mapbox/node-pre-gyp')];

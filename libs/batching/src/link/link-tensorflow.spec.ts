@@ -172,7 +172,7 @@ describe('nest-batching', () => {
   });
 
   it('says its version', async () => {
-    const { version } = JSON.parse(readFileSync(join(dirname(cli), 'package.json'), 'utf8')) as {
+    const { version } = JSON.parse(readFileSync(join(dirname(cli), '../package.json'), 'utf8')) as {
       version: string;
     };
     for (const args of [['version'], ['--version'], ['-v']]) {

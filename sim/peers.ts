@@ -1,4 +1,4 @@
-import type { QueueView } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
+import type { Plan, QueueView } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 import { fixed } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 import type { ServiceCurve, SimulatedPolicy } from './simulator.js';
 
@@ -31,11 +31,10 @@ export const peers = {
 };
 
 class AfterIdle implements SimulatedPolicy {
-  readonly reason = 'delay';
   #idleSince = 0;
 
-  leaveAt({ oldest, maxDelay }: QueueView): number {
-    return Math.max(oldest, this.#idleSince) + maxDelay;
+  plan({ oldest, maxDelay }: QueueView): Plan {
+    return { at: Math.max(oldest, this.#idleSince) + maxDelay, reason: 'delay' };
   }
 
   ended(now: number): void {
@@ -44,12 +43,11 @@ class AfterIdle implements SimulatedPolicy {
 }
 
 class Windows implements SimulatedPolicy {
-  readonly reason = 'delay';
   #idleSince = 0;
 
-  leaveAt({ oldest, maxDelay }: QueueView): number {
+  plan({ oldest, maxDelay }: QueueView): Plan {
     const empty = Math.max(0, Math.floor((oldest - this.#idleSince) / maxDelay));
-    return this.#idleSince + (empty + 1) * maxDelay;
+    return { at: this.#idleSince + (empty + 1) * maxDelay, reason: 'delay' };
   }
 
   ended(now: number): void {
@@ -59,9 +57,9 @@ class Windows implements SimulatedPolicy {
 
 /** Its tick of 1 ms, its decay of .95 and its memory of 50 batches; its service time is taken as known. */
 class Cork implements SimulatedPolicy {
-  readonly reason = 'idle';
   #lastCame = 0;
   #recentWait = 0;
+  #at = 0;
 
   constructor(private readonly curve: ServiceCurve) {}
 
@@ -69,10 +67,14 @@ class Cork implements SimulatedPolicy {
     this.#lastCame = now;
   }
 
-  leaveAt({ waiting }: QueueView, now: number): number {
+  opened({ waiting }: QueueView, now: number): void {
     const wait = now - this.#lastCame;
-    if (waiting * (wait + 1 + this.curve.alpha) <= this.#recentWait * 0.95) return now + 1;
-    this.#recentWait += (wait - this.#recentWait) / 50;
-    return now;
+    const waits = waiting * (wait + 1 + this.curve.alpha) <= this.#recentWait * 0.95;
+    if (!waits) this.#recentWait += (wait - this.#recentWait) / 50;
+    this.#at = waits ? now + 1 : now;
+  }
+
+  plan(): Plan {
+    return { at: this.#at, reason: 'idle' };
   }
 }

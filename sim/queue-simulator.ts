@@ -1,6 +1,7 @@
 import { strict as assert } from 'node:assert';
 import { setImmediate as afterMicrotasks } from 'node:timers/promises';
 import { BatchQueue } from '../libs/batching/src/core/batch-queue.js';
+import type { Clock, Timer } from '../libs/batching/src/core/clock.js';
 import type { Dispatch } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 import { Lane } from '../libs/batching/src/core/lane.js';
 import { randomNumbers } from '../libs/figures/src/random-numbers.js';
@@ -41,7 +42,7 @@ export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number
   const options = { batchSize: curve.batchSize, dispatch, maxDelay, concurrency: slots, lane, maxQueued: 0 };
   const queues = Array.from(
     { length: scene.queues ?? 1 },
-    () => new BatchQueue<number, number>(run, { ...options, ...groupBy }),
+    () => new BatchQueue<number, number>(run, { ...options, ...groupBy }, time.clock),
   );
   let done = 0;
   let sum = 0;
@@ -65,29 +66,34 @@ export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number
   return { mean: sum / measured, throughput: (1000 * measured) / (time.now - from) };
 }
 
-interface Timer {
+interface VirtualTimer {
   readonly at: number;
-  readonly order: number;
   readonly ring: () => unknown;
 }
 
 /**
- * Runs real code by discrete events: while `run` lasts, `setTimeout`, `setImmediate` and `performance.now` of this
- * process belong to a virtual clock that goes from one timer to the next. Timers ring exactly; immediates run once all
- * promises of the present moment have settled, as they do after a poll phase that found nothing.
+ * Runs real queues by discrete events, on a clock that goes from one timer to the next. Timers ring exactly; immediates run
+ * once all promises of the present moment have settled, as they do after a poll phase that found nothing.
  */
 class VirtualTime {
-  #now = 0;
-  #order = 0;
-  #timers: Timer[] = [];
+  now = 0;
+  #timers: VirtualTimer[] = [];
   #immediates: (() => void)[] = [];
 
-  get now(): number {
-    return this.#now;
-  }
+  readonly clock: Clock = {
+    now: () => this.now,
+    setTimeout: (ring, delay) => this.at(this.now + delay, ring),
+    clearTimeout: (timer) => {
+      const place = this.#timers.indexOf(timer as VirtualTimer);
+      if (place >= 0) this.#timers.splice(place, 1);
+    },
+    setImmediate: (call) => this.#immediates.push(call),
+    clearImmediate: () => undefined,
+  };
 
-  at(moment: number, ring: () => unknown): Timer {
-    const timer = { at: Math.max(moment, this.#now), order: this.#order++, ring, unref: () => timer };
+  at(moment: number, ring: () => unknown): VirtualTimer & Timer {
+    const timer = { at: Math.max(moment, this.now), ring };
+    // The earliest last; of those of one moment, the one that was set first.
     let place = this.#timers.length;
     for (
       let before = this.#timers[place - 1];
@@ -101,38 +107,18 @@ class VirtualTime {
   }
 
   async run(until: () => boolean): Promise<void> {
-    const real = {
-      setTimeout: globalThis.setTimeout,
-      clearTimeout: globalThis.clearTimeout,
-      setImmediate: globalThis.setImmediate,
-      now: performance.now.bind(performance),
-    };
-    Object.assign(globalThis, {
-      setTimeout: (ring: () => void, delay: number) => this.at(this.#now + delay, ring),
-      clearTimeout: (timer?: Timer) => {
-        const place = timer ? this.#timers.indexOf(timer) : -1;
-        if (place >= 0) this.#timers.splice(place, 1);
-      },
-      setImmediate: (ring: () => void) => this.#immediates.push(ring),
-    });
-    performance.now = () => this.#now;
-    try {
-      while (!until()) await this.#step();
-    } finally {
-      Object.assign(globalThis, real);
-      performance.now = real.now;
-    }
+    while (!until()) await this.#step();
   }
 
   async #step(): Promise<void> {
     const immediates = this.#immediates;
     if (immediates.length > 0) {
       this.#immediates = [];
-      for (const ring of immediates) ring();
+      for (const call of immediates) call();
     } else {
       const timer = this.#timers.pop();
       if (!timer) throw new Error('nothing happens any more');
-      this.#now = timer.at;
+      this.now = timer.at;
       timer.ring();
     }
     await afterMicrotasks();

@@ -1,3 +1,4 @@
+import { decide, isOpen } from '../libs/batching/src/core/dispatch/decide.js';
 import type { DispatchPolicy } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 import { lateness } from '../libs/batching/src/core/dispatch/forecast.js';
 import { ServiceTime } from '../libs/batching/src/core/dispatch/service-time.js';
@@ -84,15 +85,21 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   /** Inputs of a turn count from here on: those before met what the load before had left. */
   let countedFrom = 0;
 
-  /** As `BatchQueue` decides in `#pump`. */
-  const decide = (now: number) => {
+  /** As `BatchQueue` does after every turn. */
+  const look = (now: number) => {
     if (timeout < Infinity) expire(now);
     if (running.length > 0 || waiting.length === 0) return;
-    const leaveAt = waiting.length >= batchSize ? now : policy.leaveAt(view(), now);
-    alarmAt = leaveAt > now ? leaveAt : Infinity;
-    if (leaveAt <= now) leave(now);
+    const present = view(now);
+    if (isOpen(present)) policy.opened?.(present, now);
+    const decision = decide(present, policy, now);
+    alarmAt = 'at' in decision ? decision.at : Infinity;
+    if ('group' in decision) leave(now);
   };
-  const view = () => ({
+  const view = (now: number) => ({
+    group: undefined,
+    isFull: waiting.length >= batchSize,
+    isDraining: false,
+    reached: now,
     batchSize,
     maxDelay,
     waiting: waiting.length,
@@ -119,12 +126,12 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
     waiting = waiting.slice(size);
     leftAt = now;
     endsAt = now + curve.alpha * running.length + curve.beta;
-    policy.left?.();
+    policy.left?.(running.length, now);
   };
   const end = (now: number) => {
     endsAt = Infinity;
     serviceTime.record(running.length, now - leftAt, now);
-    policy.ended?.(now);
+    policy.ended?.(now, running.length);
     for (const came of running) {
       if (++done === Math.floor(items / 10)) for (const sample of samples) sample.restart(now);
       if (came >= countedFrom) samples[present]?.settle(now - came, timeout);
@@ -141,7 +148,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
       return;
     }
     waiting.push(now);
-    policy.arrived?.(1, waiting.length, running.length === 0, now);
+    policy.arrived?.(1, waiting.length, running.length === 0, now, now);
   };
   const takeTurn = (now: number) => {
     samples[present]?.pause(now);
@@ -163,7 +170,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
     if (now === endsAt) end(now);
     else if (now === arrivals.first) arrive(now);
     else if (now === turnedAt + turn) takeTurn(now);
-    decide(now);
+    look(now);
   }
   samples[present]?.pause(now);
   return samples.map((sample) => sample.summarize());

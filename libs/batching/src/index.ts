@@ -1,4 +1,4 @@
-export type { BatchContext } from './core/batch.js';
+export type { BatchContext, BatchFunction } from './core/batch-function.js';
 export { BatchQueue } from './core/batch-queue.js';
 export type { Dispatch, DispatchReason } from './core/dispatch/dispatch-policy.js';
 export type { Summary } from './core/distribution.js';
@@ -14,13 +14,7 @@ export {
   TooManyInputsError,
 } from './core/errors.js';
 export { Lane } from './core/lane.js';
-export type {
-  BatchFunction,
-  BatchOptions,
-  QueueOptions,
-  StopOptions,
-  SubmitOptions,
-} from './core/options.js';
+export type { BatchOptions, QueueOptions, StopOptions, SubmitOptions } from './core/options.js';
 export { asBatchedService, asService, type SerialOptions } from './core/service.js';
 export type { BatchReport, DropReason, QueueState, QueueStats } from './core/stats.js';
 export { BatchedService, SerialService } from './nest/batched-service.js';

@@ -1,18 +1,19 @@
-import { LONGEST_TIMER } from './options.js';
+import { type Clock, LONGEST_TIMER, type Timer } from './clock.js';
 
 /**
  * One timer, which can be set again and again.
  *
- * A fake clock, as in a test, brings functions of its own. So an alarm is cleared by the clock that it was set by.
+ * A fake clock, as in a test, brings functions of its own. So a timer is cleared by the clock that it was set by.
  */
 export class Alarm {
   /** The moment it is set for; `Infinity` while it is not. */
   at = Infinity;
   #timer: Timer | undefined;
-  #clearBy: ((timer: Timer) => void) | undefined;
+  #clearBy: Clock['clearTimeout'] | undefined;
 
   /** @param keepsAlive whether the process goes on while nothing is left but this alarm */
   constructor(
+    private readonly clock: Clock,
     private readonly ring: (at: number, now: number) => void,
     private readonly keepsAlive: boolean,
   ) {}
@@ -22,23 +23,24 @@ export class Alarm {
     return this.at < now;
   }
 
-  /** Rings at that moment, unless that is too far away for a timer of Node: some weeks. */
+  /** Rings at that moment, unless it is farther away than a timer of Node can hold: 24 days. */
   set(at: number, now: number): void {
     this.clear();
     if (at - now > LONGEST_TIMER) return;
-    const timer: Timer = setTimeout(() => {
-      // One that could not be cleared, as another clock had come, rings for nobody.
+    const { setTimeout, clearTimeout } = this.clock;
+    const timer = setTimeout(() => {
+      // A timer that could not be cleared, because another clock had come, is ignored.
       if (this.#timer !== timer) return;
       this.clear();
-      this.ring(at, performance.now());
+      this.ring(at, this.clock.now());
     }, at - now);
     this.#timer = timer;
     if (!this.keepsAlive) this.unref();
-    this.#clearBy = clearTimeout as (timer: Timer) => void;
+    this.#clearBy = clearTimeout;
     this.at = at;
   }
 
-  /** The process does not go on for its sake alone. */
+  /** From here on it does not keep the process alive. */
   unref(): void {
     this.#timer?.unref?.();
   }
@@ -48,9 +50,4 @@ export class Alarm {
     this.#timer = this.#clearBy = undefined;
     this.at = Infinity;
   }
-}
-
-/** What `setTimeout` returns; a number under some fake clocks. */
-interface Timer {
-  unref?: () => unknown;
 }

@@ -3,7 +3,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it, jest } from '@jest/globals';
-import type { BatchContext } from './batch.js';
+import type { BatchContext } from './batch-function.js';
 import { BatchQueue } from './batch-queue.js';
 import {
   BatchResultError,
@@ -14,7 +14,8 @@ import {
   TooManyInputsError,
 } from './errors.js';
 import { Lane } from './lane.js';
-import type { BatchFunction, BatchOptions, SubmitOptions } from './options.js';
+import type { BatchFunction } from './batch-function.js';
+import type { BatchOptions, SubmitOptions } from './options.js';
 import { ServiceTime } from './dispatch/service-time.js';
 
 /**

@@ -3,10 +3,11 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it, jest } from '@jest/globals';
-import type { BatchContext } from './batch.js';
+import type { BatchContext } from './batch-function.js';
 import { BatchQueue } from './batch-queue.js';
 import { BatchTimeoutError, DeadlineError, ServiceStoppedError } from './errors.js';
-import type { BatchFunction, BatchOptions } from './options.js';
+import type { BatchFunction } from './batch-function.js';
+import type { BatchOptions } from './options.js';
 import type { BatchReport } from './stats.js';
 
 function queueOf(batchFunction: BatchFunction<number, number>, options: Partial<BatchOptions> = {}) {

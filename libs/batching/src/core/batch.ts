@@ -1,38 +1,33 @@
-import type { Alarm } from './alarm.js';
+import { types } from 'node:util';
 import type { DispatchReason } from './dispatch/dispatch-policy.js';
-import type { Entry, Run } from './entry.js';
+import type { Entry, Running } from './entry.js';
+import type { Ledger } from './ledger.js';
+import type { Underway } from './run/run.js';
+import { isThenable } from './thenable.js';
 
-/** What a batch function is told about its batch. */
-export interface BatchContext {
-  /** Aborted when every caller of the batch has gone, when its `runTimeout` is over, and on a hard stop. */
-  readonly signal: AbortSignal;
-}
-
-/** Inputs that travel together: a chain of entries, linked by `next`. */
-export class Batch<Input> implements BatchContext, Run {
+/** Inputs that travel together, a chain of entries linked by `next`, and how each of them ends. */
+export class Batch<Input> implements Underway, Running<Input> {
   readonly inputs: Input[] = [];
   readonly size: number;
   /** When its oldest input came. */
   readonly oldest: number;
   /** Whether all came in one turn of the event loop. */
   readonly ofOneTurn: boolean;
-  /** Callers that have got a result; those among them that the queue has not counted yet. */
+  /** Callers that have got a result; those among them that the ledger has not counted yet. */
   results = 0;
   uncounted = 0;
   /** Callers that have not got their end, and those that are not counted yet. */
   remaining: number;
-  /** Settle when the promises in results' places have, if there are any. */
-  late: Promise<void>[] | undefined;
-  /** Rings when a run of the batch function has taken its `runTimeout`. */
-  limit: Alarm | undefined;
+  #entries: Entry<Input>[] | undefined;
   #controller: AbortController | undefined;
-  #abortedWith: unknown;
-  #aborted = false;
+  #abortReason: unknown;
+  #isAborted = false;
 
   constructor(
     readonly first: Entry<Input> | undefined,
     readonly reason: DispatchReason,
     readonly leftAt: number,
+    private readonly ledger: Ledger,
   ) {
     let oldest = first?.turn;
     let ofOneTurn = true;
@@ -51,27 +46,94 @@ export class Batch<Input> implements BatchContext, Run {
   /** Made when it is asked for: most batch functions never do. */
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
-    if (this.#aborted) this.#controller.abort(this.#abortedWith);
+    if (this.#isAborted) this.#controller.abort(this.#abortReason);
     return this.#controller.signal;
+  }
+
+  get isAborted(): boolean {
+    return this.#isAborted;
+  }
+
+  get abortReason(): unknown {
+    return this.#abortReason;
   }
 
   /** The first reason stands, as in an `AbortController`. */
   abort(reason: unknown): void {
-    if (this.#aborted) return;
-    this.#aborted = true;
-    this.#abortedWith = reason;
+    if (this.#isAborted) return;
+    this.#isAborted = true;
+    this.#abortReason = reason;
     this.#controller?.abort(reason);
+  }
+
+  isAwaited(index: number): boolean {
+    this.#entries ??= [...this];
+    return this.#entries[index]?.place === this;
+  }
+
+  /** @returns what to wait for: promises in results' places are part of the run */
+  settle(results: readonly unknown[]): Promise<unknown> | undefined {
+    let late: Promise<void>[] | undefined;
+    let index = 0;
+    for (let entry = this.first; entry; entry = entry.next) {
+      try {
+        const result = results[index++];
+        if (isThenable(result)) (late ??= []).push(this.#settleLater(entry, result));
+        else this.#give(entry, result);
+      } catch (error) {
+        // A result that cannot even be looked at is its own caller's alone.
+        this.#reject(entry, error);
+      }
+    }
+    this.ledger.count(this);
+    return late && Promise.all(late);
+  }
+
+  /** Ends all inputs that have not ended. */
+  reject(error: unknown): void {
+    this.ledger.count(this);
+    for (const entry of this) this.#reject(entry, error);
+  }
+
+  /** The caller of an input gives up. With the last of them the batch is aborted. */
+  giveUp(entry: Entry<Input>, error: unknown): void {
+    this.#reject(entry, error);
+    if (this.remaining === this.uncounted) this.abort(error);
   }
 
   *[Symbol.iterator](): Generator<Entry<Input>> {
     for (let entry = this.first; entry; entry = entry.next) yield entry;
   }
 
-  get isAborted(): boolean {
-    return this.#aborted;
+  async #settleLater(entry: Entry<Input>, result: PromiseLike<unknown>): Promise<void> {
+    try {
+      this.#give(entry, await result);
+      this.ledger.count(this);
+    } catch (error) {
+      this.#reject(entry, error);
+    }
   }
 
-  abortIfDeserted(reason: unknown): void {
-    if (this.remaining === this.uncounted) this.abort(reason);
+  #give(entry: Entry<Input>, result: unknown): void {
+    if (isError(result)) {
+      this.#reject(entry, result);
+    } else if (entry.place === this) {
+      this.uncounted++;
+      entry.end();
+      entry.resolve(result);
+    }
   }
+
+  #reject(entry: Entry<Input>, error: unknown): void {
+    if (entry.place !== this) return;
+    this.remaining--;
+    this.ledger.fail();
+    entry.end();
+    entry.reject(error);
+  }
+}
+
+/** Errors of another realm (a vm context, Jest) are no `instanceof Error` here. */
+function isError(value: unknown): value is Error {
+  return typeof value === 'object' && (value instanceof Error || types.isNativeError(value));
 }

@@ -1,3 +1,5 @@
+import { strict as assert } from 'node:assert';
+
 /** The inputs that were submitted between two drains, or since the last one. */
 export class Epoch {
   /** Inputs of this epoch that have not ended. */
@@ -6,8 +8,18 @@ export class Epoch {
   resolve: (() => void) | undefined = undefined;
   next: Epoch | undefined = undefined;
 
+  /** @param ended called when the last pending input has ended */
+  constructor(private readonly ended: () => void) {}
+
   get isDraining(): boolean {
     return this.resolve !== undefined;
+  }
+
+  /** One of its inputs has ended. */
+  end(): void {
+    this.pending--;
+    assert(this.pending >= 0, 'an input ended twice');
+    if (this.pending === 0) this.ended();
   }
 }
 
@@ -19,8 +31,11 @@ export class Epoch {
  * the list is as long as there are drains under way.
  */
 export class Drains {
+  readonly #ended = (): void => {
+    this.#resolveEnded();
+  };
   /** To which the inputs belong that are submitted now. */
-  current = new Epoch();
+  current = new Epoch(this.#ended);
   /** The first epoch that has not ended: the head of the list whose tail is `current`. */
   #oldest = this.current;
   /** That of the last drain. */
@@ -33,13 +48,12 @@ export class Drains {
       this.#drained = new Promise((resolve) => {
         epoch.resolve = resolve;
       });
-      this.current = epoch.next = new Epoch();
+      this.current = epoch.next = new Epoch(this.#ended);
     }
     return this.#drained;
   }
 
-  /** Called when the last pending input of an epoch has ended. */
-  ended(): void {
+  #resolveEnded(): void {
     for (let epoch = this.#oldest; epoch.pending === 0 && epoch.next; epoch = epoch.next) {
       epoch.resolve?.();
       this.#oldest = epoch.next;

@@ -1,35 +1,20 @@
-import type { Epoch } from './drains.js';
+import type { Turn } from './turns.js';
 import type { Linked } from './waiting/waiting-line.js';
 import type { Ticket, Waiting } from './waiting/waiting-room.js';
 
 /** Where an input is: at the `door`, its caller waits for room in a full queue; once it runs, its batch. */
-export type Place = 'nowhere' | 'door' | 'room' | 'gone' | Run;
+export type Place<Input> = 'nowhere' | 'door' | 'room' | 'gone' | Running<Input>;
 
-/** A batch, as its entries know it. */
-export interface Run {
-  /** Aborts the batch if none of its callers still waits for a result. */
-  abortIfDeserted(reason: unknown): void;
-  /** Its callers that have not got their end. */
-  remaining: number;
-}
-
-/**
- * One turn of the event loop. Its inputs share one reading of the clock, and one object instead of a number each:
- * both cost as much as the rest of a submission.
- */
-export class Turn {
-  constructor(
-    /** When it began. Changes only with the clock itself, when a fake one comes or goes, as in a test. */
-    public at: number,
-    readonly epoch: Epoch,
-  ) {}
+/** The batch that an entry runs in. */
+export interface Running<Input> {
+  giveUp(entry: Entry<Input>, error: unknown): void;
 }
 
 /** What an entry has beside the input, where the caller asks for more than its result. */
 export class Extras<Input> {
   previous: Entry<Input> | undefined = undefined;
-  /** Clears the caller's timer and listener when the input has ended. */
-  onLeave: (() => void) | undefined = undefined;
+  /** Clears the caller's timer and listener. */
+  onEnd: (() => void) | undefined = undefined;
 
   constructor(readonly ticket: Ticket<Entry<Input>> | undefined) {}
 }
@@ -40,7 +25,7 @@ export class Extras<Input> {
  */
 export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>> {
   next: Entry<Input> | undefined = undefined;
-  place: Place = 'nowhere';
+  place: Place<Input> = 'nowhere';
   extras: Extras<Input> | undefined = undefined;
 
   constructor(
@@ -48,6 +33,13 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
     public turn: Turn,
     readonly resolve: (result: unknown) => void,
   ) {}
+
+  /** The end of every input, whatever its outcome; its promise is settled next. */
+  end(): void {
+    this.place = 'gone';
+    this.extras?.onEnd?.();
+    this.turn.epoch.end();
+  }
 
   /**
    * By way of `resolve`: the promise's own `reject` would make everything that waits a quarter larger.

@@ -1,24 +1,14 @@
-import type { BatchContext } from './batch.js';
+import {
+  checkConcurrency,
+  checkCost,
+  checkCount,
+  checkMilliseconds,
+  checkOneOf,
+  checkType,
+  show,
+} from './checks.js';
 import type { Dispatch } from './dispatch/dispatch-policy.js';
-import type { Lane } from './lane.js';
-
-/**
- * Turns the inputs of one batch into their results: one result per input, in the same order.
- *
- * An `Error` in a result's place rejects that caller alone; a thrown error rejects all callers of the batch, as it is.
- * A promise in a result's place is awaited as part of its batch: its caller gets what it resolves to as soon as it does,
- * or alone what it rejects with; the slot is free, and `runTimeout` met, when all have settled.
- *
- * The array of inputs is new for every batch and belongs to the function. A function that declares a second parameter
- * gets the batch's context: `batch.signal` aborts when nobody waits for the results any more.
- */
-export type BatchFunction<Input, Result> = (
-  inputs: Input[],
-  batch: BatchContext,
-) => PromiseLike<readonly InPlace<Result>[]> | readonly InPlace<Result>[];
-
-/** What may stand in a result's place. */
-type InPlace<Result> = Result | Error | PromiseLike<Result | Error>;
+import { type Lane, slotsOf } from './lane.js';
 
 /** What can be told about a queue besides its batch size and its delay. */
 export interface QueueOptions<Input = unknown> {
@@ -117,9 +107,6 @@ export type ResolvedOptions<Input = unknown> = Required<Omit<BatchOptions<Input>
 /** What has no default that could stand in for it. */
 type Optional = 'lane' | 'cost' | 'groupBy';
 
-/** Largest delay that a timer of Node can hold (a longer one would ring at once). */
-export const LONGEST_TIMER = 2 ** 31 - 1;
-
 export function resolveOptions<Input>(
   options: BatchOptions<Input>,
   defaultName: string,
@@ -130,7 +117,7 @@ export function resolveOptions<Input>(
   const { lane, cost, groupBy } = options as unknown as Record<string, unknown>;
   if (cost !== undefined) checkType('cost', 'function', cost);
   if (groupBy !== undefined) checkType('groupBy', 'function', groupBy);
-  if (lane !== undefined && !isLane(lane)) {
+  if (lane !== undefined && !slotsOf(lane)) {
     throw new TypeError(`lane: expected a Lane, got ${show(lane)}`);
   }
   return {
@@ -171,81 +158,29 @@ export function checkBatchSize(value: number): number {
   return checkCount('batchSize', value, 1, true);
 }
 
-export function checkConcurrency(value: number): number {
-  return checkCount('concurrency', value, 1, false);
-}
-
 /** 0 is the reference's word for no limit. */
 export function checkMaxQueued(value: number): number {
   return checkCount('maxQueued', value, 0, true) || Infinity;
 }
 
-export function checkMilliseconds(name: string, value: number): number {
-  if (typeof value !== 'number') {
-    throw new TypeError(`${name}: expected a number of milliseconds, got ${show(value)}`);
-  }
-  if (!(value >= 0)) throw new RangeError(`${name}: expected milliseconds ≥ 0, got ${show(value)}`);
-  return value;
-}
+/** What `stats` shows of the options. */
+export type PublicOptions = Omit<ResolvedOptions, 'name' | 'autoStart' | Optional>;
 
-export function checkCost(name: string, value: number): number {
-  if (typeof value !== 'number') throw new TypeError(`${name}: expected a number ≥ 0, got ${show(value)}`);
-  if (!(value >= 0)) throw new RangeError(`${name}: expected a number ≥ 0, got ${show(value)}`);
-  return value;
-}
-
-function checkCount(name: string, value: number, least: number, orInfinity: boolean): number {
-  const expected = `expected an integer ≥ ${least}${orInfinity ? ' or Infinity' : ''}`;
-  if (typeof value !== 'number') throw new TypeError(`${name}: ${expected}, got ${show(value)}`);
-  if (value < least || !(Number.isSafeInteger(value) || (orInfinity && value === Infinity))) {
-    throw new RangeError(`${name}: ${expected}, got ${show(value)}`);
-  }
-  return value;
-}
-
-function checkOneOf<T extends string>(name: string, allowed: readonly T[], value: T): T {
-  if (allowed.includes(value)) return value;
-  const choices = allowed.map((choice) => `'${choice}'`).join(' or ');
-  throw typeof value === 'string'
-    ? new RangeError(`${name}: expected ${choices}, got ${show(value)}`)
-    : new TypeError(`${name}: expected ${choices}, got ${show(value)}`);
-}
-
-function checkType<T>(name: string, type: 'string' | 'boolean' | 'function', value: T): T {
-  if (typeof value === type) return value;
-  throw new TypeError(`${name}: expected a ${type}, got ${show(value)}`);
-}
-
-/** By shape: the library may be loaded twice. */
-function isLane(value: unknown): boolean {
-  const { tryEnter, leave, withdraw, hasWaiting } = (value ?? {}) as Partial<Lane>;
-  return [tryEnter, leave, withdraw, hasWaiting].every((method) => typeof method === 'function');
-}
-
-/** The name of a function, if it has one: a class may have a static `name` of any type. */
-export function functionName({ name }: { readonly name: unknown }, otherwise: string): string {
-  return typeof name === 'string' && name !== '' ? name : otherwise;
-}
-
-/** What was thrown, as it may stand in a message: anything can be thrown, also what has no text. */
-export function showThrown(thrown: unknown): string {
-  try {
-    return String(thrown);
-  } catch {
-    return show(thrown);
-  }
-}
-
-/** A value as it may stand in a message: short, and never throwing. */
-export function show(value: unknown): string {
-  if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
-  if (typeof value === 'function') return `a function`;
-  if (typeof value !== 'object' || value === null) return String(value);
-  try {
-    if (Array.isArray(value)) return `an array of ${value.length}`;
-    const type = Object.prototype.toString.call(value).slice(8, -1).slice(0, 40);
-    return `${/^[AEIOU]/.test(type) ? 'an' : 'a'} ${type}`;
-  } catch {
-    return 'an object';
-  }
+/** No functions, nothing that `stats` shows elsewhere. */
+export function publicOptions<Input>(options: ResolvedOptions<Input>): PublicOptions {
+  const { batchSize, maxDelay, dispatch, concurrency, maxQueued, onFull } = options;
+  const { maxCost, maxQueuedCost, aging, isolateErrors, runTimeout } = options;
+  return {
+    batchSize,
+    maxDelay,
+    dispatch,
+    concurrency,
+    maxQueued,
+    onFull,
+    maxCost,
+    maxQueuedCost,
+    aging,
+    isolateErrors,
+    runTimeout,
+  };
 }

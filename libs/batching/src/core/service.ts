@@ -1,11 +1,7 @@
 import { BatchQueue } from './batch-queue.js';
-import {
-  type BatchFunction,
-  functionName,
-  type QueueOptions,
-  type StopOptions,
-  type SubmitOptions,
-} from './options.js';
+import type { BatchFunction } from './batch-function.js';
+import { functionName } from './checks.js';
+import type { QueueOptions, StopOptions, SubmitOptions } from './options.js';
 
 /** A queue that is called like a function: one input in, its own result out. */
 export interface BatchedService<Input, Result> {

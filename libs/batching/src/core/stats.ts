@@ -1,6 +1,6 @@
 import type { DispatchReason } from './dispatch/dispatch-policy.js';
 import type { Summary } from './distribution.js';
-import type { ResolvedOptions } from './options.js';
+import type { PublicOptions } from './options.js';
 
 /** Why an input left without running. */
 export type DropReason = 'aborted' | 'timeout' | 'full' | 'stopped';
@@ -16,7 +16,7 @@ export interface QueueStats {
   name: string;
   state: QueueState;
   /** The settings in force. */
-  options: Omit<ResolvedOptions, 'name' | 'autoStart' | 'lane' | 'cost' | 'groupBy'>;
+  options: PublicOptions;
   /** Inputs that came, refused ones included; not those whose caller still waits for room (`blocked`). */
   submitted: number;
   /** Inputs that ran and ended in a result or an error. */

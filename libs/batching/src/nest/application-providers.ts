@@ -1,6 +1,6 @@
 import { Scope } from '@nestjs/common';
 import { createContextId, type ModulesContainer } from '@nestjs/core';
-import { show } from '../core/options.js';
+import { show } from '../core/checks.js';
 import { type Mark, marksOf, methodName } from './batched-service.js';
 import { type Class, REGISTRY, views } from './inject-batched.js';
 

@@ -1,4 +1,4 @@
-import type { BatchContext } from '../core/batch.js';
+import type { BatchContext } from '../core/batch-function.js';
 import { type BatchOptions, type QueueOptions, resolveOptions } from '../core/options.js';
 import { type BatchedService as Service, serial, type SerialOptions } from '../core/service.js';
 

@@ -1,4 +1,4 @@
-import type { BatchContext } from '../core/batch.js';
+import type { BatchContext } from '../core/batch-function.js';
 import type { BatchedService } from '../core/service.js';
 import type { BatchProblem, SerialProblem } from './batched-service.js';
 

@@ -9,18 +9,12 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import type { BatchContext } from '../core/batch.js';
+import type { BatchContext } from '../core/batch-function.js';
 import { BatchQueue } from '../core/batch-queue.js';
-import {
-  type BatchFunction,
-  type BatchOptions,
-  checkMilliseconds,
-  LONGEST_TIMER,
-  type QueueOptions,
-  resolveOptions,
-  show,
-  type StopOptions,
-} from '../core/options.js';
+import type { BatchFunction } from '../core/batch-function.js';
+import { checkMilliseconds, show } from '../core/checks.js';
+import { LONGEST_TIMER } from '../core/clock.js';
+import { type BatchOptions, type QueueOptions, resolveOptions, type StopOptions } from '../core/options.js';
 import { oneByOne, toService } from '../core/service.js';
 import type { BatchReport, QueueStats } from '../core/stats.js';
 import { ApplicationProviders, marksOn } from './application-providers.js';

@@ -1,11 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 import { AdaptivePolicy } from './adaptive-policy.js';
-import type { DispatchPolicy, QueueView } from './dispatch-policy.js';
+import type { DispatchPolicy, Plan, QueueView } from './dispatch-policy.js';
 
 const curve = { alpha: 0.25, beta: 5, batchSize: 32 };
 
-/** How long the policy would wait, as the queue asks it. */
-function patience(policy: DispatchPolicy, now: number, view: Partial<QueueView> = {}): number {
+/** What the policy plans, as the queue asks it. */
+function planOf(policy: DispatchPolicy, now: number, view: Partial<QueueView> = {}): Plan {
   const serviceTime = (size: number) => curve.alpha * size + curve.beta;
   const queue = {
     batchSize: 32,
@@ -17,19 +17,26 @@ function patience(policy: DispatchPolicy, now: number, view: Partial<QueueView> 
     untilOtherSlot: Infinity,
     ...view,
   };
-  return policy.leaveAt(queue, now) - now;
+  policy.opened?.(queue, now);
+  return policy.plan(queue, now);
+}
+
+/** How long the policy would wait. */
+function patience(policy: DispatchPolicy, now: number, view: Partial<QueueView> = {}): number {
+  return planOf(policy, now, view).at - now;
 }
 
 /** Shows the policy a burst: one input every 0.1 ms, of which the first leaves alone and the others come while it runs. */
 function showBurst(policy: DispatchPolicy, start: number, size = 16): void {
-  policy.arrived?.(1, 1, true, start);
+  policy.arrived?.(1, 1, true, start, start);
   patience(policy, start);
-  policy.left?.();
-  for (let index = 1; index < size; index++) policy.arrived?.(1, index, false, start + 0.1 * index);
-  policy.ended?.(start + 5.25);
+  policy.left?.(1, start);
+  for (let index = 1; index < size; index++)
+    policy.arrived?.(1, index, false, start + 0.1 * index, start + 0.1 * index);
+  policy.ended?.(start + 5.25, 1);
   patience(policy, start + 5.25, { waiting: size - 1 });
-  policy.left?.();
-  policy.ended?.(start + 14);
+  policy.left?.(size - 1, start + 5.25);
+  policy.ended?.(start + 14, size - 1);
 }
 
 describe('AdaptivePolicy', () => {
@@ -37,8 +44,7 @@ describe('AdaptivePolicy', () => {
     const policy = new AdaptivePolicy();
     policy.arrived(1, 1, true, 0);
 
-    expect(patience(policy, 0)).toBe(0);
-    expect(policy.reason).toBe('idle');
+    expect(planOf(policy, 0)).toEqual({ at: 0, reason: 'idle' });
   });
 
   it('never lets a lone caller in a loop wait', () => {
@@ -91,9 +97,9 @@ describe('AdaptivePolicy', () => {
     policy.arrived(1, 1, true, 20_000);
 
     expect(patience(policy, 20_000, { maxDelay: 0.05 })).toBeCloseTo(0.05);
-    expect(policy.reason).toBe('delay');
+    expect(planOf(policy, 20_000, { maxDelay: 0.05 }).reason).toBe('delay');
     expect(patience(policy, 20_000, { maxDelay: 30 })).toBeGreaterThan(0.05);
-    expect(policy.reason).toBe('idle');
+    expect(planOf(policy, 20_000, { maxDelay: 30 }).reason).toBe('idle');
   });
 
   it('stops waiting after a few waits in vain when bursts are over', () => {
@@ -161,5 +167,27 @@ describe('AdaptivePolicy', () => {
       policy.left();
       policy.ended(now + 8);
     }
+  });
+
+  it('gives the same answer when it is asked twice, and learns nothing from that', () => {
+    const [asked, other] = [new AdaptivePolicy(), new AdaptivePolicy()];
+    for (const policy of [asked, other]) {
+      for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
+      policy.arrived(1, 1, true, 20_000);
+    }
+    const view = {
+      batchSize: 32,
+      maxDelay: 30,
+      waiting: 1,
+      others: 9,
+      oldest: 20_000,
+      untilOtherSlot: Infinity,
+    };
+    const queue = { ...view, serviceTime: (size: number) => curve.alpha * size + curve.beta };
+    for (const policy of [asked, other]) policy.opened(queue);
+    for (let look = 0; look < 30; look++) asked.plan({ ...queue, waiting: 5, others: 30 }, 20_000);
+
+    expect(asked.plan(queue, 20_000)).toEqual(other.plan(queue, 20_000));
+    expect(patience(asked, 20_000)).toBe(patience(other, 20_000));
   });
 });

@@ -1,27 +1,26 @@
-import type { DispatchPolicy, DispatchReason, QueueView } from './dispatch-policy.js';
+import type { DispatchPolicy, Plan, QueueView } from './dispatch-policy.js';
 
 /**
  * Waits only while waiting pays.
  *
  * With a free slot and n inputs waiting, the gap until the next input is known from what followed in the same situation
  * before: the same n, counted from an arrival, or from the end of a batch amid arrivals or not. So is what follows
- * when the batch leaves without it: m others come while the batch runs and share the next one, and r come while that
- * one runs. Against this, with s(n) = α n + β, a next input that comes after g and is waited for
- * - saves β, as it shares a run, and α (m + r − n), as it lengthens this batch instead of the next;
- * - spares the r their part of β, as those who all join leave no next batch to wait for;
- * - delays all by g: the n, the m, the r and itself.
- * The same is reckoned for the k-th to come, by the mean gaps: where the first lets wait for it and the others follow
- * closely, as clients do who have just been answered, what these save counts for the first, too.
- * With several slots it saves less by as much as another one is free sooner than this batch ends, and no r has to wait
- * for the next batch. With groups it saves what it does only if it may share the batch, and it delays the others, too.
+ * when the batch leaves without it: m inputs come while the batch runs and share the next one, and r come while that
+ * one runs. A batch of n takes s(n) = α n + β. To wait for a next input that comes after a gap of g
+ * - saves β, since it shares a run, and α (m + r − n), since it lengthens this batch instead of the next;
+ * - saves the r inputs a share of β: if all join, no second batch delays them;
+ * - delays by g all n + m + r inputs, and itself.
+ * The same is computed for the k-th input to come, by the mean gaps. Where others follow the next input closely, as the
+ * callers of one batch do when they submit again, what these save is added to what it saves.
+ * With several slots an input saves less by as much as another slot is free before this batch ends, and no r has to wait
+ * for the next batch. With groups it saves only if it may share the batch, and the wait delays the other groups, too.
  *
- * The policy waits for the w with the greatest expected gain, if any gain is above 0. Under steady arrivals none is,
- * so nobody waits; a lone caller's next input never comes before its own result, so it never waits either. What pays
- * is waiting within a burst, and after a batch for the callers it has just answered. The derivation and its sources
- * are in docs/adr/0003-adaptive-dispatch.md.
+ * The policy waits for the time with the greatest expected gain, if any gain is above 0. Under steady arrivals none is,
+ * so it does not wait; nor for a lone caller, whose next input never comes before its own result. Waiting pays within a
+ * burst, and after a batch for the callers that it has just answered. The derivation and its sources are in
+ * docs/adr/0003-adaptive-dispatch.md.
  */
 export class AdaptivePolicy implements DispatchPolicy {
-  reason: DispatchReason = 'idle';
   readonly #afterArrival = new Situations();
   /** After the end of a batch, when the last input had come long before, or just before: a burst may be under way. */
   readonly #afterEnd = new Situations();
@@ -57,6 +56,7 @@ export class AdaptivePolicy implements DispatchPolicy {
     else this.#watch(this.#afterArrival.at(together), now);
   }
 
+  // The sizes of batches are not used: a situation knows how many waited in it.
   left(): void {
     this.#leftSize = this.#passed.at(-1)?.waiting ?? 0;
     this.#left = this.#passed;
@@ -69,14 +69,14 @@ export class AdaptivePolicy implements DispatchPolicy {
     for (const situation of this.#left) situation.observeMissed(this.#came + size - situation.waiting);
     const sizeBefore = this.#leftBefore.at(-1)?.waiting ?? 0;
     for (const situation of this.#leftBefore) situation.observeReturned(this.#came / sizeBefore);
-    // A batch that nobody missed has no next one that others would have to sit out.
+    // After a batch that no input missed comes no next one that others would have to wait for.
     this.#leftBefore = this.#came > 0 ? this.#left : [];
     this.#left = [];
     this.#endedAt = now;
   }
 
-  leaveAt(queue: QueueView, now: number): number {
-    const { waiting, others, oldest, maxDelay, serviceTime } = queue;
+  opened(queue: QueueView): void {
+    const { waiting, others, serviceTime } = queue;
     if (waiting + others > 1) this.#sharing = remember(this.#sharing, waiting / (waiting + others));
     if (this.#endedAt !== undefined && !(this.#situation && this.#since > this.#endedAt)) {
       // Just before: if another came as soon after, to wait for it would cost less than a run.
@@ -84,26 +84,37 @@ export class AdaptivePolicy implements DispatchPolicy {
       this.#enter((isAmid ? this.#afterEndAmid : this.#afterEnd).at(waiting), this.#endedAt);
     }
     this.#endedAt = undefined;
-    const situation = this.#situation;
+    if (this.#situation) this.#situation.patience = this.#patience(queue, this.#situation);
+  }
+
+  plan(queue: QueueView, now: number): Plan {
+    const patience = this.#situation?.patience ?? 0;
+    const leaveAt = this.#since + patience;
+    const latest = queue.oldest + queue.maxDelay;
+    return {
+      at: patience === 0 ? now : Math.min(leaveAt, latest),
+      reason: latest <= leaveAt ? 'delay' : 'idle',
+    };
+  }
+
+  /** How long to wait from the beginning of the situation, in milliseconds: 0 if no waiting gains anything. */
+  #patience(queue: QueueView, situation: Situation): number {
+    const { waiting, others } = queue;
     const known =
-      situation?.missed === undefined
+      situation.missed === undefined
         ? (this.#afterArrival.nearest(waiting) ?? this.#afterEnd.nearest(waiting))
         : situation;
     const more = waiting - (known?.waiting ?? 0);
     const missed = Math.max(0, (known?.missed ?? 0) - more);
-    // Where another slot is free before, nobody has to wait for the next batch to end.
+    // Where another slot is free before, no input has to wait for the next batch to end.
     const returned = queue.untilOtherSlot < Infinity ? 0 : (known?.returned ?? 0) * waiting;
     const saved = savings(queue, missed, returned, this.#sharing ?? 1);
     const delayed = waiting + others + missed + returned;
     const ahead = this.#ahead(waiting, (known?.followed ?? 0) - more, saved, delayed);
-    const patience = situation?.patience(queue, saved(0), ahead, delayed) ?? 0;
-    const leaveAt = this.#since + patience;
-    const latest = oldest + maxDelay;
-    this.reason = latest <= leaveAt ? 'delay' : 'idle';
-    return patience === 0 ? now : Math.min(leaveAt, latest);
+    return situation.bestPatience(queue, saved(0), ahead, delayed);
   }
 
-  /** What it gains to wait for those who follow the next input, by the means of their gaps: 0 if nothing. */
+  /** Expected gain, in milliseconds, of also waiting for the inputs after the next, by the means of their gaps; 0 if none. */
   #ahead(waiting: number, following: number, saved: (came: number) => number, delayed: number): number {
     let best = 0;
     let gain = 0;
@@ -171,21 +182,21 @@ const NARROWEST = 0.02;
 const BUCKETS = 17;
 /** Share that an observation keeps when the next of its kind comes: about the last eleven count. */
 const MEMORY = 0.91;
-/** The same after waiting in vain, so that a load that has changed costs one or two such waits and not eleven. */
-const MEMORY_IN_VAIN = 0.25;
-/** The same where fewer followed than before: it is better to wait too little than for those of another load. */
+/** The same after a wait for which no input came, so that a load that has changed costs one or two such waits, not eleven. */
+const MEMORY_OF_WASTE = 0.25;
+/** The same where fewer followed than before: it is better to wait too little than for inputs of another load. */
 const MEMORY_OF_MORE = 0.5;
 /** Share of a run within which the next input must come for others to be expected after it. */
 const SOON = 0.7;
 
-/** Of shares that add up to 1. */
+/** Rounding tolerance when shares are summed to 1. */
 const EPSILON = 1e-9;
 
 /** What followed in one situation. */
 class Situation {
   /** Inputs that came after such a moment, until the batch that left then or later ended; undefined if none has. */
   missed: number | undefined;
-  /** The same, but sooner down than up. */
+  /** Like `missed`, but falls faster than it rises. */
   followed = 0;
   /** Milliseconds until the next input; undefined if none has come. */
   meanGap: number | undefined;
@@ -194,7 +205,8 @@ class Situation {
   /** Weights of the gaps until the next input; the last bucket takes all that are longer. */
   readonly #gaps = new Float64Array(BUCKETS + 1);
   #weight = 0;
-  #patience = 0;
+  /** The wait chosen when the queue last looked at a batch in this situation, in milliseconds. */
+  patience = 0;
 
   constructor(readonly waiting: number) {}
 
@@ -205,7 +217,7 @@ class Situation {
 
   observeGap(gap: number): void {
     this.observeNext(gap);
-    const memory = this.#patience > 0 && gap > this.#patience ? MEMORY_IN_VAIN : MEMORY;
+    const memory = this.patience > 0 && gap > this.patience ? MEMORY_OF_WASTE : MEMORY;
     const bucket = gap <= NARROWEST ? 0 : Math.min(BUCKETS, Math.ceil(Math.log2(gap / NARROWEST)));
     for (let index = 0; index <= BUCKETS; index++) this.#gaps[index] = (this.#gaps[index] ?? 0) * memory;
     this.#gaps[bucket] = (this.#gaps[bucket] ?? 0) + 1;
@@ -227,17 +239,20 @@ class Situation {
   }
 
   /**
-   * How long to wait for the next input, in milliseconds: 0 if no waiting gains anything. It saves `saved`, and those who
-   * follow soon `ahead`, and delays so many others.
+   * The wait for the next input with the greatest expected gain, in milliseconds: 0 if no waiting gains anything.
+   *
+   * @param saved what the next input saves by sharing the batch, in milliseconds
+   * @param ahead what the inputs after it save, if it comes soon
+   * @param delayed inputs that the wait delays
    */
-  patience({ waiting, serviceTime }: QueueView, saved: number, ahead: number, delayed: number): number {
+  bestPatience({ waiting, serviceTime }: QueueView, saved: number, ahead: number, delayed: number): number {
     const soon = SOON * serviceTime(waiting);
     let best = 0;
     let gain = 0;
     let still = 1; // share of the gaps that are longer than `lower`
     let lower = 0;
     let upper = NARROWEST;
-    this.#patience = 0;
+    let patience = 0;
     for (let bucket = 0; bucket < BUCKETS; bucket++) {
       const credit = saved + (upper <= soon ? ahead : 0);
       if (upper * waiting > credit) break;
@@ -249,13 +264,13 @@ class Situation {
       if (gain > best) {
         best = gain;
         // So few gaps cannot tell where they end: if all were shorter, one may well be twice as long.
-        this.#patience = still < EPSILON ? 2 * upper : upper;
+        patience = still < EPSILON ? 2 * upper : upper;
       }
       if (still < EPSILON) break;
       lower = upper;
       upper *= 2;
     }
-    return this.#patience;
+    return patience;
   }
 }
 

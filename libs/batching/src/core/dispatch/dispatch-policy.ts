@@ -1,5 +1,3 @@
-import { AdaptivePolicy } from './adaptive-policy.js';
-
 /** Names of the policies. */
 export type Dispatch = 'adaptive' | 'fixed' | 'eager';
 
@@ -13,7 +11,7 @@ export type DispatchReason = 'size' | 'delay' | 'idle' | 'drain';
 export interface QueueView {
   readonly batchSize: number;
   readonly maxDelay: number;
-  /** Inputs waiting: at least one, and fewer than a full batch. */
+  /** Inputs that may share the batch: at least one, and fewer than a full batch. */
   readonly waiting: number;
   /** Inputs that wait, too, but may not share this batch: those of other groups. */
   readonly others: number;
@@ -21,46 +19,46 @@ export interface QueueView {
   readonly oldest: number;
   /** Milliseconds that a batch of so many inputs is expected to take; 0 while nothing is known. */
   readonly serviceTime: (size: number) => number;
-  /** Milliseconds until another slot is expected to be free than that of this batch: 0 if one is, `Infinity` if there is none. */
+  /** Milliseconds until another slot than that of this batch is expected to be free: 0 if one is, `Infinity` if there is none. */
   readonly untilOtherSlot: number;
 }
 
-/**
- * Decides when a batch that is not full leaves. The queue asks it in one place only, when a slot is free and something
- * waits; full batches and draining are none of its business. What it may learn from, it is told.
- */
-export interface DispatchPolicy {
-  /** The moment to leave, if nobody joins before; at or before `now`: leave now. */
-  leaveAt(queue: QueueView, now: number): number;
-  /** Why, for a batch that leaves at that moment. */
+/** When a batch leaves, if no input joins it before, and why it leaves then. */
+export interface Plan {
+  /** At or before now: it leaves now. */
+  readonly at: number;
   readonly reason: DispatchReason;
-  /** `count` inputs have come; `waiting` counts them too. */
-  arrived?(count: number, waiting: number, slotFree: boolean, now: number): void;
-  /** A batch has left. */
-  left?(): void;
-  /** A batch has ended. */
-  ended?(now: number): void;
 }
 
-/** The reference's rule: wait for a full batch, but nobody longer than `maxDelay`. */
+/**
+ * Decides when a batch that is not full leaves. It is asked in one place only, `decide`, when a slot is free and
+ * something waits; full batches and draining queues leave without it.
+ *
+ * `plan` is a query: asked twice it gives the same answer, and changes nothing. What a policy may learn from comes as
+ * events, in the order of the moments.
+ */
+export interface DispatchPolicy {
+  plan(queue: QueueView, now: number): Plan;
+  /** The queue looks at a batch that is not full while a slot is free, and asks for its plan next. */
+  opened?(queue: QueueView, now: number): void;
+  /**
+   * `count` inputs have come; `waiting` includes them.
+   *
+   * @param since the earliest moment at which they can have come: when the sockets were read before
+   */
+  arrived?(count: number, waiting: number, slotFree: boolean, now: number, since: number): void;
+  /** A batch of `size` inputs has left. */
+  left?(size: number, now: number): void;
+  /** A batch of `size` inputs has ended. */
+  ended?(now: number, size: number): void;
+}
+
+/** The rule of the reference (docs/contract.md): wait for a full batch, but no input longer than `maxDelay`. */
 export const fixed: DispatchPolicy = {
-  reason: 'delay',
-  leaveAt: ({ oldest, maxDelay }) => oldest + maxDelay,
+  plan: ({ oldest, maxDelay }) => ({ at: oldest + maxDelay, reason: 'delay' }),
 };
 
 /** Never wait while a slot is free. Batches form from what comes in while all slots are busy. */
 export const eager: DispatchPolicy = {
-  reason: 'idle',
-  leaveAt: (_queue, now) => now,
+  plan: (_queue, now) => ({ at: now, reason: 'idle' }),
 };
-
-export function createPolicy(dispatch: Dispatch): DispatchPolicy {
-  switch (dispatch) {
-    case 'adaptive':
-      return new AdaptivePolicy();
-    case 'fixed':
-      return fixed;
-    case 'eager':
-      return eager;
-  }
-}

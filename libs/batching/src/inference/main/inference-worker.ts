@@ -2,7 +2,7 @@ import { resolve as absolute } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { Logger } from '@nestjs/common';
 import { ServiceStoppedError } from '../../core/errors.js';
-import { LONGEST_TIMER } from '../../core/options.js';
+import { LONGEST_TIMER } from '../../core/clock.js';
 import {
   InferenceError,
   InferenceWorkerError,

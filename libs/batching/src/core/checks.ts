@@ -1,0 +1,68 @@
+/** @throws TypeError or RangeError unless it is an integer ≥ 1 */
+export function checkConcurrency(value: number): number {
+  return checkCount('concurrency', value, 1, false);
+}
+
+export function checkMilliseconds(name: string, value: number): number {
+  if (typeof value !== 'number') {
+    throw new TypeError(`${name}: expected a number of milliseconds, got ${show(value)}`);
+  }
+  if (!(value >= 0)) throw new RangeError(`${name}: expected milliseconds ≥ 0, got ${show(value)}`);
+  return value;
+}
+
+export function checkCost(name: string, value: number): number {
+  if (typeof value !== 'number') throw new TypeError(`${name}: expected a number ≥ 0, got ${show(value)}`);
+  if (!(value >= 0)) throw new RangeError(`${name}: expected a number ≥ 0, got ${show(value)}`);
+  return value;
+}
+
+export function checkCount(name: string, value: number, least: number, orInfinity: boolean): number {
+  const expected = `expected an integer ≥ ${least}${orInfinity ? ' or Infinity' : ''}`;
+  if (typeof value !== 'number') throw new TypeError(`${name}: ${expected}, got ${show(value)}`);
+  if (value < least || !(Number.isSafeInteger(value) || (orInfinity && value === Infinity))) {
+    throw new RangeError(`${name}: ${expected}, got ${show(value)}`);
+  }
+  return value;
+}
+
+export function checkOneOf<T extends string>(name: string, allowed: readonly T[], value: T): T {
+  if (allowed.includes(value)) return value;
+  const choices = allowed.map((choice) => `'${choice}'`).join(' or ');
+  throw typeof value === 'string'
+    ? new RangeError(`${name}: expected ${choices}, got ${show(value)}`)
+    : new TypeError(`${name}: expected ${choices}, got ${show(value)}`);
+}
+
+export function checkType<T>(name: string, type: 'string' | 'boolean' | 'function', value: T): T {
+  if (typeof value === type) return value;
+  throw new TypeError(`${name}: expected a ${type}, got ${show(value)}`);
+}
+
+/** The name of a function, if it has one: a class may have a static `name` of any type. */
+export function functionName({ name }: { readonly name: unknown }, otherwise: string): string {
+  return typeof name === 'string' && name !== '' ? name : otherwise;
+}
+
+/** What was thrown, as it may stand in a message: anything can be thrown, also what has no text. */
+export function showThrown(thrown: unknown): string {
+  try {
+    return String(thrown);
+  } catch {
+    return show(thrown);
+  }
+}
+
+/** A value as it may stand in a message: short, and never throwing. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
+  if (typeof value === 'function') return `a function`;
+  if (typeof value !== 'object' || value === null) return String(value);
+  try {
+    if (Array.isArray(value)) return `an array of ${value.length}`;
+    const type = Object.prototype.toString.call(value).slice(8, -1).slice(0, 40);
+    return `${/^[AEIOU]/.test(type) ? 'an' : 'a'} ${type}`;
+  } catch {
+    return 'an object';
+  }
+}

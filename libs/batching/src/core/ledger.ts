@@ -1,0 +1,155 @@
+import { strict as assert } from 'node:assert';
+import type { Batch } from './batch.js';
+import { show, showThrown } from './checks.js';
+import type { DispatchReason } from './dispatch/dispatch-policy.js';
+import { RecentDistribution } from './distribution.js';
+import type { BatchReport, DropReason, QueueStats } from './stats.js';
+import { isThenable } from './thenable.js';
+
+type Counted =
+  | 'submitted'
+  | 'settled'
+  | 'results'
+  | 'errors'
+  | 'dropped'
+  | 'drops'
+  | 'waiting'
+  | 'running'
+  | 'batches'
+  | 'dispatches'
+  | 'batchSizes'
+  | 'waitTime'
+  | 'runTime';
+
+/** What has become of every input and every batch: counts, distributions, and the reports of batches to listeners. */
+export class Ledger {
+  /** Inputs taken in since the queue was built. */
+  entered = 0;
+  /** Inputs that never were. */
+  #refused = 0;
+  #results = 0;
+  #errors = 0;
+  #running = 0;
+  readonly #drops: Record<DropReason, number> = { aborted: 0, timeout: 0, full: 0, stopped: 0 };
+  readonly #dispatches: Record<DispatchReason, number> = { size: 0, delay: 0, idle: 0, drain: 0 };
+  readonly #batchSizes = new RecentDistribution(1);
+  readonly #waitTime = new RecentDistribution(1000);
+  readonly #runTime = new RecentDistribution(1000);
+  readonly #listeners = new Set<(report: BatchReport) => unknown>();
+
+  /**
+   * @param queue its name
+   * @param waiting inputs that wait now
+   */
+  constructor(
+    private readonly queue: string,
+    private readonly waiting: () => number,
+  ) {}
+
+  /** An input was taken in. */
+  enter(): void {
+    this.entered++;
+  }
+
+  /** Inputs were dropped that were not taken in. */
+  refuse(reason: DropReason, count = 1): void {
+    this.#refused += count;
+    this.#drops[reason] += count;
+  }
+
+  /** An input was dropped that waited. */
+  drop(reason: DropReason): void {
+    this.#drops[reason]++;
+  }
+
+  leave(batch: Batch<unknown>, now: number): void {
+    this.#dispatches[batch.reason]++;
+    this.#running += batch.size;
+    this.#batchSizes.record(batch.size, 1, now);
+    this.#recordWaits(batch);
+  }
+
+  #recordWaits({ first, size, oldest, ofOneTurn, leftAt }: Batch<unknown>): void {
+    if (ofOneTurn) {
+      this.#waitTime.record(leftAt - oldest, size, leftAt);
+      return;
+    }
+    for (let entry = first; entry; entry = entry.next)
+      this.#waitTime.record(leftAt - entry.turn.at, 1, leftAt);
+  }
+
+  /** Results are counted together: this is the hottest path. */
+  count(batch: Batch<unknown>): void {
+    batch.results += batch.uncounted;
+    batch.remaining -= batch.uncounted;
+    this.#results += batch.uncounted;
+    this.#running -= batch.uncounted;
+    batch.uncounted = 0;
+  }
+
+  /** An input that ran ended in an error. */
+  fail(): void {
+    this.#errors++;
+    this.#running--;
+  }
+
+  end(batch: Batch<unknown>, ran: number, now: number): void {
+    assert(batch.remaining === 0, 'a batch ended before its inputs');
+    this.#runTime.record(ran, 1, now);
+    if (this.#listeners.size > 0) this.#report(batch, ran);
+  }
+
+  onBatch(listener: (report: BatchReport) => void): () => void {
+    if (typeof listener !== 'function') {
+      throw new TypeError(`onBatch: expected a function, got ${show(listener)}`);
+    }
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #report({ size, reason, leftAt, oldest, results }: Batch<unknown>, ran: number): void {
+    const { queue } = this;
+    const report = { queue, size, reason, waited: leftAt - oldest, ran, results, errors: size - results };
+    const warn = (thrown: unknown) => {
+      process.emitWarning(`a listener of ${queue} threw: ${showThrown(thrown)}`, 'BatchingWarning');
+    };
+    // Those of now: a listener may add others.
+    for (const listener of [...this.#listeners]) {
+      try {
+        const returned = listener(report);
+        if (isThenable(returned)) returned.then(undefined, warn);
+      } catch (error) {
+        warn(error);
+      }
+    }
+  }
+
+  stats(now: number): Pick<QueueStats, Counted> {
+    const { aborted, timeout, full, stopped } = this.#drops;
+    const { size, delay, idle, drain } = this.#dispatches;
+    const submitted = this.entered + this.#refused;
+    const settled = this.#results + this.#errors;
+    const dropped = aborted + timeout + full + stopped;
+    const waiting = this.waiting();
+    // Law 2 of docs/contract.md.
+    assert(
+      submitted === settled + dropped + waiting + this.#running,
+      'an input is counted twice, or not at all',
+    );
+    return {
+      submitted,
+      settled,
+      results: this.#results,
+      errors: this.#errors,
+      dropped,
+      drops: { ...this.#drops },
+      waiting,
+      running: this.#running,
+      batches: size + delay + idle + drain,
+      dispatches: { ...this.#dispatches },
+      batchSizes: this.#batchSizes.summarize(now),
+      waitTime: this.#waitTime.summarize(now),
+      runTime: this.#runTime.summarize(now),
+    };
+  }
+}

@@ -1,0 +1,97 @@
+import { types } from 'node:util';
+import { BatchResultError } from '../errors.js';
+import { placeOf, type Run, type Underway } from './run.js';
+
+/**
+ * The layer of `isolateErrors`: when a run fails, it runs the halves of what failed, and theirs, down to the inputs at
+ * fault. It returns at once, with a promise in every place: the callers of a half that succeeds need not wait for the
+ * search to end.
+ */
+export function isolating<Input>(run: Run<Input>): Run<Input> {
+  return async (inputs, batch) => {
+    // The array belongs to the function, which may change it.
+    const all = [...inputs];
+    try {
+      return await run(inputs, batch);
+    } catch (error) {
+      if (isWhole(all.length, error, batch)) throw error;
+      return new Search(run, all, batch).begin(error);
+    }
+  };
+}
+
+/**
+ * Whether the error is that of all inputs: after a wrong number of results no part would fare better; a batch that was
+ * aborted, because a part of it hangs or by a hard stop, is given up as a whole.
+ */
+function isWhole(size: number, error: unknown, batch: Underway): boolean {
+  return size < 2 || error instanceof BatchResultError || batch.isAborted;
+}
+
+/** The search for the inputs at fault in one batch. Its runs come one after the other: the batch holds one slot. */
+class Search<Input> {
+  readonly #settle: { resolve: (result: unknown) => void; reject: (error: unknown) => void }[] = [];
+  readonly #places: Promise<unknown>[];
+  #isGivenUp = false;
+
+  constructor(
+    private readonly run: Run<Input>,
+    private readonly inputs: readonly Input[],
+    private readonly batch: Underway,
+  ) {
+    this.#places = inputs.map(
+      () =>
+        new Promise((resolve, reject: (error: unknown) => void) => this.#settle.push({ resolve, reject })),
+    );
+  }
+
+  begin(error: unknown): readonly Promise<unknown>[] {
+    void this.#halve([...this.inputs.keys()], error).then(() => {
+      // What is left has no caller any more.
+      for (const { resolve } of this.#settle) resolve(undefined);
+    });
+    return this.#places;
+  }
+
+  /**
+   * Inputs whose callers have gone since took part in the run that failed, and may be at fault, but are not run again.
+   *
+   * @param failed indices of the inputs that took part in a run that failed
+   */
+  async #halve(failed: number[], error: unknown): Promise<void> {
+    if (isWhole(failed.length, error, this.batch)) {
+      this.#fail(failed, error);
+      return;
+    }
+    const middle = failed.length >> 1;
+    for (const half of [failed.slice(0, middle), failed.slice(middle)]) {
+      const awaited = half.filter((index) => this.batch.isAwaited(index));
+      if (this.#isGivenUp) return;
+      if (awaited.length === 0) continue;
+      try {
+        await this.#runPart(awaited);
+      } catch (cause) {
+        await this.#halve(awaited, cause);
+      }
+    }
+  }
+
+  /** Ends when the promises in the part's places have settled: they are part of the run. */
+  async #runPart(part: number[]): Promise<void> {
+    const results = await this.run(
+      part.map((index) => this.inputs[index] as Input),
+      this.batch,
+    );
+    const places = part.map((_, place) => placeOf(results, place));
+    part.forEach((index, place) => this.#settle[index]?.resolve(places[place]));
+    const ends = await Promise.allSettled(places.filter(types.isPromise));
+    const { isAborted, abortReason } = this.batch;
+    const isOver = ends.some((end) => end.status === 'rejected' && end.reason === abortReason);
+    if (isAborted && isOver) throw abortReason;
+  }
+
+  #fail(failed: number[], error: unknown): void {
+    this.#isGivenUp = this.batch.isAborted;
+    for (const index of this.#isGivenUp ? this.inputs.keys() : failed) this.#settle[index]?.reject(error);
+  }
+}

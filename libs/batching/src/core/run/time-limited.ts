@@ -1,0 +1,89 @@
+import { types } from 'node:util';
+import { Alarm } from '../alarm.js';
+import { type Clock, LONGEST_TIMER } from '../clock.js';
+import { BatchTimeoutError } from '../errors.js';
+import { ignoreRejection } from '../thenable.js';
+import { placeOf, type Run, type Underway } from './run.js';
+
+/**
+ * The layer of `runTimeout`: a run that takes longer, the promises in its places included, is rejected with a
+ * `BatchTimeoutError`, and its batch is aborted. What the function returns later is ignored.
+ */
+export class TimeLimit {
+  /** One for each run under way. */
+  readonly #alarms = new Set<Alarm>();
+
+  constructor(
+    private readonly queue: string,
+    private readonly runTimeout: number,
+    private readonly clock: Clock,
+  ) {}
+
+  layer<Input>(run: Run<Input>): Run<Input> {
+    // A longer limit is none: no timer can hold it.
+    if (this.runTimeout > LONGEST_TIMER) return run;
+    return async (inputs, batch) => {
+      const returned = run(inputs, batch);
+      // Set now: a function that blocked the loop has returned, and needs no limit.
+      const { isOver, clear } = this.#start(batch);
+      try {
+        return limitPlaces(await Promise.race([returned, isOver]), isOver, clear);
+      } catch (error) {
+        clear();
+        void returned.then(ignoreRejections, ignore);
+        throw error;
+      }
+    };
+  }
+
+  /** Begins the limits of all runs anew: another clock has come, as in a test. */
+  restart(now: number): void {
+    for (const alarm of this.#alarms) alarm.set(now + this.runTimeout, now);
+  }
+
+  /** From here on no limit keeps the process alive. */
+  unref(): void {
+    for (const alarm of this.#alarms) alarm.unref();
+  }
+
+  #start(batch: Underway): { isOver: Promise<never>; clear: () => void } {
+    let giveUp: (error: BatchTimeoutError) => void;
+    const isOver = new Promise<never>((_, reject) => (giveUp = reject));
+    isOver.catch(ignore);
+    const ring = (): void => {
+      this.#alarms.delete(alarm);
+      const error = new BatchTimeoutError(this.queue, this.runTimeout, 'hanging');
+      batch.abort(error);
+      giveUp(error);
+    };
+    const alarm = new Alarm(this.clock, ring, true);
+    const now = this.clock.now();
+    alarm.set(now + this.runTimeout, now);
+    this.#alarms.add(alarm);
+    const clear = (): void => {
+      alarm.clear();
+      this.#alarms.delete(alarm);
+    };
+    return { isOver, clear };
+  }
+}
+
+/** The places, whose promises reject when the time is over. `clear` is called when all of them have settled. */
+function limitPlaces(
+  results: readonly unknown[],
+  isOver: Promise<never>,
+  clear: () => void,
+): readonly unknown[] {
+  const places = Array.from({ length: results.length }, (_, index) => placeOf(results, index));
+  void Promise.allSettled(places.filter(types.isPromise)).then(clear);
+  return places.map((place) => (types.isPromise(place) ? Promise.race([place, isOver]) : place));
+}
+
+function ignoreRejections(results: readonly unknown[]): void {
+  for (const result of results) void ignoreRejection(result);
+}
+
+/** Its callers have another error already. */
+function ignore(): void {
+  // Nothing to do.
+}

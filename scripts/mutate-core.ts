@@ -273,8 +273,8 @@ const faults: readonly Fault[] = [
   inQueue('isolation goes on after an abort', ' || batch.isAborted) {', ') {'),
   inQueue(
     'a run that hangs keeps its slot',
-    '        this.#end(batch);\n      }, runTimeout);',
-    '      }, runTimeout);',
+    '        this.#end(batch);\n      }, true);',
+    '      }, true);',
   ),
   inQueue('a run that hangs is not told', 'batch.abort(error);\n        this.#rejectAll', 'this.#rejectAll'),
   inQueue(
@@ -329,6 +329,7 @@ const faults: readonly Fault[] = [
     find: "  } catch {\n    return 'an object';",
     replace: "  } catch (error) {\n    if (error) throw error;\n    return 'an object';",
   },
+  inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave(ran);'),
   // Giving up, draining and stopping.
   inQueue('a batch that everybody left is not told', '    place.abortIfDeserted(error);\n'),
   {

@@ -271,11 +271,7 @@ const faults: readonly Fault[] = [
     'half',
   ),
   inQueue('isolation goes on after an abort', ' || batch.isAborted) {', ') {'),
-  inQueue(
-    'a run that hangs keeps its slot',
-    '        this.#end(batch);\n      }, true);',
-    '      }, true);',
-  ),
+  inQueue('a run that hangs keeps its slot', '        this.#end(batch);\n      }, true);', '      }, true);'),
   inQueue('a run that hangs is not told', 'batch.abort(error);\n        this.#rejectAll', 'this.#rejectAll'),
   inQueue(
     'a batch that was given up ends twice',
@@ -405,26 +401,50 @@ const faults: readonly Fault[] = [
   {
     name: 'groups are never forgotten',
     file: 'waiting-room.ts',
-    find: 'this.#groups.delete(level.group.key);',
-    replace: 'void level;',
+    find: 'this.#groups.delete(group.key);',
+    replace: '',
   },
   {
     name: 'waiting is worth nothing against priority',
     file: 'waiting-room.ts',
-    find: 'level.priority * aging + (now - first.turn.at)',
-    replace: 'level.priority * aging + 0 * (now - first.turn.at)',
+    find: ' * aging - (first.turn.at - otherFirst.turn.at)',
+    replace: '',
   },
   {
     name: 'tenants do not take turns',
     file: 'waiting-room.ts',
-    find: '      level.rotate(line);\n',
+    find: '      line.level.turnOver(line);\n',
     replace: '',
   },
   {
     name: 'a group that is not full holds up one that is',
     file: 'waiting-room.ts',
-    find: '(isFull && !bestIsFull) || at < bestAt',
-    replace: 'at < bestAt',
+    find: 'if (isFull !== other.isFull(this.#batchSize, this.#maxCost)) return isFull;',
+    replace: '',
+  },
+  {
+    name: 'groups are not sorted anew when the batch size changes',
+    file: 'waiting-room.ts',
+    find: 'this.#ranking.rebuild();',
+    replace: '',
+  },
+  {
+    name: 'a line keeps its place when its first input has left',
+    file: 'waiting-room.ts',
+    find: '      group.rank(line);\n',
+    replace: '',
+  },
+  {
+    name: 'what falls behind in a heap keeps its place',
+    file: 'heap.ts',
+    find: 'if (!child || !this.isBefore(child, item)) break;',
+    replace: 'if (child || !child) break;',
+  },
+  {
+    name: 'a group is looked for among all of them',
+    file: 'heap.ts',
+    find: '  get first(): T | undefined {\n',
+    replace: '  get first(): T | undefined {\n    this.rebuild();\n',
   },
   {
     name: 'batches cost more than maxCost',
@@ -434,9 +454,9 @@ const faults: readonly Fault[] = [
   },
   {
     name: 'in the forecast the lower priorities are ahead',
-    file: 'waiting-room.ts',
-    find: 'line.level.priority >= priority',
-    replace: 'line.level.priority < priority',
+    file: 'tally.ts',
+    find: 'if (node.key < key) {\n        node = node.right;',
+    replace: 'if (node.key > key) {\n        node = node.right;',
   },
   // What is shared between queues and inputs.
   { name: 'queues of a lane do not take turns', file: 'lane.ts', find: ' || first !== retry', replace: '' },

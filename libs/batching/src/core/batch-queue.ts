@@ -563,7 +563,7 @@ export class BatchQueue<Input, Result> {
       this.#expectProgress(lane.progress, now);
       return;
     }
-    const batch = new Batch(this.#room.take(group, batchSize, maxCost, now), reason, now);
+    const batch = new Batch(this.#room.take(group, batchSize, maxCost), reason, now);
     this.#policy.left?.();
     this.#batches.add(batch);
     this.#progress.started(now);

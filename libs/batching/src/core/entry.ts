@@ -18,12 +18,17 @@ export interface Run {
  * both cost as much as the rest of a submission.
  */
 export class Turn {
+  /** Grows from turn to turn, though the clock may not. */
+  readonly order = ++turns;
+
   constructor(
     /** When it began. Changes only with the clock itself, when a fake one comes or goes, as in a test. */
     public at: number,
     readonly epoch: Epoch,
   ) {}
 }
+
+let turns = 0;
 
 /** What an entry has beside the input, where the caller asks for more than its result. */
 export class Extras<Input> {

@@ -302,7 +302,6 @@ const faults: readonly Fault[] = [
     'this.#reject(entry, error);\n    }\n  }\n\n  /** Waits for the promises',
     'this.#reject(entry, error);\n      throw error;\n    }\n  }\n\n  /** Waits for the promises',
   ),
-  inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave();'),
   inQueue(
     'a listener that rejects is unhandled',
     'if (isThenable(returned)) returned.then(undefined, warn);',
@@ -475,8 +474,8 @@ const faults: readonly Fault[] = [
   {
     name: 'a listener for each input of a signal',
     file: 'abort-listener.ts',
-    find: 'listened.get(signal) ?? listen(signal)',
-    replace: 'listen(signal)',
+    find: 'const known = listened.get(signal);',
+    replace: 'const known = undefined as Listened | undefined;',
   },
   {
     name: 'an abort without a reason rejects with undefined',

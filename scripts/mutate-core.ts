@@ -116,13 +116,13 @@ const faults: readonly Fault[] = [
   inQueue('inputs that came in too great a number are not counted', 'this.#counts.refused += length;'),
   inQueue(
     'an input whose signal its own groupBy aborts is run',
-    '      if (this.#isRefused(entry, asked)) return;\n      entry.turn',
-    '      entry.turn',
+    'if (ticket && this.#isRefused(entry, signal)) return;',
+    '',
   ),
   inQueue(
     'an input whose groupBy drains belongs to the drain',
-    '      entry.turn = this.#beginTurn();\n    }\n    const extras',
-    '    }\n    const extras',
+    'if (entry.turn !== this.#turn) entry.turn = this.#beginTurn();',
+    '',
   ),
   inQueue(
     'an async groupBy makes a group of each input',
@@ -135,8 +135,8 @@ const faults: readonly Fault[] = [
   ),
   inQueue(
     'options are read twice',
-    'const asked = options && checkSubmitOptions(options);',
-    'if (options) checkSubmitOptions(options);\n    const asked = options && { ...options };',
+    'if (options) checkSubmitOptions(signal, timeout, priority);',
+    'if (options) checkSubmitOptions(signal, timeout, options.priority);',
   ),
   inQueue(
     'an input whose signal cannot be listened to is run',

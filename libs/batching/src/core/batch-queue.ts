@@ -296,36 +296,36 @@ export class BatchQueue<Input, Result> {
   }
 
   #place(entry: Entry<Input>, options: SubmitOptions | undefined): void {
-    const asked = options && checkSubmitOptions(options);
-    if (this.#isRefused(entry, asked)) return;
-    const ticket = this.#ticket(entry.input, asked);
-    if (ticket) {
-      // The functions for cost and group may have aborted the signal, or have stopped or drained this very queue.
-      if (this.#isRefused(entry, asked)) return;
-      entry.turn = this.#beginTurn();
-    }
-    const extras = asked || ticket ? (entry.extras = new Extras<Input>(ticket)) : undefined;
-    const late = this.#lateness(asked);
+    // Each is read once, as a getter need not give the same value twice.
+    const { signal, timeout = Infinity, priority = 0, tenant } = options ?? NOTHING_ASKED;
+    if (options) checkSubmitOptions(signal, timeout, priority);
+    if (this.#isRefused(entry, signal)) return;
+    const ticket = this.#ticket(entry.input, priority, tenant);
+    // The functions for cost and group may have aborted the signal, or have stopped or drained this very queue.
+    if (ticket && this.#isRefused(entry, signal)) return;
+    if (entry.turn !== this.#turn) entry.turn = this.#beginTurn();
+    const extras = options || ticket ? (entry.extras = new Extras<Input>(ticket)) : undefined;
+    const late = this.#lateness(timeout, priority);
     if (late > 0) {
-      this.#drop(entry, 'timeout', new DeadlineError(this.name, asked?.timeout ?? 0, Math.max(1, late)));
+      this.#drop(entry, 'timeout', new DeadlineError(this.name, timeout, Math.max(1, late)));
     } else if (this.#hasRoom(entry)) {
       this.#enter(entry);
-      if (asked && extras) this.#watch(entry, extras, asked);
     } else if (this.#options.onFull === 'wait') {
       entry.place = 'door';
       entry.turn.epoch.pending++;
       this.#door.push(entry);
-      if (asked && extras) this.#watch(entry, extras, asked);
     } else {
       const wait = expectedWait(this.#backlog(), this.#serviceTime, performance.now());
       const retryAfter = Math.max(1, wait);
       const { maxQueued } = this.#options;
       this.#drop(entry, 'full', new QueueFullError(this.name, maxQueued, retryAfter, this.#room.length));
     }
+    const isIn = entry.place !== 'nowhere';
+    if (isIn && extras && (signal || timeout < Infinity)) this.#watch(entry, extras, signal, timeout);
   }
 
   /** Whether its caller has gone or the queue takes no more inputs; then it is dropped. */
-  #isRefused(entry: Entry<Input>, { signal }: SubmitOptions = {}): boolean {
+  #isRefused(entry: Entry<Input>, signal: AbortSignal | undefined): boolean {
     if (signal?.aborted) {
       this.#drop(entry, 'aborted', abortReason(signal));
     } else if (this.#state === 'stopping' || this.#state === 'stopped') {
@@ -337,8 +337,7 @@ export class BatchQueue<Input, Result> {
   }
 
   /** Where the input stands, unless it is plain. */
-  #ticket(input: Input, options: SubmitOptions | undefined): Ticket<Entry<Input>> | undefined {
-    const { priority = 0, tenant } = options ?? {};
+  #ticket(input: Input, priority: number, tenant: unknown): Ticket<Entry<Input>> | undefined {
     const { maxCost } = this.#options;
     if (!this.#options.cost && !this.#options.groupBy && priority === 0 && tenant === undefined)
       return undefined;
@@ -375,8 +374,8 @@ export class BatchQueue<Input, Result> {
     this.#room.push(entry);
   }
 
-  #lateness({ timeout, priority }: SubmitOptions = {}): number {
-    if (timeout === undefined) return 0;
+  #lateness(timeout: number, priority: number): number {
+    if (timeout === Infinity) return 0;
     return lateness(this.#backlog(priority), timeout, this.#serviceTime, performance.now());
   }
 
@@ -427,7 +426,7 @@ export class BatchQueue<Input, Result> {
   };
 
   /** Gives up for the caller when its signal aborts or its time is over. */
-  #watch(entry: Entry<Input>, extras: Extras<Input>, { signal, timeout = Infinity }: SubmitOptions): void {
+  #watch(entry: Entry<Input>, extras: Extras<Input>, signal: AbortSignal | undefined, timeout: number): void {
     const onTimeout = () => {
       const phase = typeof entry.place === 'string' ? 'waiting' : 'running';
       this.#giveUp(entry, 'timeout', new BatchTimeoutError(this.name, timeout, phase));
@@ -835,6 +834,9 @@ function sizeOf(inputs: unknown): number {
 
 /** Milliseconds after which an immediate has been lost. One that is only late, as the loop is blocked, is set anew. */
 const OVERDUE = 5;
+
+/** What a caller without options asks for. */
+const NOTHING_ASKED: SubmitOptions = {};
 
 let resolver: (result: unknown) => void;
 

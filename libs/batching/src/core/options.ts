@@ -151,8 +151,11 @@ export function resolveOptions<Input>(
   };
 }
 
-/** @returns what was checked: each option is read once, as a getter need not give the same value twice */
-export function checkSubmitOptions({ signal, timeout, priority, tenant }: SubmitOptions): SubmitOptions {
+export function checkSubmitOptions(
+  signal: AbortSignal | undefined,
+  timeout: number | undefined,
+  priority: number | undefined,
+): void {
   if (timeout !== undefined) checkMilliseconds('timeout', timeout);
   // By shape, as an `instanceof` would refuse the signals of another realm.
   if (
@@ -164,7 +167,6 @@ export function checkSubmitOptions({ signal, timeout, priority, tenant }: Submit
   if (priority !== undefined && !Number.isFinite(priority)) {
     throw new TypeError(`priority: expected a finite number, got ${show(priority)}`);
   }
-  return { signal, timeout, priority, tenant };
 }
 
 export function checkBatchSize(value: number): number {

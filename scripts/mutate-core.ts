@@ -250,13 +250,24 @@ const faults: readonly Fault[] = [
     find: 'if (!this.keepsAlive) this.unref();',
     replace: '',
   },
+  {
+    name: 'concurrency cannot be Infinity',
+    file: 'options.ts',
+    find: '(Number.isSafeInteger(value) || value === Infinity)',
+    replace: 'Number.isSafeInteger(value)',
+  },
   // Runs and results.
   inQueue(
     'callers hang when the batch function throws',
     '      this.#rejectAll(batch, error);\n    }\n    this.#end',
     '}\n    this.#end',
   ),
-  inQueue('too many results are taken', 'results.length !== size', 'results.length < size'),
+  inQueue('too many results are taken', 'list.length !== size', 'list.length < size'),
+  inQueue(
+    'a typed array is no answer',
+    'Array.isArray(results) || types.isTypedArray(results)',
+    'Array.isArray(results)',
+  ),
   inQueue(
     'an Error is handed over as a value',
     'if (isError(result)) {',

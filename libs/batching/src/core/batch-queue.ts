@@ -202,7 +202,8 @@ export class BatchQueue<Input, Result> {
   }
 
   /**
-   * Sends off what waits without further delay, and goes on taking inputs.
+   * Sends off what waits without further delay, and goes on taking inputs. Those that come later may travel in the same
+   * batches, as far as these have room.
    *
    * @returns a promise that resolves when every input submitted before this call has ended; on a queue that was not
    *   started, not before it is
@@ -634,17 +635,19 @@ export class BatchQueue<Input, Result> {
     return returned;
   }
 
-  #check(results: unknown, size: number): readonly unknown[] {
-    if (!Array.isArray(results)) throw new BatchResultError(this.name, size, show(results));
-    if (results.length !== size) {
-      for (const result of results) void ignoreRejection(result);
-      throw new BatchResultError(this.name, size, `${results.length} results`);
+  #check(results: unknown, size: number): ArrayLike<unknown> {
+    const list: ArrayLike<unknown> | undefined =
+      Array.isArray(results) || types.isTypedArray(results) ? results : undefined;
+    if (!list) throw new BatchResultError(this.name, size, show(results));
+    if (list.length !== size) {
+      for (const result of Array.from(list)) void ignoreRejection(result);
+      throw new BatchResultError(this.name, size, `${list.length} results`);
     }
-    return results;
+    return list;
   }
 
   /** A result that cannot even be looked at is its own caller's alone. */
-  #settle(batch: Batch<Input>, entry: Entry<Input>, results: readonly unknown[], index: number): void {
+  #settle(batch: Batch<Input>, entry: Entry<Input>, results: ArrayLike<unknown>, index: number): void {
     try {
       const result = results[index];
       if (isThenable(result)) (batch.late ??= []).push(this.#giveLater(batch, entry, result));

@@ -12,7 +12,7 @@ export class Lane {
   /** @internal Of the batches of all its queues. */
   readonly progress = new Progress();
 
-  /** @param concurrency batches that may run at the same time, of all queues together: an integer ≥ 1 */
+  /** @param concurrency batches that may run at the same time, of all queues together: an integer ≥ 1, or `Infinity` */
   constructor(readonly concurrency = 1) {
     checkConcurrency(concurrency);
   }

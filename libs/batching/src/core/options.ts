@@ -3,7 +3,8 @@ import type { Dispatch } from './dispatch-policy.js';
 import type { Lane } from './lane.js';
 
 /**
- * Turns the inputs of one batch into their results: one result per input, in the same order.
+ * Turns the inputs of one batch into their results: one result per input, in the same order, as an array or, if they are
+ * numbers, as a typed array.
  *
  * An `Error` in a result's place rejects that caller alone; a thrown error rejects all callers of the batch, as it is.
  * A promise in a result's place is awaited as part of its batch: its caller gets what it resolves to as soon as it does,
@@ -15,7 +16,16 @@ import type { Lane } from './lane.js';
 export type BatchFunction<Input, Result> = (
   inputs: Input[],
   batch: BatchContext,
-) => PromiseLike<readonly InPlace<Result>[]> | readonly InPlace<Result>[];
+) => PromiseLike<Results<Result>> | Results<Result>;
+
+/** One result per input: an array, or a typed array of numbers. */
+type Results<Result> = readonly InPlace<Result>[] | TypedArray<Result>;
+
+/** By what an array does not have, so that the compiler learns nothing of the type of a result from that. */
+export interface TypedArray<Element> {
+  readonly BYTES_PER_ELEMENT: number;
+  subarray(): ArrayLike<Element>;
+}
 
 /** What may stand in a result's place. */
 type InPlace<Result> = Result | Error | PromiseLike<Result | Error>;
@@ -30,7 +40,7 @@ export interface QueueOptions<Input = unknown> {
    * the reference. `eager`: at once. Default: `adaptive`.
    */
   dispatch?: Dispatch;
-  /** Batches that may run at the same time. Default 1; an integer ≥ 1. */
+  /** Batches that may run at the same time. Default 1; an integer ≥ 1, or `Infinity`. */
   concurrency?: number;
   /** Slots shared with other queues, where several use one device. Default: none, `concurrency` alone counts. */
   lane?: Lane | undefined;
@@ -170,16 +180,16 @@ export function checkSubmitOptions(
 }
 
 export function checkBatchSize(value: number): number {
-  return checkCount('batchSize', value, 1, true);
+  return checkCount('batchSize', value, 1);
 }
 
 export function checkConcurrency(value: number): number {
-  return checkCount('concurrency', value, 1, false);
+  return checkCount('concurrency', value, 1);
 }
 
 /** 0 is the reference's word for no limit. */
 export function checkMaxQueued(value: number): number {
-  return checkCount('maxQueued', value, 0, true) || Infinity;
+  return checkCount('maxQueued', value, 0) || Infinity;
 }
 
 export function checkMilliseconds(name: string, value: number): number {
@@ -196,10 +206,10 @@ export function checkCost(name: string, value: number): number {
   return value;
 }
 
-function checkCount(name: string, value: number, least: number, orInfinity: boolean): number {
-  const expected = `expected an integer ≥ ${least}${orInfinity ? ' or Infinity' : ''}`;
+function checkCount(name: string, value: number, least: number): number {
+  const expected = `expected an integer ≥ ${least} or Infinity`;
   if (typeof value !== 'number') throw new TypeError(`${name}: ${expected}, got ${show(value)}`);
-  if (value < least || !(Number.isSafeInteger(value) || (orInfinity && value === Infinity))) {
+  if (value < least || !(Number.isSafeInteger(value) || value === Infinity)) {
     throw new RangeError(`${name}: ${expected}, got ${show(value)}`);
   }
   return value;

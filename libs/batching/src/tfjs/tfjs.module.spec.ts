@@ -33,7 +33,7 @@ class Scorer {
   constructor(@InjectModel('dense') readonly model: TfjsModel) {}
 }
 
-const registryToken = Symbol.for('nest-batching:registry');
+const registryToken = 'BatchingRegistry of nest-batching';
 
 describe('TfjsModule', () => {
   const apps: TestingModule[] = [];

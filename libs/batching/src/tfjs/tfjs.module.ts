@@ -75,10 +75,10 @@ export interface TfjsModelOptions {
   checksums?: Readonly<Record<string, string>>;
 }
 
-// Keys of the global symbol registry, since the library may be in the process twice, as ESM and as CommonJS.
-const optionsToken = Symbol.for('nest-batching:tfjs-options');
-const laneToken = Symbol.for('nest-batching:TfjsModule.forRoot()');
-const registryToken = Symbol.for('nest-batching:registry');
+// Strings: the library may be in the process twice, as ESM and as CommonJS, and Nest cannot print a symbol everywhere.
+const optionsToken = 'options of TfjsModule.forRoot()';
+const laneToken = 'InferenceLane of TfjsModule.forRoot()';
+const registryToken = 'BatchingRegistry of nest-batching';
 
 /** What this module needs of `BatchingRegistry`, which may come from the other copy of the library. */
 interface Queues {
@@ -88,8 +88,8 @@ interface Queues {
 }
 
 /** The token that a model is provided under. */
-export function getModelToken(name: string): symbol {
-  return Symbol.for(`nest-batching:model:${name}`);
+export function getModelToken(name: string): string {
+  return `TfjsModel '${name}' of TfjsModule.forFeature()`;
 }
 
 /** Injects the `TfjsModel` that `TfjsModule.forFeature` registered under this name. It is loaded. */

@@ -117,13 +117,13 @@ const faults: readonly Fault[] = [
   inQueue('inputs that came in too great a number are not counted', 'this.#counts.refused += length;'),
   inQueue(
     'an input whose signal its own groupBy aborts is run',
-    '      if (this.#isRefused(entry, asked)) return;\n      entry.turn',
-    '      entry.turn',
+    'if (ticket && this.#isRefused(entry, signal)) return;',
+    '',
   ),
   inQueue(
     'an input whose groupBy drains belongs to the drain',
-    '      entry.turn = this.#beginTurn();\n    }\n    const extras',
-    '    }\n    const extras',
+    'if (entry.turn !== this.#turn) entry.turn = this.#beginTurn();',
+    '',
   ),
   inQueue(
     'an async groupBy makes a group of each input',
@@ -136,8 +136,8 @@ const faults: readonly Fault[] = [
   ),
   inQueue(
     'options are read twice',
-    'const asked = options && checkSubmitOptions(options);',
-    'if (options) checkSubmitOptions(options);\n    const asked = options && { ...options };',
+    'if (options) checkSubmitOptions(signal, timeout, priority);',
+    'if (options) checkSubmitOptions(signal, timeout, options.priority);',
   ),
   inQueue(
     'an input whose signal cannot be listened to is run',
@@ -251,13 +251,24 @@ const faults: readonly Fault[] = [
     find: 'if (!this.keepsAlive) this.unref();',
     replace: '',
   },
+  {
+    name: 'concurrency cannot be Infinity',
+    file: 'options.ts',
+    find: '(Number.isSafeInteger(value) || value === Infinity)',
+    replace: 'Number.isSafeInteger(value)',
+  },
   // Runs and results.
   inQueue(
     'callers hang when the batch function throws',
     '      this.#rejectAll(batch, error);\n    }\n    this.#end',
     '}\n    this.#end',
   ),
-  inQueue('too many results are taken', 'results.length !== size', 'results.length < size'),
+  inQueue('too many results are taken', 'list.length !== size', 'list.length < size'),
+  inQueue(
+    'a typed array is no answer',
+    'Array.isArray(results) || types.isTypedArray(results)',
+    'Array.isArray(results)',
+  ),
   inQueue(
     'an Error is handed over as a value',
     'if (isError(result)) {',
@@ -272,11 +283,7 @@ const faults: readonly Fault[] = [
     'half',
   ),
   inQueue('isolation goes on after an abort', ' || batch.isAborted) {', ') {'),
-  inQueue(
-    'a run that hangs keeps its slot',
-    '        this.#end(batch);\n      }, runTimeout);',
-    '      }, runTimeout);',
-  ),
+  inQueue('a run that hangs keeps its slot', '        this.#end(batch);\n      }, true);', '      }, true);'),
   inQueue('a run that hangs is not told', 'batch.abort(error);\n        this.#rejectAll', 'this.#rejectAll'),
   inQueue(
     'a batch that was given up ends twice',
@@ -307,7 +314,6 @@ const faults: readonly Fault[] = [
     'this.#reject(entry, error);\n    }\n  }\n\n  /** Waits for the promises',
     'this.#reject(entry, error);\n      throw error;\n    }\n  }\n\n  /** Waits for the promises',
   ),
-  inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave();'),
   inQueue(
     'a listener that rejects is unhandled',
     'if (isThenable(returned)) returned.then(undefined, warn);',
@@ -330,6 +336,7 @@ const faults: readonly Fault[] = [
     find: "  } catch {\n    return 'an object';",
     replace: "  } catch (error) {\n    if (error) throw error;\n    return 'an object';",
   },
+  inQueue('a batch keeps its slot of the lane', 'this.#options.lane?.leave(ran);'),
   // Giving up, draining and stopping.
   inQueue('a batch that everybody left is not told', '    place.abortIfDeserted(error);\n'),
   {
@@ -405,26 +412,50 @@ const faults: readonly Fault[] = [
   {
     name: 'groups are never forgotten',
     file: 'waiting/waiting-room.ts',
-    find: 'this.#groups.delete(level.group.key);',
-    replace: 'void level;',
+    find: 'this.#groups.delete(group.key);',
+    replace: '',
   },
   {
     name: 'waiting is worth nothing against priority',
     file: 'waiting/waiting-room.ts',
-    find: 'level.priority * aging + (now - first.turn.at)',
-    replace: 'level.priority * aging + 0 * (now - first.turn.at)',
+    find: ' * aging - (first.turn.at - otherFirst.turn.at)',
+    replace: '',
   },
   {
     name: 'tenants do not take turns',
     file: 'waiting/waiting-room.ts',
-    find: '      level.rotate(line);\n',
+    find: '      line.level.turnOver(line);\n',
     replace: '',
   },
   {
     name: 'a group that is not full holds up one that is',
     file: 'waiting/waiting-room.ts',
-    find: '(isFull && !bestIsFull) || at < bestAt',
-    replace: 'at < bestAt',
+    find: 'if (isFull !== other.isFull(this.#batchSize, this.#maxCost)) return isFull;',
+    replace: '',
+  },
+  {
+    name: 'groups are not sorted anew when the batch size changes',
+    file: 'waiting/waiting-room.ts',
+    find: 'this.#ranking.rebuild();',
+    replace: '',
+  },
+  {
+    name: 'a line keeps its place when its first input has left',
+    file: 'waiting/waiting-room.ts',
+    find: '      group.rank(line);\n',
+    replace: '',
+  },
+  {
+    name: 'what falls behind in a heap keeps its place',
+    file: 'waiting/heap.ts',
+    find: 'if (!child || !this.isBefore(child, item)) break;',
+    replace: 'if (child || !child) break;',
+  },
+  {
+    name: 'a group is looked for among all of them',
+    file: 'waiting/heap.ts',
+    find: '  get first(): T | undefined {\n',
+    replace: '  get first(): T | undefined {\n    this.rebuild();\n',
   },
   {
     name: 'batches cost more than maxCost',
@@ -434,9 +465,9 @@ const faults: readonly Fault[] = [
   },
   {
     name: 'in the forecast the lower priorities are ahead',
-    file: 'waiting/waiting-room.ts',
-    find: 'line.level.priority >= priority',
-    replace: 'line.level.priority < priority',
+    file: 'waiting/tally.ts',
+    find: 'if (node.key < key) {\n        node = node.right;',
+    replace: 'if (node.key > key) {\n        node = node.right;',
   },
   // What is shared between queues and inputs.
   { name: 'queues of a lane do not take turns', file: 'lane.ts', find: ' || first !== retry', replace: '' },
@@ -455,8 +486,8 @@ const faults: readonly Fault[] = [
   {
     name: 'a listener for each input of a signal',
     file: 'abort-listener.ts',
-    find: 'listened.get(signal) ?? listen(signal)',
-    replace: 'listen(signal)',
+    find: 'const known = listened.get(signal);',
+    replace: 'const known = undefined as Listened | undefined;',
   },
   {
     name: 'an abort without a reason rejects with undefined',

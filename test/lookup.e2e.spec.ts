@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type IncomingMessage, type OutgoingHttpHeaders, request, STATUS_CODES } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -546,6 +547,23 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       expect(stored.toSorted((a, b) => a.id - b.id)).toEqual(added.toSorted((a, b) => a.id - b.id));
     });
   });
+});
+
+it('The lookup application answers connections beyond its limit with 503', async () => {
+  const place = await newDatabase('SQLite');
+  const { app, url } = await startLookup({ ...place.environment, MAX_CONNECTIONS: '2' });
+  const idle = await Promise.all(
+    [0, 1].map(async () => {
+      const socket = connect(Number(new URL(url).port), '127.0.0.1');
+      await once(socket, 'connect');
+      return socket;
+    }),
+  );
+  const refused = await fetch(`${url}/members/1`, { headers: { connection: 'close' } });
+  expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
+  for (const socket of idle) socket.destroy();
+  await app.close();
+  await place.remove();
 });
 
 describe('What cannot start says why, and ends with 1', () => {

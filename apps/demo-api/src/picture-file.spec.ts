@@ -1,6 +1,6 @@
 import { crc32, deflateSync } from 'node:zlib';
-import { describe, expect, it } from '@jest/globals';
-import { QueueFullError } from 'nest-batching';
+import { describe, expect, it, jest } from '@jest/globals';
+import { BatchTimeoutError, QueueFullError } from 'nest-batching';
 import sharp, { type Sharp } from 'sharp';
 import { decodePicture } from './picture-file.js';
 import { structureOf } from './picture-structure.js';
@@ -150,6 +150,34 @@ describe('decodePicture', () => {
     await expect(leaver).rejects.toThrow('gone');
     await Promise.all([first, second, last]);
     expect(started).toEqual(['first', 'second', 'last']);
+  });
+
+  it('does not wait for ever behind others that are slow', async () => {
+    const file = await noise(30, 30).png().toBuffer();
+    const releases: (() => void)[] = [];
+    const stuck = (picture: Sharp) =>
+      Object.assign(picture, {
+        toBuffer: () =>
+          new Promise((_, reject) => {
+            releases.push(() => {
+              reject(new Error('released'));
+            });
+          }),
+      });
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
+    try {
+      const slowOnes = [0, 1].map(() => decodePicture(file, limit, stuck));
+      const behind = decodePicture(file, limit, asItIs);
+      while (releases.length < 2) await new Promise(setImmediate);
+      jest.advanceTimersByTime(30_000);
+      await expect(behind).rejects.toBeInstanceOf(BatchTimeoutError);
+      for (const slowOne of slowOnes)
+        await expect(slowOne).rejects.toMatchObject({ code: 'ERR_PICTURE_TOO_SLOW' });
+    } finally {
+      jest.useRealTimers();
+      for (const release of releases) release();
+    }
+    expect((await decodePicture(file, limit, asItIs)).info.width).toBe(30);
   });
 
   it('answers in time one that takes too long, and then takes others', async () => {

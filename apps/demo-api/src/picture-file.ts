@@ -46,6 +46,8 @@ const MOST_SCANS = 100;
 const MOST_AT_ONCE = 2;
 /** Pictures that may wait for their turn; more are refused with a `QueueFullError`. Most take a few milliseconds. */
 const MOST_WAITING = 256;
+/** Longest from a picture's arrival to its end, in milliseconds: behind many slow ones it is refused at once. */
+const LONGEST_STAY = 30_000;
 
 // A JPEG with a second, brighter version in it stays an ordinary JPEG: of the second one no scans have been counted.
 sharp.block({ operation: ['VipsForeignLoadUhdr'] });
@@ -70,6 +72,7 @@ interface Decoded {
  * @param signal gives up: a picture that waits for its turn is never decoded
  * @throws {PictureError} for every picture that cannot be used; its `code` says why
  * @throws {QueueFullError} when too many pictures wait already
+ * @throws {DeadlineError} or {BatchTimeoutError} when those before it take too long
  */
 export async function decodePicture(
   file: Buffer,
@@ -90,7 +93,10 @@ export async function decodePicture(
     return decodeNow(picture, limit.pixels, time, prepare);
   };
   try {
-    return await decodes(decode, { signal: AbortSignal.any(signal ? [signal, late.signal] : [late.signal]) });
+    return await decodes(decode, {
+      signal: AbortSignal.any(signal ? [signal, late.signal] : [late.signal]),
+      timeout: LONGEST_STAY,
+    });
   } finally {
     clearTimeout(alarm);
   }

@@ -18,6 +18,8 @@ describe('readConfiguration', () => {
       DATA_FOLDER: '/x',
       MEMBERS: '7',
       BATCH_SIZE: '1',
+      MAX_CONNECTIONS: '9',
+      MAX_PIPELINED: '3',
       SHUTDOWN_TIMEOUT: '2000',
       SHUTDOWN_DELAY: '0',
     };
@@ -28,6 +30,8 @@ describe('readConfiguration', () => {
       dataFolder: '/x',
       members: 7,
       batchSize: 1,
+      maxConnections: 9,
+      maxPipelined: 3,
       shutdownTimeout: 2000,
       shutdownDelay: 0,
     });

@@ -29,6 +29,8 @@ export const variables = {
   },
   MEMBERS: integer(1, 10_000_000, 100_000),
   BATCH_SIZE: integer(1, 10_000, 256),
+  MAX_CONNECTIONS: integer(1, 1_000_000, 1000),
+  MAX_PIPELINED: integer(1, 10_000, 16),
   SHUTDOWN_TIMEOUT: integer(0, 3_600_000, 10_000),
   SHUTDOWN_DELAY: integer(0, 600_000, 250),
 } satisfies Record<string, Property>;
@@ -45,6 +47,10 @@ export interface Configuration {
   members: number;
   /** Most in one batch, of lookups and of inserts. */
   batchSize: number;
+  /** Most connections at once; requests on others are answered with 503. */
+  maxConnections: number;
+  /** Most requests of one connection in progress at once; the others are not read until earlier ones are answered. */
+  maxPipelined: number;
   /** Longest from a signal until the process ends by it, in milliseconds. */
   shutdownTimeout: number;
   /** How long the port stays open after a SIGTERM, in milliseconds. */
@@ -58,7 +64,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
     const text = environment[name];
     if (text) given[name] = type === 'integer' ? numberIn(text) : text;
   }
-  const { PORT, HOST, DATABASE_URL, DATA_FOLDER, MEMBERS, BATCH_SIZE, ...shutdown } =
+  const { PORT, HOST, DATABASE_URL, DATA_FOLDER, MEMBERS, BATCH_SIZE, ...server } =
     environmentSchema.check(given);
   return {
     port: PORT,
@@ -67,8 +73,10 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
     dataFolder: DATA_FOLDER,
     members: MEMBERS,
     batchSize: BATCH_SIZE,
-    shutdownTimeout: shutdown.SHUTDOWN_TIMEOUT,
-    shutdownDelay: shutdown.SHUTDOWN_DELAY,
+    maxConnections: server.MAX_CONNECTIONS,
+    maxPipelined: server.MAX_PIPELINED,
+    shutdownTimeout: server.SHUTDOWN_TIMEOUT,
+    shutdownDelay: server.SHUTDOWN_DELAY,
   };
 }
 

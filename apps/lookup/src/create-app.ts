@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { progressBar } from '@app/figures';
-import { checkUrl, enableShutdown } from '@app/serving';
+import { checkUrl, enableShutdown, limitServer } from '@app/serving';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
@@ -27,6 +27,10 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
     AppModule.with(configuration, database),
     options,
   );
+  limitServer(app, {
+    connections: configuration.maxConnections,
+    requestsPerConnection: configuration.maxPipelined,
+  });
   app.use(securityHeaders());
   app.use(checkUrl);
   // Nest passes `verify` on; its type leaves it out, for those who want `rawBody`, which is made with it.

@@ -111,9 +111,9 @@ export class Admission<Input> {
   }
 
   /** @returns the first entry of a batch of the group, a chain linked by `next` */
-  take(group: Group<Entry<Input>>, now: number): Entry<Input> | undefined {
+  take(group: Group<Entry<Input>>): Entry<Input> | undefined {
     const { batchSize, maxCost } = this.options;
-    return this.room.take(group, batchSize, maxCost, now);
+    return this.room.take(group, batchSize, maxCost);
   }
 
   /** Drops everything that waits. */
@@ -135,37 +135,36 @@ export class Admission<Input> {
 
   #place(entry: Entry<Input>, options: SubmitOptions | undefined): void {
     const { name, maxQueued, onFull } = this.options;
-    const asked = options && checkSubmitOptions(options);
-    if (this.#isRefused(entry, asked)) return;
-    const ticket = this.#ticket(entry.input, asked);
-    if (ticket) {
-      // The functions for cost and group may have aborted the signal, or have stopped or drained this very queue.
-      if (this.#isRefused(entry, asked)) return;
-      entry.turn = this.queue.turns.begin();
-    }
-    const extras = asked || ticket ? (entry.extras = new Extras<Input>(ticket)) : undefined;
-    const late = this.#lateness(asked);
+    const { turns, serviceTime, clock } = this.queue;
+    // Each is read once, as a getter need not give the same value twice.
+    const { signal, timeout = Infinity, priority = 0, tenant } = options ?? NOTHING_ASKED;
+    if (options) checkSubmitOptions(signal, timeout, priority);
+    if (this.#isRefused(entry, signal)) return;
+    const ticket = this.#ticket(entry.input, priority, tenant);
+    // The functions for cost and group may have aborted the signal, or have stopped or drained this very queue.
+    if (ticket && this.#isRefused(entry, signal)) return;
+    entry.turn = turns.begin();
+    const extras = options || ticket ? (entry.extras = new Extras<Input>(ticket)) : undefined;
+    const late = this.#lateness(timeout, priority);
     if (late > 0) {
-      this.#drop(entry, 'timeout', new DeadlineError(name, asked?.timeout ?? 0, Math.max(1, late)));
-      return;
-    }
-    if (this.#hasRoom(entry)) {
+      this.#drop(entry, 'timeout', new DeadlineError(name, timeout, Math.max(1, late)));
+    } else if (this.#hasRoom(entry)) {
       this.#enter(entry);
     } else if (onFull === 'wait') {
       entry.place = 'door';
       entry.turn.epoch.pending++;
       this.#door.push(entry);
     } else {
-      const wait = expectedWait(this.#backlog(), this.queue.serviceTime, this.queue.clock.now());
+      const wait = expectedWait(this.#backlog(), serviceTime, clock.now());
       const retryAfter = Math.max(1, wait);
       this.#drop(entry, 'full', new QueueFullError(name, maxQueued, retryAfter, this.room.length));
-      return;
     }
-    if (asked && extras) this.#watch(entry, extras, asked);
+    const isIn = entry.place !== 'nowhere';
+    if (isIn && extras && (signal || timeout < Infinity)) this.#watch(entry, extras, signal, timeout);
   }
 
   /** Whether its caller has gone or the queue takes no more inputs; then it is dropped. */
-  #isRefused(entry: Entry<Input>, { signal }: SubmitOptions = {}): boolean {
+  #isRefused(entry: Entry<Input>, signal: AbortSignal | undefined): boolean {
     if (signal?.aborted) {
       this.#drop(entry, 'aborted', abortReason(signal));
     } else if (this.#isClosed) {
@@ -177,8 +176,7 @@ export class Admission<Input> {
   }
 
   /** Where the input stands, unless it is plain. */
-  #ticket(input: Input, options: SubmitOptions | undefined): Ticket<Entry<Input>> | undefined {
-    const { priority = 0, tenant } = options ?? {};
+  #ticket(input: Input, priority: number, tenant: unknown): Ticket<Entry<Input>> | undefined {
     if (this.#takesPlain && priority === 0 && tenant === undefined) return undefined;
     const { name, maxCost } = this.options;
     const cost = this.options.cost?.(input) ?? 0;
@@ -200,8 +198,8 @@ export class Admission<Input> {
     return !ticket || this.room.length === 0 || this.room.cost + ticket.cost <= maxQueuedCost;
   }
 
-  #lateness({ timeout, priority }: SubmitOptions = {}): number {
-    if (timeout === undefined) return 0;
+  #lateness(timeout: number, priority: number): number {
+    if (timeout === Infinity) return 0;
     return lateness(this.#backlog(priority), timeout, this.queue.serviceTime, this.queue.clock.now());
   }
 
@@ -220,7 +218,7 @@ export class Admission<Input> {
   }
 
   /** Gives up for the caller when its signal aborts or its time is over. */
-  #watch(entry: Entry<Input>, extras: Extras<Input>, { signal, timeout = Infinity }: SubmitOptions): void {
+  #watch(entry: Entry<Input>, extras: Extras<Input>, signal: AbortSignal | undefined, timeout: number): void {
     const { clock } = this.queue;
     const onTimeout = (): void => {
       const phase = typeof entry.place === 'string' ? 'waiting' : 'running';
@@ -273,6 +271,9 @@ export class Admission<Input> {
     if (this.room.length === 0) this.queue.onEmpty();
   }
 }
+
+/** What a caller without options asks for. */
+const NOTHING_ASKED: SubmitOptions = {};
 
 /** How many inputs there are, as far as that can be known without running through them. */
 function sizeOf(inputs: unknown): number {

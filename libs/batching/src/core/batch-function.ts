@@ -5,7 +5,8 @@ export interface BatchContext {
 }
 
 /**
- * Turns the inputs of one batch into their results: one result per input, in the same order.
+ * Turns the inputs of one batch into their results: one result per input, in the same order, as an array or, if they are
+ * numbers, as a typed array.
  *
  * An `Error` in a result's place rejects that caller alone; a thrown error rejects all callers of the batch, as it is.
  * A promise in a result's place is awaited as part of its batch: its caller gets what it resolves to as soon as it does,
@@ -17,7 +18,16 @@ export interface BatchContext {
 export type BatchFunction<Input, Result> = (
   inputs: Input[],
   batch: BatchContext,
-) => PromiseLike<readonly InPlace<Result>[]> | readonly InPlace<Result>[];
+) => PromiseLike<Results<Result>> | Results<Result>;
+
+/** One result per input: an array, or a typed array of numbers. */
+type Results<Result> = readonly InPlace<Result>[] | TypedArray<Result>;
+
+/** By what an array does not have, so that the compiler learns nothing of the type of a result from that. */
+export interface TypedArray<Element> {
+  readonly BYTES_PER_ELEMENT: number;
+  subarray(): ArrayLike<Element>;
+}
 
 /** What may stand in a result's place. */
 type InPlace<Result> = Result | Error | PromiseLike<Result | Error>;

@@ -16,6 +16,7 @@ import {
 import { Lane } from './lane.js';
 import type { BatchFunction } from './batch-function.js';
 import type { BatchOptions, SubmitOptions } from './options.js';
+import { asBatchedService } from './service.js';
 import { ServiceTime } from './dispatch/service-time.js';
 
 /**
@@ -581,7 +582,59 @@ describe('what the reference gets wrong', () => {
   });
 });
 
+describe('concurrency', () => {
+  it('may be Infinity, as batchSize and maxQueued may: no batch waits for a slot', async () => {
+    const release: (() => void)[] = [];
+    const queue = queueOf<number>(
+      (inputs: number[]) =>
+        new Promise((resolve) => {
+          release.push(() => {
+            resolve(inputs);
+          });
+        }),
+      { batchSize: 2, concurrency: Infinity, lane: new Lane(Infinity), maxQueued: 100 },
+    );
+    const all = queue.submitMany(Array.from({ length: 100 }, (_, input) => input));
+    await until(() => release.length === 50);
+    expect(queue.stats()).toMatchObject({ runningBatches: 50, running: 100, waiting: 0 });
+    const late = queue.submit(100, { timeout: 60_000 });
+    await until(() => release.length === 51);
+    release.forEach((end) => {
+      end();
+    });
+    expect(await outcomes([...all, late])).toEqual(Array.from({ length: 101 }, (_, input) => input));
+  });
+});
+
 describe('a batch function that', () => {
+  it('returns a typed array: each caller gets its number', async () => {
+    const halves = asBatchedService(
+      4,
+      1,
+    )((inputs: number[]) => Float32Array.from(inputs, (input) => input / 2));
+    // By its type it is a number, too.
+    const [first = 0, second = 0]: number[] = await Promise.all(halves.submitMany([1, 2]));
+    expect([first, second]).toEqual([0.5, 1]);
+    const longs = queueOf((inputs: number[]) => Promise.resolve(BigInt64Array.from(inputs.map(BigInt))));
+    expect(await outcomes(longs.submitMany([1, 2]))).toEqual([1n, 2n]);
+    const isolated = queueOf(
+      (inputs: number[]) => {
+        if (inputs.includes(2)) throw failure;
+        return Uint8Array.from(inputs);
+      },
+      { isolateErrors: true },
+    );
+    expect(await outcomes(isolated.submitMany([1, 2, 3]))).toEqual([1, failure, 3]);
+    for (const [result, received] of [
+      [new Uint8Array(3), '3 results'],
+      [new DataView(new ArrayBuffer(2)), 'a DataView'],
+      [new ArrayBuffer(2), 'an ArrayBuffer'],
+    ]) {
+      const [error] = await outcomes(queueOf(() => result).submitMany([1, 2]));
+      expect(error).toMatchObject({ code: 'ERR_BATCHING_RESULT', expected: 2, received });
+    }
+  });
+
   it('throws something that is no error: it reaches the callers as it is', async () => {
     const queue = queueOf(() => Promise.reject('a string')); // eslint-disable-line @typescript-eslint/prefer-promise-reject-errors
     expect(await outcomes(queue.submitMany([1, 2]))).toEqual(['a string', 'a string']);
@@ -593,7 +646,6 @@ describe('a batch function that', () => {
     ['null', null, 'null'],
     ['a string of the right length', 'abc', "'abc'"],
     ['an object with a length', { length: 3 }, 'an Object'],
-    ['a typed array', new Float32Array(3), 'a Float32Array'],
     ['a Map', new Map(), 'a Map'],
   ])('returns %s: a BatchResultError that says so', async (_, returned, received) => {
     for (const value of [returned, Promise.resolve(returned)]) {

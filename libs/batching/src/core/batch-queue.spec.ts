@@ -574,12 +574,12 @@ describe('bad options', () => {
     [
       { batchSize: 2, maxDelay: 1, concurrency: 0 },
       RangeError,
-      'concurrency: expected an integer ≥ 1, got 0',
+      'concurrency: expected an integer ≥ 1 or Infinity, got 0',
     ],
     [
-      { batchSize: 2, maxDelay: 1, concurrency: Infinity },
+      { batchSize: 2, maxDelay: 1, concurrency: 1.5 },
       RangeError,
-      'concurrency: expected an integer ≥ 1, got Infinity',
+      'concurrency: expected an integer ≥ 1 or Infinity, got 1.5',
     ],
     [
       { batchSize: 2, maxDelay: 1, maxQueued: -1 },

@@ -176,7 +176,8 @@ export class BatchQueue<Input, Result> {
   }
 
   /**
-   * Sends off what waits without further delay, and goes on taking inputs.
+   * Sends off what waits without further delay, and goes on taking inputs. Those that come later may travel in the same
+   * batches, as far as these have room.
    *
    * @returns a promise that resolves when every input submitted before this call has ended; on a queue that was not
    *   started, not before it is
@@ -289,7 +290,7 @@ export class BatchQueue<Input, Result> {
   /** Sends a batch off, if the lane has a slot; else it is tried again when it has. */
   #leave({ group, reason }: Departure<Group<Entry<Input>>>, now: number): void {
     if (!this.#running.tryEnter(now)) return;
-    const batch = new Batch(this.#admission.take(group, now), reason, now, this.#ledger);
+    const batch = new Batch(this.#admission.take(group), reason, now, this.#ledger);
     this.#policy.left?.(batch.size, now);
     this.#running.start(batch, now);
     this.#ledger.leave(batch, now);

@@ -72,7 +72,7 @@ export class Batch<Input> implements Underway, Running<Input> {
   }
 
   /** @returns what to wait for: promises in results' places are part of the run */
-  settle(results: readonly unknown[]): Promise<unknown> | undefined {
+  settle(results: ArrayLike<unknown>): Promise<unknown> | undefined {
     let late: Promise<void>[] | undefined;
     let index = 0;
     for (let entry = this.first; entry; entry = entry.next) {

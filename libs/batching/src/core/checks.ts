@@ -1,6 +1,6 @@
-/** @throws TypeError or RangeError unless it is an integer ≥ 1 */
+/** @throws TypeError or RangeError unless it is an integer ≥ 1, or `Infinity` */
 export function checkConcurrency(value: number): number {
-  return checkCount('concurrency', value, 1, false);
+  return checkCount('concurrency', value, 1);
 }
 
 export function checkMilliseconds(name: string, value: number): number {
@@ -17,10 +17,10 @@ export function checkCost(name: string, value: number): number {
   return value;
 }
 
-export function checkCount(name: string, value: number, least: number, orInfinity: boolean): number {
-  const expected = `expected an integer ≥ ${least}${orInfinity ? ' or Infinity' : ''}`;
+export function checkCount(name: string, value: number, least: number): number {
+  const expected = `expected an integer ≥ ${least} or Infinity`;
   if (typeof value !== 'number') throw new TypeError(`${name}: ${expected}, got ${show(value)}`);
-  if (value < least || !(Number.isSafeInteger(value) || (orInfinity && value === Infinity))) {
+  if (value < least || !(Number.isSafeInteger(value) || value === Infinity)) {
     throw new RangeError(`${name}: ${expected}, got ${show(value)}`);
   }
   return value;

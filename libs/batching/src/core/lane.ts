@@ -10,7 +10,7 @@ const SLOTS = Symbol.for('nest-batching:slots');
  * Queues with a batch to send take turns, so that none starves.
  */
 export class Lane {
-  /** @param concurrency batches that may run at the same time, of all queues together: an integer ≥ 1 */
+  /** @param concurrency batches that may run at the same time, of all queues together: an integer ≥ 1, or `Infinity` */
   constructor(readonly concurrency = 1) {
     checkConcurrency(concurrency);
     Object.defineProperty(this, SLOTS, { value: new Slots(concurrency) });

@@ -1,5 +1,4 @@
 import { strict as assert } from 'node:assert';
-import type { Batch } from './batch.js';
 import { show, showThrown } from './checks.js';
 import type { DispatchReason } from './dispatch/dispatch-policy.js';
 import { RecentDistribution } from './distribution.js';
@@ -20,6 +19,25 @@ type Counted =
   | 'batchSizes'
   | 'waitTime'
   | 'runTime';
+
+/** What is recorded of a batch. */
+interface Recorded {
+  readonly first: Linked | undefined;
+  readonly size: number;
+  readonly reason: DispatchReason;
+  readonly leftAt: number;
+  /** When its oldest input came, and whether all came in one turn. */
+  readonly oldest: number;
+  readonly ofOneTurn: boolean;
+  results: number;
+  uncounted: number;
+  remaining: number;
+}
+
+interface Linked {
+  readonly turn: { readonly at: number };
+  readonly next: Linked | undefined;
+}
 
 /** What has become of every input and every batch: counts, distributions, and the reports of batches to listeners. */
 export class Ledger {
@@ -62,14 +80,14 @@ export class Ledger {
     this.#drops[reason]++;
   }
 
-  leave(batch: Batch<unknown>, now: number): void {
+  leave(batch: Recorded, now: number): void {
     this.#dispatches[batch.reason]++;
     this.#running += batch.size;
     this.#batchSizes.record(batch.size, 1, now);
     this.#recordWaits(batch);
   }
 
-  #recordWaits({ first, size, oldest, ofOneTurn, leftAt }: Batch<unknown>): void {
+  #recordWaits({ first, size, oldest, ofOneTurn, leftAt }: Recorded): void {
     if (ofOneTurn) {
       this.#waitTime.record(leftAt - oldest, size, leftAt);
       return;
@@ -79,7 +97,7 @@ export class Ledger {
   }
 
   /** Results are counted together: this is the hottest path. */
-  count(batch: Batch<unknown>): void {
+  count(batch: Recorded): void {
     batch.results += batch.uncounted;
     batch.remaining -= batch.uncounted;
     this.#results += batch.uncounted;
@@ -93,7 +111,7 @@ export class Ledger {
     this.#running--;
   }
 
-  end(batch: Batch<unknown>, ran: number, now: number): void {
+  end(batch: Recorded, ran: number, now: number): void {
     assert(batch.remaining === 0, 'a batch ended before its inputs');
     this.#runTime.record(ran, 1, now);
     if (this.#listeners.size > 0) this.#report(batch, ran);
@@ -107,7 +125,7 @@ export class Ledger {
     return () => this.#listeners.delete(listener);
   }
 
-  #report({ size, reason, leftAt, oldest, results }: Batch<unknown>, ran: number): void {
+  #report({ size, reason, leftAt, oldest, results }: Recorded, ran: number): void {
     const { queue } = this;
     const report = { queue, size, reason, waited: leftAt - oldest, ran, results, errors: size - results };
     const warn = (thrown: unknown) => {

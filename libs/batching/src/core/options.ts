@@ -20,7 +20,7 @@ export interface QueueOptions<Input = unknown> {
    * the reference. `eager`: at once. Default: `adaptive`.
    */
   dispatch?: Dispatch;
-  /** Batches that may run at the same time. Default 1; an integer ≥ 1. */
+  /** Batches that may run at the same time. Default 1; an integer ≥ 1, or `Infinity`. */
   concurrency?: number;
   /** Slots shared with other queues, where several use one device. Default: none, `concurrency` alone counts. */
   lane?: Lane | undefined;
@@ -138,8 +138,11 @@ export function resolveOptions<Input>(
   };
 }
 
-/** @returns what was checked: each option is read once, as a getter need not give the same value twice */
-export function checkSubmitOptions({ signal, timeout, priority, tenant }: SubmitOptions): SubmitOptions {
+export function checkSubmitOptions(
+  signal: AbortSignal | undefined,
+  timeout: number | undefined,
+  priority: number | undefined,
+): void {
   if (timeout !== undefined) checkMilliseconds('timeout', timeout);
   // By shape, as an `instanceof` would refuse the signals of another realm.
   if (
@@ -151,16 +154,15 @@ export function checkSubmitOptions({ signal, timeout, priority, tenant }: Submit
   if (priority !== undefined && !Number.isFinite(priority)) {
     throw new TypeError(`priority: expected a finite number, got ${show(priority)}`);
   }
-  return { signal, timeout, priority, tenant };
 }
 
 export function checkBatchSize(value: number): number {
-  return checkCount('batchSize', value, 1, true);
+  return checkCount('batchSize', value, 1);
 }
 
 /** 0 is the reference's word for no limit. */
 export function checkMaxQueued(value: number): number {
-  return checkCount('maxQueued', value, 0, true) || Infinity;
+  return checkCount('maxQueued', value, 0) || Infinity;
 }
 
 /** What `stats` shows of the options. */

@@ -8,12 +8,17 @@ import type { Drains, Epoch } from './drains.js';
  * both cost as much as the rest of a submission.
  */
 export class Turn {
+  /** Grows from turn to turn, though the clock may not. */
+  readonly order = ++turns;
+
   constructor(
     /** When it began. Changes only when another clock comes, as in a test. */
     public at: number,
     readonly epoch: Epoch,
   ) {}
 }
+
+let turns = 0;
 
 /**
  * When the queue looks at what waits: once per turn of the event loop in which something happened, and when the alarm

@@ -15,7 +15,7 @@ export class ApplicationProviders {
   constructor(private readonly modules: ModulesContainer) {}
 
   /** Provides a view as if it had been in the list that Nest scanned. */
-  addView(token: symbol, view: object): void {
+  addView(token: string, view: object): void {
     for (const module of this.modules.values()) {
       if (!module.providers.has(REGISTRY) || module.providers.has(token)) continue;
       module.addProvider({ provide: token, useValue: view });
@@ -43,6 +43,24 @@ export class ApplicationProviders {
     }
   }
 
+  /** Marked classes of which no view can be had, in sentences. */
+  *unreachable(): Generator<string> {
+    const reachable = new Set<unknown>();
+    const marked = new Map<unknown, unknown>();
+    for (const { token, wrapper } of this.#all()) {
+      if (isClass(token)) reachable.add(wrapper.instance);
+      else if (marksOn(wrapper.instance, Object).size > 0) marked.set(wrapper.instance, token);
+    }
+    for (const [instance, token] of marked) {
+      if (reachable.has(instance)) continue;
+      const { name } = (instance as object).constructor;
+      yield (
+        `${name} has marked methods, but is provided under ${nameOfToken(token)} only, and a view is found by its class: ` +
+        `nothing of it is batched; add { provide: ${name}, useExisting: ${sourceOfToken(token)} } to the providers`
+      );
+    }
+  }
+
   /** The classes that have marked methods or whose view is injected. */
   batchedClasses(): Set<Class> {
     const classes = new Set<Class>();
@@ -59,7 +77,13 @@ export class ApplicationProviders {
   instanceOf(type: Class): object {
     const found = [...this.#all()].filter(({ token }) => token === type);
     if (found.length === 0) {
-      throw new Error(`no module provides ${this.describe(type)}; add it to the providers of one`);
+      const others = this.#otherTokens((instance) => instance instanceof type);
+      throw new Error(
+        others.length === 0
+          ? `no module provides ${this.describe(type)}; add it to the providers of one`
+          : `${this.describe(type)} is provided under ${others.map(nameOfToken).join(' and ')} only, and a view is ` +
+              `found by its class; add { provide: ${type.name}, useExisting: ${sourceOfToken(others[0])} } to the providers`,
+      );
     }
     const scope = found.map(({ wrapper }) => scopeOf(wrapper)).find((words) => words !== undefined);
     if (scope) {
@@ -112,6 +136,11 @@ export class ApplicationProviders {
       .map(({ name }) => String(name));
   }
 
+  /** Under which tokens else a class is provided. */
+  #otherTokens(isInstance: (instance: unknown) => boolean): unknown[] {
+    return [...this.#all()].flatMap(({ token, wrapper }) => (isInstance(wrapper.instance) ? [token] : []));
+  }
+
   *#all(): Generator<{ token: unknown; wrapper: Wrapper; module: string }> {
     for (const { name, providers } of this.modules.values()) {
       for (const [token, wrapper] of providers) yield { token, wrapper, module: name };
@@ -139,6 +168,16 @@ function dependenciesOf(wrapper: Wrapper): Wrapper[] {
   const parameters = wrapper.getCtorMetadata() as Wrapper[] | undefined;
   const properties = wrapper.getPropertiesMetadata() as { wrapper: Wrapper }[] | undefined;
   return [...(parameters ?? []), ...(properties ?? []).map((property) => property.wrapper)];
+}
+
+/** A token in words. */
+function nameOfToken(token: unknown): string {
+  return isClass(token) ? token.name : typeof token === 'string' ? `'${token}'` : String(token);
+}
+
+/** A token as it may stand in source code. */
+function sourceOfToken(token: unknown): string {
+  return isClass(token) || typeof token === 'string' ? nameOfToken(token) : 'that token';
 }
 
 function isClass(token: unknown): token is Class {

@@ -103,7 +103,7 @@ describe('while the class is being defined', () => {
     ['8' as never, 5, {}, TypeError, "batchSize: expected an integer ≥ 1 or Infinity, got '8'"],
     [8, -1, {}, RangeError, 'maxDelay: expected milliseconds ≥ 0, got -1'],
     [8, NaN, {}, RangeError, 'maxDelay: expected milliseconds ≥ 0, got NaN'],
-    [8, 5, { concurrency: 0 }, RangeError, 'concurrency: expected an integer ≥ 1, got 0'],
+    [8, 5, { concurrency: 0 }, RangeError, 'concurrency: expected an integer ≥ 1 or Infinity, got 0'],
     [8, 5, { onFull: 'drop' as never }, RangeError, "onFull: expected 'reject' or 'wait', got 'drop'"],
   ])('(%p, %p, %p) is refused', (batchSize, maxDelay, options, type, message) => {
     const attempt = () => define(BatchedService(batchSize, maxDelay, options));

@@ -1,4 +1,4 @@
-import type { BatchContext } from '../core/batch-function.js';
+import type { BatchContext, TypedArray } from '../core/batch-function.js';
 import { type BatchOptions, type QueueOptions, resolveOptions } from '../core/options.js';
 import { type BatchedService as Service, serial, type SerialOptions } from '../core/service.js';
 
@@ -9,7 +9,8 @@ import { type BatchedService as Service, serial, type SerialOptions } from '../c
 export type BatchedService<Input, Result> = Service<Input, Result>;
 
 /**
- * Marks a method of a provider as a batch function: `(inputs) => results`, one result per input, in the same order.
+ * Marks a method of a provider as a batch function: `(inputs) => results`, one result per input, in the same order, as
+ * an array or a typed array.
  *
  * The method itself stays as it is, so that it is easy to test. Injected with `@InjectBatched(C)`, it takes one input
  * at a time and runs as batches.
@@ -20,7 +21,10 @@ export type BatchedService<Input, Result> = Service<Input, Result>;
  * ```
  *
  * A method that declares a second parameter, `batch?: BatchContext` without a default value, is told of its batch:
- * `batch.signal` aborts when nobody waits for the results any more, when `runTimeout` is over, and on a hard stop.
+ * `batch.signal` aborts when nobody waits for the results any more, when `runTimeout` is over, and on a hard stop. The
+ * mark sees what it stands on: a decorator below it that wraps the method with `(...args) =>` hides that parameter, and
+ * the batch is not passed. So the mark stands directly above the method, below all other decorators; what wraps it from
+ * above gets both.
  *
  * @param batchSize most inputs in one batch: an integer ≥ 1, or `Infinity`
  * @param maxDelay longest wait for others, in milliseconds ≥ 0
@@ -150,7 +154,9 @@ export type BatchProblem<F> = F extends (...args: infer P) => infer R
             ? IsTuple<Awaited<R>> extends true
               ? 'the method returns a tuple: it must return an array, one result per input'
               : true
-            : 'the method must return an array of results, or a Promise of one: one result per input, in their order'
+            : [Awaited<R>] extends [readonly unknown[] | TypedArray<unknown>]
+              ? true
+              : 'the method must return an array of results, or a Promise of one: one result per input, in their order'
           : 'after the inputs only their batch can follow, `batch?: BatchContext`: put the rest into each input'
       : 'the parameter must be an array, the inputs of a batch; for one input at a time there is @SerialService()'
   : 'an accessor cannot be marked: make it a method';

@@ -22,6 +22,7 @@ export class Classifier {
   parse(texts: string[]): number[] { return texts.map(Number); }
   async [secret](texts: string[], batch?: BatchContext): Promise<number[]> { return texts.map(() => batch?.signal.aborted ? 0 : 1); }
   async notes(texts: string[]): Promise<Note[]> { return texts.map(() => new Note()); }
+  async score(texts: string[]): Promise<Float32Array> { return Float32Array.from(texts, Number); }
   async load(path: string): Promise<number> { return path.length; }
   async swap(pair: [string, number]): Promise<[number, string]> { return [pair[1], pair[0]]; }
   async none(): Promise<number> { return 1; }
@@ -51,6 +52,9 @@ const pieces = {
   ),
   errors: methods(
     '@BatchedService(8, 5, { onFull: "wait" }) async run(inputs: number[]): Promise<(string | Error)[]> { return inputs.map(String); }',
+  ),
+  typedArray: methods(
+    '@BatchedService(8, 5) async run(inputs: string[]): Promise<Float32Array> { return Float32Array.from(inputs, Number); }',
   ),
   batch: methods(
     '@BatchedService(8, 5) async run(inputs: number[], batch: BatchContext): Promise<number[]> { batch.signal.throwIfAborted(); return inputs; }',
@@ -125,10 +129,11 @@ const pieces = {
   // Views.
   view: `${header}
     export async function use(view: Batched<Classifier>): Promise<void> {
-      same<keyof Batched<Classifier>, 'classify' | 'later' | 'parse' | 'notes' | 'load' | 'swap' | 'watched' | 'limited' | typeof secret>(true);
+      same<keyof Batched<Classifier>, 'classify' | 'score' | 'later' | 'parse' | 'notes' | 'load' | 'swap' | 'watched' | 'limited' | typeof secret>(true);
       same<Batched<Classifier>['classify'], BatchedService<Uint8Array, Digit>>(true);
       same<Batched<Classifier>['later'], BatchedService<string, number | string>>(true);
       same<Batched<Classifier>['parse'], BatchedService<string, number>>(true);
+      same<Batched<Classifier>['score'], BatchedService<string, number>>(true);
       same<Batched<Classifier>[typeof secret], BatchedService<string, number>>(true);
       same<Batched<Classifier>['watched'], BatchedService<string, number>>(true);
       same<Batched<Classifier>['limited'], BatchedService<string, number>>(true);
@@ -146,7 +151,7 @@ const pieces = {
       await later(1);
     }
     export const ofRegistry = (registry: BatchingRegistry): Batched<Classifier> => registry.view(Classifier);
-    export const token: symbol = getBatchedToken(Classifier);`,
+    export const token: string = getBatchedToken(Classifier);`,
   arrayThroughView: `${header}
     export const wrong = (view: Batched<Classifier>) => view.parse(['1']);`,
   unmarkable: `${header}
@@ -219,6 +224,7 @@ describe('the compiler accepts', () => {
     'readonly',
     'synchronous',
     'errors',
+    'typedArray',
     'batch',
     'optionalBatch',
     'generic',

@@ -18,7 +18,7 @@ export type Batched<C> = {
 type ServiceOf<F> =
   BatchProblem<F> extends true
     ? F extends (inputs: infer Inputs, batch: BatchContext) => infer Results
-      ? [Inputs, Awaited<Results>] extends [readonly (infer I)[], readonly (infer R)[]]
+      ? [Inputs, Awaited<Results>] extends [readonly (infer I)[], ArrayLike<infer R>]
         ? BatchedService<I, ResultOf<R>>
         : never
       : never
@@ -29,8 +29,8 @@ type ServiceOf<F> =
       : never;
 
 /**
- * What a promise in a result's place resolves to, without the errors that may stand there, too. A result that merely looks like an `Error` (a `name` and a
- * `message`) stays a result.
+ * What a promise in a result's place resolves to, without the errors that may stand there, too. A result that merely
+ * looks like an `Error` (a `name` and a `message`) stays a result.
  */
 type ResultOf<R> = [Exclude<Awaited<R>, Error>] extends [never] ? Awaited<R> : Exclude<Awaited<R>, Error>;
 

@@ -5,6 +5,7 @@ import {
   Controller,
   Inject,
   Injectable,
+  Logger,
   Module,
   type ModuleMetadata,
   type OnModuleInit,
@@ -506,7 +507,7 @@ class Slow {
 describe('an application does not start, and says why by name,', () => {
   it('without BatchingModule', async () => {
     await expect(Test.createTestingModule({ providers: [Squares, Caller] }).compile()).rejects.toThrow(
-      'the argument Symbol(Batched<Squares> of BatchingModule.forRoot()) at index [0]',
+      'the argument "Batched<Squares> of BatchingModule.forRoot()" at index [0]',
     );
   });
 
@@ -595,6 +596,26 @@ describe('an application does not start, and says why by name,', () => {
     );
   });
 
+  it('when a class whose view is injected is provided under another token', async () => {
+    expect(await refusal({ providers: [{ provide: 'SQUARES', useClass: Squares }, Caller] })).toContain(
+      "- Squares (whose view is injected into Caller) is provided under 'SQUARES' only, and a view is found by its " +
+        "class; add { provide: Squares, useExisting: 'SQUARES' } to the providers",
+    );
+    abstract class Port {
+      abstract square(numbers: readonly number[]): Promise<number[]>;
+    }
+    expect(await refusal({ providers: [{ provide: Port, useValue: new Squares() }, Caller] })).toContain(
+      '{ provide: Squares, useExisting: Port }',
+    );
+    const token = Symbol('squares');
+    expect(await refusal({ providers: [{ provide: token, useClass: Squares }, Caller] })).toContain(
+      'is provided under Symbol(squares) only',
+    );
+    const alias = { provide: Squares, useExisting: 'SQUARES' };
+    const providers = [{ provide: 'SQUARES', useClass: Squares }, alias, Caller];
+    expect(await refusal({ providers })).toBe('it started');
+  });
+
   it('when nothing is marked in a class whose view is injected', async () => {
     @Injectable()
     class Plain {
@@ -660,7 +681,48 @@ describe('an application does not start, and says why by name,', () => {
   });
 });
 
+describe('a marked class that is provided under a string only', () => {
+  it('is warned of, as no view of it can be had', async () => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+    const app = await compile({ providers: [{ provide: 'SQUARES', useClass: Squares }] });
+    await app.init();
+    expect(warn.mock.calls).toEqual([
+      [
+        "Squares has marked methods, but is provided under 'SQUARES' only, and a view is found by its class: " +
+          "nothing of it is batched; add { provide: Squares, useExisting: 'SQUARES' } to the providers",
+      ],
+    ]);
+    warn.mockClear();
+    abstract class Port {
+      abstract square(numbers: readonly number[]): Promise<number[]>;
+    }
+    const reachable = await compile({
+      providers: [
+        { provide: 'SQUARES', useClass: Squares },
+        { provide: Port, useExisting: 'SQUARES' },
+        { provide: 'LIST', useValue: [1, 2] },
+        { provide: 'NOTHING', useValue: null },
+      ],
+    });
+    await reachable.init();
+    expect(
+      await reachable
+        .get(BatchingRegistry)
+        .view(Port as unknown as typeof Squares)
+        .square(2),
+    ).toBe(4);
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
+  });
+});
+
 describe('getBatchedToken', () => {
+  it('is a string, which Nest can print everywhere, and tells classes of one name apart', () => {
+    const tokens = [1, 2, 3].map(() => getBatchedToken(class Namesake extends Squares {}));
+    expect(tokens[0]).toBe('Batched<Namesake> of BatchingModule.forRoot()');
+    expect(new Set(tokens).size).toBe(3);
+  });
+
   it('refuses what is not a class', () => {
     expect(() => getBatchedToken(undefined as never)).toThrow(TypeError);
     expect(() => InjectBatched(undefined as never)).toThrow(

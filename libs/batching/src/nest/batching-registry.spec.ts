@@ -3,12 +3,14 @@ import { Injectable, Logger, Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import {
   type BatchContext,
+  type Batched,
   BatchedService,
   BatchingModule,
   type BatchingModuleOptions,
   type BatchingOptionsFactory,
   BatchingRegistry,
   type BatchReport,
+  InjectBatched,
   SerialService,
 } from '../index.js';
 
@@ -115,7 +117,7 @@ describe('the options of a queue', () => {
     ],
     [
       { defaults: { concurrency: 0 } },
-      'BatchingModule.forRoot(): defaults: concurrency: expected an integer ≥ 1, got 0',
+      'BatchingModule.forRoot(): defaults: concurrency: expected an integer ≥ 1 or Infinity, got 0',
     ],
     [{ shutdownTimeout: -1 }, 'BatchingModule.forRoot(): shutdownTimeout: expected milliseconds ≥ 0, got -1'],
   ])('%j is refused', async (options, message) => {
@@ -133,12 +135,56 @@ describe('the options of a queue', () => {
     ]);
   });
 
+  it('that meet minified class names are told how to keep these', async () => {
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+    const providers = ['t', 'aB'].map((name) =>
+      Object.defineProperty(class extends Classifier {}, 'name', { value: name }),
+    );
+    const options = { queues: { 'Classifier.classify': { batchSize: 1 } } };
+    const app = await Test.createTestingModule({
+      imports: [BatchingModule.forRoot(options)],
+      providers,
+    }).compile();
+    await app.init();
+    expect(warn.mock.calls.join()).toMatch(/there are: t\.classify.*keepNames.*keep_classnames/);
+
+    const twins = ['t', 't'].map((name) =>
+      Object.defineProperty(class extends Classifier {}, 'name', { value: name }),
+    );
+    const other = await Test.createTestingModule({
+      imports: [BatchingModule.forRoot()],
+      providers: twins,
+    }).compile();
+    await expect(other.init()).rejects.toThrow(/called t\.classify; rename one of the classes\. .*keepNames/);
+  });
+
   afterEach(() => {
     jest.restoreAllMocks();
   });
 });
 
 describe('forRootAsync', () => {
+  it('whose factory needs a view fails with a sentence that names the circle', async () => {
+    @Injectable()
+    class Settings {
+      constructor(@InjectBatched(Classifier) readonly classifier: Batched<Classifier>) {}
+    }
+    @Module({ providers: [Classifier, Settings], exports: [Settings] })
+    class SettingsModule {}
+    const app = Test.createTestingModule({
+      imports: [
+        BatchingModule.forRootAsync({
+          imports: [SettingsModule],
+          inject: [Settings],
+          useFactory: () => ({}),
+        }),
+      ],
+    });
+    await expect(app.compile()).rejects.toThrow(
+      /circular dependency.*"(Batched<Classifier> of BatchingModule\.forRoot\(\)|BatchingRegistry.*|options of .*|Settings)"/,
+    );
+  });
+
   const options: BatchingModuleOptions = { queues: { 'Classifier.tell': { batchSize: 99 } } };
 
   @Injectable()
@@ -177,7 +223,7 @@ describe('the registry', () => {
 
   it('is there by a name that needs no import', async () => {
     const { app, registry } = await start();
-    expect(app.get(Symbol.for('nest-batching:registry'))).toBe(registry);
+    expect(app.get('BatchingRegistry of nest-batching')).toBe(registry);
   });
 
   it('tells the stats of all', async () => {

@@ -42,7 +42,7 @@ export interface BatchingModuleOptions {
 type QueueOverride = Partial<Omit<BatchOptions, 'name' | 'autoStart'>>;
 
 /** The token of the options. */
-export const OPTIONS = Symbol.for('nest-batching:options');
+export const OPTIONS = 'options of BatchingModule.forRoot()';
 
 type Queue = BatchQueue<unknown, unknown>;
 type AnyBatchFunction = BatchFunction<unknown, unknown>;
@@ -103,7 +103,11 @@ export class BatchingRegistry
     return Array.from(this.#queues.values(), (queue) => queue.stats());
   }
 
-  /** Sends off what waits in any queue; resolves when every input submitted before this call has ended. */
+  /**
+   * Sends off what waits in any queue; inputs that come later may travel with it.
+   *
+   * @returns a promise that resolves when every input submitted before this call has ended
+   */
   async drain(): Promise<void> {
     await Promise.all(Array.from(this.#queues.values(), (queue) => queue.drain()));
   }
@@ -159,7 +163,7 @@ export class BatchingRegistry
   }
 
   /** @internal For a class first asked for after Nest has scanned the modules, as by one that is loaded lazily. */
-  provideView(type: Class, token: symbol): void {
+  provideView(type: Class, token: string): void {
     this.#providers.addView(token, this.view(type));
   }
 
@@ -174,10 +178,12 @@ export class BatchingRegistry
     }
     if (problems.length > 0) throw new Error(['nest-batching cannot start', ...problems].join('\n- '));
 
+    const logger = new Logger(BatchingRegistry.name);
+    for (const sentence of this.#providers.unreachable()) logger.warn(sentence);
     const unknown = Object.keys(this.#options.queues ?? {}).filter((name) => !this.#queues.has(name));
     if (unknown.length > 0) {
-      const message = `${FOR_ROOT}: queues: no queue is called ${unknown.join(', ')}; there are: ${this.#names()}`;
-      new Logger(BatchingRegistry.name).warn(message);
+      const names = `there are: ${this.#names()}${hintFor(this.list())}`;
+      logger.warn(`${FOR_ROOT}: queues: no queue is called ${unknown.join(', ')}; ${names}`);
     }
   }
 
@@ -235,7 +241,9 @@ export class BatchingRegistry
 
   #buildQueue(name: string, mark: Mark, instance: object, key: PropertyKey): Queue {
     if (this.#queues.has(name)) {
-      throw new Error(`two classes have a queue that is called ${name}; rename one of the classes`);
+      throw new Error(
+        `two classes have a queue that is called ${name}; rename one of the classes${hintFor([name])}`,
+      );
     }
     const call = (...parameters: unknown[]): unknown => {
       const method: unknown = Reflect.get(instance, key);
@@ -280,6 +288,16 @@ const SETTINGS = [
   ...['batchSize', 'maxDelay', 'dispatch', 'concurrency', 'maxQueued', 'onFull'],
   ...['maxCost', 'maxQueuedCost', 'aging', 'isolateErrors', 'runTimeout'],
 ];
+
+/** What to do, if the names of the classes look as a bundler leaves them that minifies the code. */
+function hintFor(names: string[]): string {
+  const areMinified = names.some((name) => /^[\w$]{0,3}[.[]/.test(name));
+  if (!areMinified) return '';
+  return (
+    '. The names of classes look minified, and queues are named after them; let the bundler keep them ' +
+    '(esbuild: keepNames, Terser and SWC: keep_classnames)'
+  );
+}
 
 /** A method is given what it declares, so that one which checks its arguments is not surprised. */
 function batchFunctionOf(mark: Mark, call: (...parameters: unknown[]) => unknown): AnyBatchFunction {

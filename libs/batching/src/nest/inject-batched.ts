@@ -21,9 +21,10 @@ export function InjectBatched<C extends object>(type: Class<C>): InjectBatchedDe
 /**
  * The token of a class's view: to provide a fake in a test, to inject the view into a factory, or for `app.get()`.
  *
+ * @returns a string, as Nest cannot print a symbol in each of its messages; two classes of one name have two
  * @throws TypeError if `type` is not a class
  */
-export function getBatchedToken(type: Class): symbol {
+export function getBatchedToken(type: Class): string {
   const known = views.byClass.get(type);
   if (known) return known;
   if (typeof type !== 'function') {
@@ -31,7 +32,9 @@ export function getBatchedToken(type: Class): symbol {
       `@InjectBatched(): expected a class, got ${String(type)}; if it is imported, the files import each other in a circle`,
     );
   }
-  const token = Symbol(`Batched<${type.name}> of BatchingModule.forRoot()`);
+  const name = `Batched<${type.name}> of BatchingModule.forRoot()`;
+  const namesakes = [...views.byClass.keys()].filter((other) => other.name === type.name).length;
+  const token = namesakes === 0 ? name : `${name}, class ${namesakes + 1} of this name`;
   views.byClass.set(type, token);
   views.providers.push({
     provide: token,
@@ -46,13 +49,13 @@ export function getBatchedToken(type: Class): symbol {
 }
 
 /** The registry of the application, for those who must not import this file, or who have another copy of it. */
-export const REGISTRY = Symbol.for('nest-batching:registry');
+export const REGISTRY = 'BatchingRegistry of nest-batching';
 
 /** What makes the views of one application. */
 export interface ViewSource {
   view(type: Class): object;
   /** Takes in a class that was first asked for while the application was running. */
-  provideView(type: Class, token: symbol): void;
+  provideView(type: Class, token: string): void;
 }
 
 /**
@@ -62,7 +65,7 @@ export interface ViewSource {
  * On `globalThis`, because an application may load this library twice, as ESM and as CommonJS.
  */
 interface Views {
-  readonly byClass: Map<Class, symbol>;
+  readonly byClass: Map<Class, string>;
   readonly providers: FactoryProvider[];
   /** Weak, because an application that is never closed, as in a test, shall not be kept by this list. */
   readonly sources: Set<WeakRef<ViewSource>>;

@@ -35,7 +35,7 @@ class Scorer {
   constructor(@InjectTfjsModel('dense') readonly model: TfjsModel) {}
 }
 
-const registryToken = Symbol.for('nest-batching:registry');
+const registryToken = 'BatchingRegistry of nest-batching';
 
 describe('TfjsModule', () => {
   const apps: TestingModule[] = [];

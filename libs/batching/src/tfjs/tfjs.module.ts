@@ -52,10 +52,10 @@ export interface TfjsModelOptions extends InferenceModelOptions {
   path: string;
 }
 
-// Keys of the global symbol registry, since a process may load the library twice, as ESM and as CommonJS.
-const optionsToken = Symbol.for('nest-batching:tfjs-options');
-const workerToken = Symbol.for('nest-batching:TfjsModule.forRoot()');
-const registryToken = Symbol.for('nest-batching:registry');
+// Strings: the library may be in the process twice, as ESM and as CommonJS, and Nest cannot print a symbol everywhere.
+const optionsToken = 'options of TfjsModule.forRoot()';
+const workerToken = 'InferenceWorker of TfjsModule.forRoot()';
+const registryToken = 'BatchingRegistry of nest-batching';
 
 /** The part of `BatchingRegistry` that is used here; it may come from another copy of the library. */
 interface Queues {
@@ -65,8 +65,8 @@ interface Queues {
 }
 
 /** The token that a model is provided under. */
-export function getTfjsModelToken(name: string): symbol {
-  return Symbol.for(`nest-batching:model:${name}`);
+export function getTfjsModelToken(name: string): string {
+  return `TfjsModel '${name}' of TfjsModule.forFeature()`;
 }
 
 /** Injects the `TfjsModel` that `TfjsModule.forFeature` registered under this name. It is loaded. */

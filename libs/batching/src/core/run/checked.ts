@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import type { BatchFunction } from '../batch-function.js';
 import { show } from '../checks.js';
 import { BatchResultError } from '../errors.js';
@@ -5,7 +6,7 @@ import { ignoreRejection } from '../thenable.js';
 import { type Run, UserContext } from './run.js';
 
 /**
- * The innermost layer: calls the user's batch function, and rejects with a `BatchResultError` what is no array of one place
+ * The innermost layer: calls the user's batch function, and rejects with a `BatchResultError` what is no array, or typed array, of one place
  * per input.
  */
 export function checked<Input, Result>(
@@ -16,11 +17,13 @@ export function checked<Input, Result>(
     // Before: the array belongs to the function, which may empty it.
     const { length } = inputs;
     const results: unknown = await batchFunction(inputs, new UserContext(batch));
-    if (!Array.isArray(results)) throw new BatchResultError(queue, length, show(results));
-    if (results.length !== length) {
-      for (const result of results) void ignoreRejection(result);
-      throw new BatchResultError(queue, length, `${results.length} results`);
+    const list: ArrayLike<unknown> | undefined =
+      Array.isArray(results) || types.isTypedArray(results) ? results : undefined;
+    if (!list) throw new BatchResultError(queue, length, show(results));
+    if (list.length !== length) {
+      for (const result of Array.from(list)) void ignoreRejection(result);
+      throw new BatchResultError(queue, length, `${list.length} results`);
     }
-    return results as readonly unknown[];
+    return list;
   };
 }

@@ -5,7 +5,7 @@ import { isThenable } from '../thenable.js';
  * Runs a batch: an array of one place per input, or an error of the whole batch. An `Error`, or a promise, in a place is
  * its own caller's alone. Layers take one of these and return another; the innermost calls the user's function.
  */
-export type Run<Input> = (inputs: Input[], batch: Underway) => Promise<readonly unknown[]>;
+export type Run<Input> = (inputs: Input[], batch: Underway) => Promise<ArrayLike<unknown>>;
 
 /** A batch under way, as the layers see it. */
 export interface Underway extends BatchContext {
@@ -33,11 +33,13 @@ export class UserContext implements BatchContext {
 /**
  * What stands in a place; for a thenable a promise of this realm, and one that rejects where the place cannot be looked at.
  */
-export function placeOf(results: readonly unknown[], index: number): unknown {
+export function placeOf(results: ArrayLike<unknown>, index: number): unknown {
   try {
     const place = results[index];
     return isThenable(place) ? Promise.resolve(place) : place;
   } catch (error) {
-    return Promise.reject(error);
+    return new Promise((_, reject: (error: unknown) => void) => {
+      reject(error);
+    });
   }
 }

@@ -70,17 +70,17 @@ export class TimeLimit {
 
 /** The places, whose promises reject when the time is over. `clear` is called when all of them have settled. */
 function limitPlaces(
-  results: readonly unknown[],
+  results: ArrayLike<unknown>,
   isOver: Promise<never>,
   clear: () => void,
-): readonly unknown[] {
+): ArrayLike<unknown> {
   const places = Array.from({ length: results.length }, (_, index) => placeOf(results, index));
   void Promise.allSettled(places.filter(types.isPromise)).then(clear);
   return places.map((place) => (types.isPromise(place) ? Promise.race([place, isOver]) : place));
 }
 
-function ignoreRejections(results: readonly unknown[]): void {
-  for (const result of results) void ignoreRejection(result);
+function ignoreRejections(results: ArrayLike<unknown>): void {
+  for (const result of Array.from(results)) void ignoreRejection(result);
 }
 
 /** Its callers have another error already. */

@@ -5,6 +5,7 @@ import { BatchQueue } from '../batch-queue.js';
 import { InputCostError, QueueFullError } from '../errors.js';
 import { Lane } from '../lane.js';
 import type { BatchOptions } from '../options.js';
+import { type Waiting, WaitingRoom } from './waiting-room.js';
 
 /** A queue that is not started, so that a test can fill it first; it writes down each batch. */
 function filling<Input>(options: Partial<BatchOptions<Input>> = {}) {
@@ -265,6 +266,67 @@ describe('a lane', () => {
 });
 
 describe('what waits', () => {
+  it('costs O(log n) each, however many groups, priorities and tenants there are', () => {
+    interface Counted extends Waiting<Counted> {
+      next: Counted | undefined;
+    }
+    const places = [
+      (group: number) => ({ group, priority: 0, tenant: undefined }),
+      (priority: number) => ({ group: undefined, priority, tenant: undefined }),
+      (tenant: number) => ({ group: undefined, priority: 0, tenant }),
+      (number: number) => ({ group: number % 64, priority: number % 2, tenant: number }),
+    ];
+    const number = 4096;
+    for (const place of places) {
+      let looks = 0;
+      const room = new WaitingRoom<Counted>(1000);
+      for (let at = 0; at < number; at++) {
+        const ticket = { ...place((at * 31) % number), cost: 0, line: undefined };
+        const entry = {
+          next: undefined,
+          extras: { previous: undefined, ticket },
+          get turn() {
+            looks++;
+            return { at, order: at };
+          },
+        };
+        room.push(entry);
+      }
+      let left = 0;
+      for (let group = room.next(8, Infinity); group; group = room.next(8, Infinity)) {
+        for (let entry = room.take(group, 8, Infinity); entry; entry = entry.next) left++;
+      }
+      expect(left).toBe(number);
+      expect(room.length).toBe(0);
+      expect(looks).toBeLessThan(10 * number * Math.log2(number));
+    }
+  });
+
+  it('leaves by the batch size of the moment: a group that it fills goes first', async () => {
+    const held = holding();
+    const batches: string[][] = [];
+    const queue = new BatchQueue<string, string>(
+      async (inputs) => {
+        batches.push(inputs);
+        await held.promise;
+        return inputs;
+      },
+      { batchSize: 4, maxDelay: 60_000, dispatch: 'fixed', groupBy: (input) => input[0] },
+    );
+    const all = queue.submitMany(['x1', 'x2', 'x3', 'x4', 'a1', 'a2', 'b1', 'b2', 'b3']);
+    await turns();
+    queue.concurrency = 2;
+    await turns();
+    expect(batches).toEqual([['x1', 'x2', 'x3', 'x4']]);
+    queue.batchSize = 3;
+    await turns();
+    expect(batches.slice(1)).toEqual([['b1', 'b2', 'b3']]);
+    held.release();
+    await queue.drain();
+    expect(batches.slice(2)).toEqual([['a1', 'a2']]);
+    await Promise.all(all);
+  });
+
   it('leaves in an order that a simple model tells, whatever is mixed', async () => {
     const inputs = fc.record({
       group: fc.constantFrom('a', 'b'),

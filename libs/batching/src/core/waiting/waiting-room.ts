@@ -1,8 +1,11 @@
+import { Heap, type Placed } from './heap.js';
+import { Tally } from './tally.js';
 import { type Linked, WaitingLine } from './waiting-line.js';
 
 /** What waits: linked into one line; with a ticket, unless it is plain (no group, priority, tenant or cost). */
 export interface Waiting<T extends Waiting<T>> extends Linked<T> {
-  readonly turn: { readonly at: number };
+  /** `order` tells turns apart that are so short that the clock does not. */
+  readonly turn: { readonly at: number; readonly order: number };
   readonly extras: { previous: T | undefined; readonly ticket: Ticket<T> | undefined } | undefined;
 }
 
@@ -22,25 +25,37 @@ export interface Ticket<T extends Waiting<T>> {
  * is only worth `aging` milliseconds of waiting, so the lowest is late and never starved. Within a priority the
  * tenants take turns. Within a tenant the order is that of arrival.
  *
+ *     room ─┬─ group ─┬─ level (priority 1) ─── line (tenant a)    heaps: groups in the room; levels, and lines by
+ *           │         └─ level (priority 0) ─┬─ line (tenant a)    their oldest input, in a group
+ *           │                                └─ line (tenant b)    ring: lines in a level
+ *           └─ …
+ *
  * Plain inputs, which is all of them until somebody asks for more, stand in one line that is cut without a look at
- * the rest.
+ * the rest; while there are no tickets it is alone in the heaps, and they need not hear of it. With tickets an input costs O(log n), however many groups,
+ * priorities and tenants there are.
  */
 export class WaitingRoom<T extends Waiting<T>> {
   readonly #plain: Line<T>;
   readonly #common: Group<T>;
   /** Groups that hold somebody; the common one, where plain inputs stand, is kept for good. */
   readonly #groups = new Map<unknown, Group<T>>();
-  /** Inputs with a ticket, and those of them that stand in another line than the plain one. */
+  readonly #ranking: Heap<Group<T>>;
+  #groupsMade = 0;
+  /** What a full batch is, as last asked for. */
+  #batchSize = Infinity;
+  #maxCost = Infinity;
+  /** Inputs with a ticket, and those of them that stand in another line than the plain one, also by their priority. */
   #ticketed = 0;
   #elsewhere = 0;
+  readonly #priorities = new Tally();
   /** Sum of the costs of all that waits. */
   cost = 0;
 
   /** `aging`: milliseconds of waiting that one level of priority is worth. */
   constructor(readonly aging: number) {
-    this.#common = new Group(undefined);
-    this.#plain = this.#common.line(0, undefined);
-    this.#groups.set(undefined, this.#common);
+    this.#ranking = new Heap((one, other) => this.#goesBefore(one, other));
+    this.#common = this.#open(undefined);
+    this.#plain = this.#common.plain = this.#common.line(0, undefined);
   }
 
   get length(): number {
@@ -51,49 +66,36 @@ export class WaitingRoom<T extends Waiting<T>> {
     const ticket = entry.extras?.ticket;
     if (!ticket) {
       this.#plain.push(entry);
+      if (this.#ticketed > 0) this.#rank(this.#plain);
       return;
     }
-    let group = this.#groups.get(ticket.group);
-    if (!group) this.#groups.set(ticket.group, (group = new Group(ticket.group)));
-    ticket.line = group.line(ticket.priority, ticket.tenant);
-    ticket.line.push(entry);
+    const group = this.#groups.get(ticket.group) ?? this.#open(ticket.group);
+    const line = (ticket.line = group.line(ticket.priority, ticket.tenant));
+    line.push(entry);
     group.cost += ticket.cost;
     this.cost += ticket.cost;
     this.#ticketed++;
-    if (ticket.line !== this.#plain) this.#elsewhere++;
+    if (line !== this.#plain) {
+      this.#elsewhere++;
+      group.elsewhere++;
+      this.#priorities.add(ticket.priority, 1);
+    }
+    this.#rank(line);
   }
 
   remove(entry: T): void {
-    const ticket = entry.extras?.ticket;
-    if (!ticket?.line) {
-      this.#plain.remove(entry);
-      return;
-    }
-    const { line } = ticket;
-    const { level } = line;
-    line.remove(entry);
-    level.group.cost -= ticket.cost;
-    this.cost -= ticket.cost;
-    this.#ticketed--;
-    if (line === this.#plain) return;
-    this.#elsewhere--;
-    if (line.length === 0) level.close(line);
-    if (level.group !== this.#common && level.group.isEmpty) this.#groups.delete(level.group.key);
+    const line = this.#unlink(entry);
+    if (this.#ticketed > 0 || line !== this.#plain) this.#rank(line);
   }
 
   /** The group to send off next: of those that can fill a batch, else of all, the one whose oldest came first. */
   next(batchSize: number, maxCost: number): Group<T> | undefined {
     if (this.#ticketed === 0) return this.#plain.length === 0 ? undefined : this.#common;
-    let best: Group<T> | undefined;
-    let bestIsFull = false;
-    let bestAt = Infinity;
-    for (const group of this.#groups.values()) {
-      const isFull = group.isFull(batchSize, maxCost);
-      const at = group.oldest?.turn.at ?? Infinity;
-      if (at === Infinity || (bestIsFull && !isFull)) continue;
-      if ((isFull && !bestIsFull) || at < bestAt) [best, bestIsFull, bestAt] = [group, isFull, at];
+    if (batchSize !== this.#batchSize || maxCost !== this.#maxCost) {
+      [this.#batchSize, this.#maxCost] = [batchSize, maxCost];
+      this.#ranking.rebuild();
     }
-    return best;
+    return this.#ranking.first;
   }
 
   /**
@@ -101,37 +103,34 @@ export class WaitingRoom<T extends Waiting<T>> {
    *
    * @returns the first entry of a chain linked by `next`
    */
-  take(group: Group<T>, batchSize: number, maxCost: number, now: number): T | undefined {
+  take(group: Group<T>, batchSize: number, maxCost: number): T | undefined {
     if (this.#ticketed === 0) return this.#plain.cut(batchSize);
     let first: T | undefined;
     let last: T | undefined;
     let cost = 0;
     for (let size = 0; size < batchSize; size++) {
-      const level = group.nextLevel(this.aging, now);
-      const line = level?.nextLine();
+      const line = group.nextLine();
       const entry = line?.first;
-      if (!level || !line || !entry) break;
+      if (!line || !entry) break;
       cost += entry.extras?.ticket?.cost ?? 0;
       if (cost > maxCost) break;
-      this.remove(entry);
-      level.rotate(line);
+      this.#unlink(entry);
+      line.level.turnOver(line);
+      group.rank(line);
       if (last) last.next = entry;
       else first = entry;
       last = entry;
     }
+    if (first) this.#rankGroup(group);
     return first;
   }
 
   /** Inputs that would leave before one of this priority that came now, aging aside. */
   ahead(priority: number): number {
-    if (this.#ticketed === 0) return priority > 0 ? 0 : this.#plain.length;
-    let ahead = 0;
-    for (const group of this.#groups.values()) {
-      for (const line of group.lines()) if (line.level.priority >= priority) ahead += line.length;
-    }
-    return ahead;
+    return this.#priorities.atLeast(priority) + (priority > 0 ? 0 : this.#plain.length);
   }
 
+  /** In no order that is promised. */
   *[Symbol.iterator](): Generator<T> {
     for (const group of this.#groups.values()) {
       for (const line of group.lines()) {
@@ -139,43 +138,89 @@ export class WaitingRoom<T extends Waiting<T>> {
       }
     }
   }
+
+  #open(key: unknown): Group<T> {
+    const group = new Group<T>(key, this.#groupsMade++, this.aging);
+    this.#groups.set(key, group);
+    this.#ranking.push(group);
+    return group;
+  }
+
+  /** Takes an input out of its line; where that stands now among others is for `#rank` to find. */
+  #unlink(entry: T): Line<T> {
+    const ticket = entry.extras?.ticket;
+    const line = ticket?.line ?? this.#plain;
+    line.remove(entry);
+    if (!ticket) return line;
+    const { group } = line.level;
+    group.cost -= ticket.cost;
+    this.cost -= ticket.cost;
+    this.#ticketed--;
+    if (line === this.#plain) return line;
+    this.#elsewhere--;
+    group.elsewhere--;
+    this.#priorities.add(ticket.priority, -1);
+    if (line.length === 0) group.close(line);
+    return line;
+  }
+
+  #rank(line: Line<T>): void {
+    const { group } = line.level;
+    group.rank(line);
+    this.#rankGroup(group);
+  }
+
+  #rankGroup(group: Group<T>): void {
+    if (group === this.#common || group.elsewhere > 0) {
+      this.#ranking.update(group);
+    } else {
+      this.#groups.delete(group.key);
+      this.#ranking.remove(group);
+    }
+  }
+
+  #goesBefore(one: Group<T>, other: Group<T>): boolean {
+    const [oldest, otherOldest] = [one.oldest, other.oldest];
+    if (!oldest || !otherOldest) return oldest !== undefined;
+    const isFull = one.isFull(this.#batchSize, this.#maxCost);
+    if (isFull !== other.isFull(this.#batchSize, this.#maxCost)) return isFull;
+    return (oldest.turn.order - otherOldest.turn.order || one.order - other.order) < 0;
+  }
 }
 
 /** Inputs that may share a batch. */
-export class Group<T extends Waiting<T>> {
-  /** By falling priority. */
-  readonly #levels: Level<T>[] = [];
+export class Group<T extends Waiting<T>> implements Placed {
+  place = 0;
+  readonly #levels = new Map<number, Level<T>>();
+  /** By what their next input is worth. */
+  readonly #byMerit: Heap<Level<T>>;
+  /** By what has waited longest in them. */
+  readonly #byAge = new Heap<Line<T>>((one, other) => {
+    if (!one.first || !other.first) return one.first !== undefined;
+    return one.first.turn.order < other.first.turn.order;
+  });
+  /** The line of plain inputs, in the common group. */
+  plain: Line<T> | undefined;
+  /** Inputs in other lines than that. */
+  elsewhere = 0;
   cost = 0;
 
-  constructor(readonly key: unknown) {}
-
-  line(priority: number, tenant: unknown): Line<T> {
-    let at = this.#levels.findIndex((level) => level.priority <= priority);
-    if (at < 0) at = this.#levels.length;
-    let level = this.#levels[at];
-    if (level?.priority !== priority) this.#levels.splice(at, 0, (level = new Level(this, priority)));
-    return level.open(tenant);
-  }
-
-  close(level: Level<T>): void {
-    this.#levels.splice(this.#levels.indexOf(level), 1);
+  constructor(
+    readonly key: unknown,
+    /** Tells which of two groups is older. */
+    readonly order: number,
+    aging: number,
+  ) {
+    this.#byMerit = new Heap((one, other) => {
+      const [first, otherFirst] = [one.nextLine()?.first, other.nextLine()?.first];
+      if (!first || !otherFirst) return first !== undefined;
+      const merit = (one.priority - other.priority) * aging - (first.turn.at - otherFirst.turn.at);
+      return merit > 0 || (merit === 0 && one.priority > other.priority);
+    });
   }
 
   get length(): number {
-    const only = this.#onlyLine;
-    if (only) return only.length;
-    let length = 0;
-    for (const line of this.lines()) length += line.length;
-    return length;
-  }
-
-  /** The usual case: nobody has asked for a priority or named a tenant. */
-  get #onlyLine(): Line<T> | undefined {
-    return this.#levels.length === 1 ? this.#levels[0]?.onlyLine : undefined;
-  }
-
-  get isEmpty(): boolean {
-    return this.#levels.length === 0;
+    return this.plain ? this.elsewhere + this.plain.length : this.elsewhere;
   }
 
   /** Whether nobody who might still come could make the next batch fuller. */
@@ -185,36 +230,55 @@ export class Group<T extends Waiting<T>> {
 
   /** Who has waited longest, whatever its priority. */
   get oldest(): T | undefined {
-    const only = this.#onlyLine;
-    if (only) return only.first;
-    let oldest: T | undefined;
-    for (const line of this.lines()) {
-      if (line.first && line.first.turn.at < (oldest?.turn.at ?? Infinity)) oldest = line.first;
-    }
-    return oldest;
+    return this.#byAge.first?.first;
   }
 
-  nextLevel(aging: number, now: number): Level<T> | undefined {
-    let best: Level<T> | undefined;
-    let bestMerit = -Infinity;
-    for (const level of this.#levels) {
-      const first = level.nextLine()?.first;
-      if (!first) continue;
-      const merit = level.priority * aging + (now - first.turn.at);
-      if (merit > bestMerit) [best, bestMerit] = [level, merit];
+  line(priority: number, tenant: unknown): Line<T> {
+    let level = this.#levels.get(priority);
+    if (!level) {
+      level = new Level(this, priority);
+      this.#levels.set(priority, level);
+      this.#byMerit.push(level);
     }
-    return best;
+    const known = level.lines.get(tenant);
+    if (known) return known;
+    const line = level.open(tenant);
+    this.#byAge.push(line);
+    return line;
+  }
+
+  /** The line to take the next input from, if there is any. */
+  nextLine(): Line<T> | undefined {
+    return this.#byMerit.first?.nextLine();
+  }
+
+  /** Finds the places of a line and its level anew, after it has changed. */
+  rank(line: Line<T>): void {
+    if (line.isOpen) this.#byAge.update(line);
+    if (line.level.lines.size > 0) this.#byMerit.update(line.level);
+  }
+
+  close(line: Line<T>): void {
+    const { level } = line;
+    level.close(line);
+    this.#byAge.remove(line);
+    if (level.lines.size > 0) return;
+    this.#levels.delete(level.priority);
+    this.#byMerit.remove(level);
   }
 
   *lines(): Generator<Line<T>> {
-    for (const level of this.#levels) yield* level.lines.values();
+    for (const level of this.#levels.values()) yield* level.lines.values();
   }
 }
 
 /** Inputs of one priority. */
-class Level<T extends Waiting<T>> {
-  /** A line for each tenant who waits, in the order of their turns: that in which they were put into the map. */
+class Level<T extends Waiting<T>> implements Placed {
+  place = 0;
+  /** A line for each tenant who waits. */
   readonly lines = new Map<unknown, Line<T>>();
+  /** Whose turn it is. The lines stand in a ring, in the order of their turns. */
+  #next: Line<T> | undefined;
 
   constructor(
     readonly group: Group<T>,
@@ -222,39 +286,53 @@ class Level<T extends Waiting<T>> {
   ) {}
 
   open(tenant: unknown): Line<T> {
-    let line = this.lines.get(tenant);
-    if (!line) this.lines.set(tenant, (line = new Line(this, tenant)));
+    const line = new Line(this, tenant);
+    this.lines.set(tenant, line);
+    if (this.#next) line.joinBefore(this.#next);
+    else this.#next = line;
     return line;
   }
 
   close(line: Line<T>): void {
     this.lines.delete(line.tenant);
-    if (this.lines.size === 0) this.group.close(this);
+    if (this.#next === line) this.#next = line.after === line ? undefined : line.after;
+    line.close();
   }
 
-  /** Whose turn it is. Only the line of plain inputs may be empty. */
+  /** Only the line of plain inputs may be empty. */
   nextLine(): Line<T> | undefined {
-    for (const line of this.lines.values()) if (line.length > 0) return line;
-    return undefined;
-  }
-
-  get onlyLine(): Line<T> | undefined {
-    return this.lines.size === 1 ? this.lines.values().next().value : undefined;
+    return this.#next?.length === 0 ? this.#next.after : this.#next;
   }
 
   /** The tenant has had its turn. */
-  rotate(line: Line<T>): void {
-    if (this.lines.size === 1 || !this.lines.delete(line.tenant)) return;
-    this.lines.set(line.tenant, line);
+  turnOver(line: Line<T>): void {
+    if (line.isOpen) this.#next = line.after;
   }
 }
 
 /** The inputs of one tenant. */
-export class Line<T extends Waiting<T>> extends WaitingLine<T> {
+export class Line<T extends Waiting<T>> extends WaitingLine<T> implements Placed {
+  place = 0;
+  isOpen = true;
+  after: Line<T> = this;
+  #before: Line<T> = this;
+
   constructor(
     readonly level: Level<T>,
     readonly tenant: unknown,
   ) {
     super();
+  }
+
+  joinBefore(line: Line<T>): void {
+    this.after = line;
+    this.#before = line.#before;
+    this.#before.after = line.#before = this;
+  }
+
+  close(): void {
+    this.#before.after = this.after;
+    this.after.#before = this.#before;
+    this.isOpen = false;
   }
 }

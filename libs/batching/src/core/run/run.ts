@@ -38,8 +38,7 @@ export function placeOf(results: ArrayLike<unknown>, index: number): unknown {
     const place = results[index];
     return isThenable(place) ? Promise.resolve(place) : place;
   } catch (error) {
-    return new Promise((_, reject: (error: unknown) => void) => {
-      reject(error);
-    });
+    // As it was thrown, which need not be an Error.
+    return Promise.reject(error); // eslint-disable-line @typescript-eslint/prefer-promise-reject-errors
   }
 }

@@ -1,6 +1,9 @@
 import { existsSync } from 'node:fs';
 import type { InferenceRuntime } from '../inference/main/inference-runtime.js';
 import { TfjsBackendError, TfjsModuleError } from './errors.js';
+// Loads nothing. An application that compiles the library's sources along with its own emits only the files that are imported.
+// eslint-disable-next-line no-restricted-imports
+import type {} from './worker/tfjs-worker.js';
 
 /** TensorFlow.js as the main thread sees it. */
 export const tfjsRuntime: InferenceRuntime = {

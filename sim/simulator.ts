@@ -1,7 +1,6 @@
-import { decide, isOpen } from '../libs/batching/src/core/dispatch/decide.js';
+import { Dispatcher } from '../libs/batching/src/core/dispatch/dispatcher.js';
 import type { DispatchPolicy } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 import { lateness } from '../libs/batching/src/core/dispatch/forecast.js';
-import { ServiceTime } from '../libs/batching/src/core/dispatch/service-time.js';
 import { randomNumbers } from '../libs/figures/src/random-numbers.js';
 
 /** Milliseconds that a batch of n takes: alpha · n + beta. */
@@ -70,7 +69,8 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   const { batchSize } = curve;
   const streams = loads.map((_, index) => randomNumbers(scene.seed + index));
   let [random = randomNumbers(0)] = streams;
-  const serviceTime = new ServiceTime();
+  const dispatcher = new Dispatcher(policy);
+  const { serviceTime } = dispatcher;
   const arrivals = new Heap();
   const samples = loads.map(() => new Samples());
   let waiting: number[] = [];
@@ -78,6 +78,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   let leftAt = 0;
   let endsAt = Infinity;
   let alarmAt = Infinity;
+  let entered = 0;
   let done = 0;
   let present = 0;
   let [load] = loads;
@@ -89,9 +90,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   const look = (now: number) => {
     if (timeout < Infinity) expire(now);
     if (running.length > 0 || waiting.length === 0) return;
-    const present = view(now);
-    if (isOpen(present)) policy.opened?.(present, now);
-    const decision = decide(present, policy, now);
+    const decision = dispatcher.decide(view(now), now);
     alarmAt = 'at' in decision ? decision.at : Infinity;
     if ('group' in decision) leave(now);
   };
@@ -126,12 +125,11 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
     waiting = waiting.slice(size);
     leftAt = now;
     endsAt = now + curve.alpha * running.length + curve.beta;
-    policy.left?.(running.length, now);
+    dispatcher.leave(running.length, now);
   };
   const end = (now: number) => {
     endsAt = Infinity;
-    serviceTime.record(running.length, now - leftAt, now);
-    policy.ended?.(now, running.length);
+    dispatcher.end(running.length, now - leftAt, now);
     for (const came of running) {
       if (++done === Math.floor(items / 10)) for (const sample of samples) sample.restart(now);
       if (came >= countedFrom) samples[present]?.settle(now - came, timeout);
@@ -148,7 +146,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
       return;
     }
     waiting.push(now);
-    policy.arrived?.(1, waiting.length, running.length === 0, now, now);
+    dispatcher.arrive(++entered, waiting.length, running.length === 0, now, now);
   };
   const takeTurn = (now: number) => {
     samples[present]?.pause(now);

@@ -16,9 +16,10 @@ import type { Ledger } from './ledger.js';
 import { checkSubmitOptions, type ResolvedOptions, type SubmitOptions } from './options.js';
 import type { DropReason } from './stats.js';
 import { ignoreRejection, isThenable } from './thenable.js';
-import type { Turns } from './turns.js';
+import type { Turn, Turns } from './turns.js';
+import type { Group, Ticket } from './waiting/group.js';
 import { WaitingLine } from './waiting/waiting-line.js';
-import { type Group, type Ticket, WaitingRoom } from './waiting/waiting-room.js';
+import { WaitingRoom } from './waiting/waiting-room.js';
 
 /** What admission works with, of the queue that it belongs to. */
 interface Surroundings {
@@ -60,7 +61,7 @@ export class Admission<Input> {
   }
 
   /** Whether no more inputs can come in, so that a batch that is not full cannot grow. */
-  get isFull(): boolean {
+  get #isFull(): boolean {
     const { maxQueued, maxQueuedCost } = this.options;
     return this.room.length >= maxQueued || this.room.cost >= maxQueuedCost || this.#door.length > 0;
   }
@@ -108,6 +109,15 @@ export class Admission<Input> {
       this.#door.remove(entry);
       this.#enter(entry);
     }
+  }
+
+  /** What may travel next, and the turn in which its oldest input came; `undefined` if nothing waits. */
+  next(): { group: Group<Entry<Input>>; isFull: boolean; oldest: Turn } | undefined {
+    const { batchSize, maxCost } = this.options;
+    const group = this.room.next(batchSize, maxCost);
+    const oldest = group?.oldest?.turn;
+    if (!group || !oldest) return undefined;
+    return { group, isFull: this.#isFull || group.isFull(batchSize, maxCost), oldest };
   }
 
   /** @returns the first entry of a batch of the group, a chain linked by `next` */

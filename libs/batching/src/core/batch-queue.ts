@@ -3,12 +3,11 @@ import { Batch } from './batch.js';
 import type { BatchFunction } from './batch-function.js';
 import { checkConcurrency, checkMilliseconds, functionName, show } from './checks.js';
 import { type Clock, LONGEST_TIMER, processClock } from './clock.js';
-import { createPolicy, decide, type Departure, isOpen, type View } from './dispatch/decide.js';
-import type { DispatchPolicy } from './dispatch/dispatch-policy.js';
+import { createPolicy, type Departure, type View } from './dispatch/decide.js';
+import { Dispatcher } from './dispatch/dispatcher.js';
 import { untilSlot } from './dispatch/forecast.js';
-import { ServiceTime } from './dispatch/service-time.js';
 import { Drains } from './drains.js';
-import { Entry } from './entry.js';
+import { Entry, takenResolver, takeResolver } from './entry.js';
 import { ServiceStoppedError } from './errors.js';
 import { Ledger } from './ledger.js';
 import {
@@ -21,20 +20,17 @@ import {
   type StopOptions,
   type SubmitOptions,
 } from './options.js';
-import { checked } from './run/checked.js';
-import { isolating } from './run/isolating.js';
-import type { Run } from './run/run.js';
-import { TimeLimit } from './run/time-limited.js';
+import { inLayers } from './run/layers.js';
 import { RunningBatches } from './running-batches.js';
 import type { BatchReport, QueueState, QueueStats } from './stats.js';
 import { Turns } from './turns.js';
-import type { Group } from './waiting/waiting-room.js';
+import type { Group } from './waiting/group.js';
 
 /**
  * Takes inputs one at a time, runs them through the batch function in batches, and gives every caller its own result.
  * What it promises, law by law, is docs/contract.md.
  *
- * An input's way, in the order of this file: `submit` → `#decide` → `#leave` → `#run` → `#settle` → `#end`.
+ * An input's way, in the order of this file: `submit` → `#decide` → `#leave` → `#run` → `#end`.
  */
 export class BatchQueue<Input, Result> {
   readonly #options: ResolvedOptions<Input>;
@@ -47,14 +43,10 @@ export class BatchQueue<Input, Result> {
   readonly #turns: Turns;
   readonly #drains = new Drains();
   /** When a batch leaves. */
-  readonly #policy: DispatchPolicy;
-  readonly #serviceTime = new ServiceTime();
-  /** Inputs taken in that the policy knows of. */
-  #arrived = 0;
+  readonly #dispatcher: Dispatcher;
   readonly #running: RunningBatches<Input>;
   /** The batch function in its layers. */
-  readonly #layers: Run<Input>;
-  readonly #timeLimit: TimeLimit;
+  readonly #layers: ReturnType<typeof inLayers<Input, Result>>;
   readonly #ledger: Ledger;
 
   /**
@@ -71,13 +63,11 @@ export class BatchQueue<Input, Result> {
       throw new TypeError(`batchFunction: expected a function, got ${show(batchFunction)}`);
     }
     this.#options = resolveOptions(options, functionName(batchFunction, 'batch queue'));
-    const { name, dispatch, isolateErrors, runTimeout, autoStart } = this.#options;
-    this.#clock = clock;
-    this.#policy = createPolicy(dispatch);
-    this.#timeLimit = new TimeLimit(name, runTimeout, clock);
-    const run = this.#timeLimit.layer(checked(batchFunction, name));
-    this.#layers = isolateErrors ? isolating(run) : run;
+    const { name, dispatch, autoStart } = this.#options;
     const waiting = (): number => this.#admission.room.length;
+    this.#clock = clock;
+    this.#dispatcher = new Dispatcher(createPolicy(dispatch));
+    this.#layers = inLayers(batchFunction, this.#options, clock);
     this.#ledger = new Ledger(name, waiting);
     this.#turns = new Turns(clock, this.#drains, this.#decide, this.#changeClock);
     const retry = (): void => void this.#turns.begin();
@@ -86,7 +76,7 @@ export class BatchQueue<Input, Result> {
       clock,
       turns: this.#turns,
       ledger: this.#ledger,
-      serviceTime: this.#serviceTime,
+      serviceTime: this.#dispatcher.serviceTime,
       running: this.#running.all,
       onEmpty: this.#clearAlarms,
     });
@@ -143,7 +133,7 @@ export class BatchQueue<Input, Result> {
    */
   submit(input: Input, options?: SubmitOptions): Promise<Result> {
     const promise = new Promise<unknown>(takeResolver) as Promise<Result>;
-    this.#admission.admit(new Entry(input, this.#turns.begin(), resolver), options);
+    this.#admission.admit(new Entry(input, this.#turns.begin(), takenResolver), options);
     return promise;
   }
 
@@ -210,7 +200,7 @@ export class BatchQueue<Input, Result> {
     if (timer !== undefined) clearTimeout(timer);
     this.#state = 'stopped';
     // Of a batch that hangs only its slot of the lane is still of interest: nothing to keep the process alive for.
-    this.#timeLimit.unref();
+    this.#layers.timeLimit.unref();
   }
 
   /**
@@ -240,10 +230,10 @@ export class BatchQueue<Input, Result> {
 
   /** The one place where batches leave: if a slot is free and there is a reason, one does; else the alarm is set. */
   readonly #decide = (now: number, since: number): void => {
-    this.#tellArrivals(now, since);
+    const { entered } = this.#ledger;
+    this.#dispatcher.arrive(entered, this.#admission.room.length, this.#running.hasSlot, now, since);
     const view = this.#view(now);
-    if (view && isOpen(view)) this.#policy.opened?.(view, now);
-    const decision = view && decide(view, this.#policy, now);
+    const decision = view && this.#dispatcher.decide(view, now);
     if (decision && 'group' in decision) {
       this.#leave(decision, now);
       return;
@@ -252,46 +242,35 @@ export class BatchQueue<Input, Result> {
     if (decision) this.#turns.wakeAt(decision.at, now);
   };
 
-  #tellArrivals(now: number, since: number): void {
-    const { entered } = this.#ledger;
-    const waiting = this.#admission.room.length;
-    // Inputs that came may have gone again in the same turn.
-    const came = Math.min(entered - this.#arrived, waiting);
-    if (came > 0) this.#policy.arrived?.(came, waiting, this.#running.hasSlot, now, since);
-    this.#arrived = entered;
-  }
-
   /** What the decision depends on, while there is one to take. */
   #view(now: number): View<Group<Entry<Input>>> | undefined {
     if (!this.#running.hasSlot || this.#state === 'created') return undefined;
-    const { batchSize, maxDelay, maxCost, concurrency } = this.#options;
-    const { room, isFull } = this.#admission;
-    const group = room.next(batchSize, maxCost);
-    const oldest = group?.oldest;
-    if (!group || !oldest) return undefined;
+    const next = this.#admission.next();
+    if (!next) return undefined;
+    const { group, isFull, oldest } = next;
+    const { batchSize, maxDelay, concurrency } = this.#options;
+    const { serviceTime } = this.#dispatcher;
     const waiting = group.length;
     return {
       group,
-      isFull: isFull || group.isFull(batchSize, maxCost),
-      isDraining: oldest.turn.epoch.isDraining,
+      isFull,
+      isDraining: oldest.epoch.isDraining,
       reached: this.#turns.reached(now),
       batchSize,
       maxDelay,
       waiting,
-      others: room.length - waiting,
-      oldest: oldest.turn.at,
-      serviceTime: this.#expectedRun,
-      untilOtherSlot: untilSlot(this.#running.all, concurrency - 1, this.#serviceTime, now),
+      others: this.#admission.room.length - waiting,
+      oldest: oldest.at,
+      serviceTime: (size) => serviceTime.of(size),
+      untilOtherSlot: untilSlot(this.#running.all, concurrency - 1, serviceTime, now),
     };
   }
-
-  readonly #expectedRun = (size: number): number => this.#serviceTime.of(size);
 
   /** Sends a batch off, if the lane has a slot; else it is tried again when it has. */
   #leave({ group, reason }: Departure<Group<Entry<Input>>>, now: number): void {
     if (!this.#running.tryEnter(now)) return;
     const batch = new Batch(this.#admission.take(group), reason, now, this.#ledger);
-    this.#policy.left?.(batch.size, now);
+    this.#dispatcher.leave(batch.size, now);
     this.#running.start(batch, now);
     this.#ledger.leave(batch, now);
     this.#admission.letIn();
@@ -304,7 +283,7 @@ export class BatchQueue<Input, Result> {
   /** The one failure path: whatever broke, every caller of the batch gets an end, and its slot is free again. */
   async #run(batch: Batch<Input>): Promise<void> {
     try {
-      const late = batch.settle(await this.#layers(batch.inputs, batch));
+      const late = batch.settle(await this.#layers.run(batch.inputs, batch));
       if (late) await late;
     } catch (error) {
       batch.reject(error);
@@ -316,8 +295,7 @@ export class BatchQueue<Input, Result> {
     const now = this.#clock.now();
     const ran = now - batch.leftAt;
     this.#running.end(batch, ran, now);
-    this.#serviceTime.record(batch.size, ran, now);
-    this.#policy.ended?.(now, batch.size);
+    this.#dispatcher.end(batch.size, ran, now);
     this.#ledger.end(batch, ran, now);
     // A full batch gains nothing from another look at the sockets, but they shall not wait for a long backlog.
     const { polledAt } = this.#turns;
@@ -339,7 +317,7 @@ export class BatchQueue<Input, Result> {
   readonly #changeClock = (now: number): void => {
     this.#running.clearAlarm();
     this.#admission.changeClock(now);
-    this.#timeLimit.restart(now);
+    this.#layers.timeLimit.restart(now);
   };
 
   /** There are no alarms while nothing waits. */
@@ -347,11 +325,4 @@ export class BatchQueue<Input, Result> {
     this.#turns.clearAlarm();
     this.#running.clearAlarm();
   };
-}
-
-let resolver: (result: unknown) => void;
-
-/** One executor for all promises: a closure per input would cost more than the queue's own work on it. */
-function takeResolver(resolve: (result: unknown) => void): void {
-  resolver = resolve;
 }

@@ -1,4 +1,4 @@
-import { strict as assert } from 'node:assert';
+import { invariant } from './invariant.js';
 
 /** The inputs that were submitted between two drains, or since the last one. */
 export class Epoch {
@@ -18,7 +18,7 @@ export class Epoch {
   /** One of its inputs has ended. */
   end(): void {
     this.pending--;
-    assert(this.pending >= 0, 'an input ended twice');
+    invariant(this.pending >= 0, 'an input ended twice');
     if (this.pending === 0) this.ended();
   }
 }

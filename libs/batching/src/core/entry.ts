@@ -1,6 +1,6 @@
 import type { Turn } from './turns.js';
 import type { Linked } from './waiting/waiting-line.js';
-import type { Ticket, Waiting } from './waiting/waiting-room.js';
+import type { Ticket, Waiting } from './waiting/group.js';
 
 /** Where an input is: at the `door`, its caller waits for room in a full queue; once it runs, its batch. */
 export type Place<Input> = 'nowhere' | 'door' | 'room' | 'gone' | Running<Input>;
@@ -51,4 +51,12 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
       },
     });
   }
+}
+
+/** What `takeResolver` took last. */
+export let takenResolver: (result: unknown) => void;
+
+/** One executor for all promises: a closure per input would cost more than the queue's own work on it. */
+export function takeResolver(resolve: (result: unknown) => void): void {
+  takenResolver = resolve;
 }

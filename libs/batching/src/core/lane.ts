@@ -1,5 +1,5 @@
-import { strict as assert } from 'node:assert';
 import { checkConcurrency } from './checks.js';
+import { invariant } from './invariant.js';
 import { Progress } from './progress.js';
 
 /** Where a lane keeps its slots: by a key that two copies of this library in one process share. */
@@ -54,7 +54,7 @@ export class Slots {
 
   /** Gives a slot back, that a batch has had for `ran` milliseconds. */
   leave(ran: number, now: number): void {
-    assert(this.#running > 0, 'a slot was given back that no batch had');
+    invariant(this.#running > 0, 'a slot was given back that no batch had');
     this.#running--;
     this.progress.ended(now, ran);
     this.#callFirst();

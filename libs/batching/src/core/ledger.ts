@@ -1,7 +1,7 @@
-import { strict as assert } from 'node:assert';
 import { show, showThrown } from './checks.js';
 import type { DispatchReason } from './dispatch/dispatch-policy.js';
 import { RecentDistribution } from './distribution.js';
+import { invariant } from './invariant.js';
 import type { BatchReport, DropReason, QueueStats } from './stats.js';
 import { isThenable } from './thenable.js';
 
@@ -112,7 +112,7 @@ export class Ledger {
   }
 
   end(batch: Recorded, ran: number, now: number): void {
-    assert(batch.remaining === 0, 'a batch ended before its inputs');
+    invariant(batch.remaining === 0, 'a batch ended before its inputs');
     this.#runTime.record(ran, 1, now);
     if (this.#listeners.size > 0) this.#report(batch, ran);
   }
@@ -150,7 +150,7 @@ export class Ledger {
     const dropped = aborted + timeout + full + stopped;
     const waiting = this.waiting();
     // Law 2 of docs/contract.md.
-    assert(
+    invariant(
       submitted === settled + dropped + waiting + this.#running,
       'an input is counted twice, or not at all',
     );

@@ -1,6 +1,8 @@
+import { invariant } from '../invariant.js';
+
 /**
- * What stands in a line. The links are the line's own; an entry stands in one line at a time. Who may leave from the
- * middle has `extras` when it comes, for the way back to the one before it; others leave from the front only.
+ * What stands in a line. The links are the line's own; an entry stands in one line at a time. An entry that may leave from
+ * the middle has `extras` when it comes, for the way back to the one before it; others leave from the front only.
  */
 export interface Linked<T> {
   next: T | undefined;
@@ -19,6 +21,7 @@ export class WaitingLine<T extends Linked<T>> {
   length = 0;
 
   push(entry: T): void {
+    invariant(entry.next === undefined && entry !== this.#last, 'an input stands in a line already');
     if (this.#last) {
       this.#last.next = entry;
       if (entry.extras) entry.extras.previous = this.#last;
@@ -32,6 +35,10 @@ export class WaitingLine<T extends Linked<T>> {
   remove(entry: T): void {
     const { next, extras } = entry;
     const previous = extras?.previous;
+    invariant(
+      (previous ? previous.next : this.first) === entry,
+      'an input leaves a line that it does not stand in',
+    );
     if (previous) previous.next = next;
     else this.first = next;
     if (!next) this.#last = previous;
@@ -54,6 +61,7 @@ export class WaitingLine<T extends Linked<T>> {
     const rest = last?.next;
     if (last) last.next = undefined;
     if (rest?.extras) rest.extras.previous = undefined;
+    invariant(rest !== undefined, 'a line is shorter than it says');
     this.first = rest;
     this.length -= count;
     return first;

@@ -5,7 +5,8 @@ import { BatchQueue } from '../batch-queue.js';
 import { InputCostError, QueueFullError } from '../errors.js';
 import { Lane } from '../lane.js';
 import type { BatchOptions } from '../options.js';
-import { type Waiting, WaitingRoom } from './waiting-room.js';
+import type { Waiting } from './group.js';
+import { WaitingRoom } from './waiting-room.js';
 
 /** A queue that is not started, so that a test can fill it first; it writes down each batch. */
 function filling<Input>(options: Partial<BatchOptions<Input>> = {}) {

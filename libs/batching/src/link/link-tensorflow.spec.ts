@@ -86,7 +86,7 @@ function script(name: string, text: string): string {
   return path;
 }
 
-/** A package that looks for its addon as tfjs-node does. Its product is plain JavaScript, and wrong where it is told so. */
+/** A package that looks for its addon as tfjs-node does. Its product is plain JavaScript, and wrong on request. */
 function writePackage({ loadsAddon = true, product = 'sum' } = {}): string {
   write(
     'node_modules/@mapbox/node-pre-gyp/index.js',
@@ -141,7 +141,7 @@ function writeTensorflow(folder = 'site-packages/tensorflow', lib = '', name = '
 const libraryFile = (name: string) =>
   process.platform === 'darwin' ? `lib${name}.2.dylib` : `lib${name}.so.2`;
 
-/** A compiler that can be found and does nothing but what it is told. */
+/** A compiler that can be found and only runs the given script. */
 function writeCompiler(does: string): void {
   script('g++', `if [ "$1" = --version ]; then echo 'g++ 12'; exit 0; fi\n${does}`);
 }

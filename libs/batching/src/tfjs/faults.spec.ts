@@ -22,7 +22,7 @@ const faulty = writeModule(`
   export const run = async (tf, what) => {
     const [fault] = await what.data();
     const faults = {
-      // 4 TiB, which no machine gives. (TensorFlow waits 10 s for somebody to free it.)
+      // 4 TiB, which no machine gives. (TensorFlow waits 10 s for memory to be freed.)
       1: () => tf.add(tf.zeros([2 ** 20, 1]), tf.ones([1, 2 ** 20])),
       2: () => tf.engine().runKernel('NoSuchKernel', { x: what }),
       3: () => process.exit(9),

@@ -346,7 +346,7 @@ describe('A process with a silent worker', () => {
   });
 });
 
-/** A model that gives its input back, and does as it is told when that is 666. */
+/** A model that returns its input, and runs the given code first when that is 666. */
 function silentAt666(silence: string, always = ''): string {
   return writeModule(`
     export const inputs = { x: { shape: [1] } };

@@ -5,7 +5,7 @@ import type { Dispatch } from './dispatch/dispatch-policy.js';
 import { Lane } from './lane.js';
 
 /**
- * The contract's laws under random programs: callers submit, give up, time out, with priorities and for tenants; inputs
+ * The laws of docs/contract.md under random programs: callers submit, give up, time out, with priorities and for tenants; inputs
  * have a cost and a group; batch functions succeed, fail, answer by promises, wrongly or never; settings change; one or two queues
  * share a lane, drain and stop. Time is the fake clock's. What is expected comes from a model that knows only who was
  * submitted, who has ended, and which inputs the batch function has been given.
@@ -231,7 +231,7 @@ class Modelled {
     const now = performance.now();
     const waited = this.#inputs.filter(({ hasRun, ends }) => !hasRun && ends.length === 0);
     for (const known of batch) {
-      // Nobody runs twice, nor after the end.
+      // No input runs twice, nor after its end.
       expect(known).toMatchObject({ hasRun: false, ends: [] });
       known.hasRun = true;
     }

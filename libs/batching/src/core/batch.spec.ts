@@ -139,6 +139,28 @@ describe('isolateErrors', () => {
   });
 });
 
+describe('the second argument', () => {
+  it('is a context with a signal and nothing else, new for every run, also where none is declared', async () => {
+    const given: unknown[][] = [];
+    const record = (...parameters: unknown[]) => {
+      given.push(parameters);
+      if (given.length === 1) throw new Error('broken');
+      return parameters[0] as number[];
+    };
+    const queue = queueOf(record, { isolateErrors: true });
+    expect(await outcomes(queue.submitMany([1, 2]))).toEqual([1, 2]);
+    expect(given).toHaveLength(3);
+    expect(new Set(given.map(([, context]) => context)).size).toBe(3);
+    for (const parameters of given) {
+      expect(parameters).toHaveLength(2);
+      const [, context] = parameters as [unknown, BatchContext];
+      expect(Reflect.ownKeys(context)).toEqual([]);
+      expect(Object.getOwnPropertyNames(Object.getPrototypeOf(context))).toEqual(['constructor', 'signal']);
+      expect(context.signal).toBeInstanceOf(AbortSignal);
+    }
+  });
+});
+
 describe('batch.signal', () => {
   it('aborts when every caller of the batch has gone, and not before', async () => {
     const contexts: BatchContext[] = [];

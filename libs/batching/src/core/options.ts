@@ -160,7 +160,7 @@ export function checkBatchSize(value: number): number {
   return checkCount('batchSize', value, 1);
 }
 
-/** 0 is the reference's word for no limit. */
+/** 0 is the word of the reference (docs/contract.md) for no limit. */
 export function checkMaxQueued(value: number): number {
   return checkCount('maxQueued', value, 0) || Infinity;
 }

@@ -30,6 +30,18 @@ class OtherError extends BatchingError {
   readonly code = 'ERR_BATCHING_OTHER';
 }
 
+/** Of a package that the filter does not know. */
+class RemoteError extends BatchingError {
+  readonly code = 'ERR_BATCHING_REMOTE';
+  override readonly kind = 'unavailable';
+}
+
+/** As thrown by a later version of the library in the same process. */
+class LaterError extends BatchingError {
+  readonly code = 'ERR_BATCHING_LATER';
+  override readonly kind = 'constructor' as 'failure';
+}
+
 const errors: Record<string, Error> = {
   tooMany: new TooManyInputsError('Digits.classify', 300, 256),
   full: new QueueFullError('Digits.classify', 100, 1200),
@@ -40,6 +52,8 @@ const errors: Record<string, Error> = {
   input: new ModelInputError('digits', 0, undefined, 'must have 784 numbers; it has 5'),
   worker: new InferenceWorkerError('secret'),
   notReady: new ModelNotReadyError('digits', 'secret'),
+  remote: new RemoteError('secret'),
+  later: new LaterError('secret'),
   other: new OtherError('secret'),
   unknown: new Error('secret'),
 };
@@ -96,6 +110,8 @@ const answers: [string, string | null, Record<string, unknown> & { statusCode: n
       code: 'ERR_BATCHING_WORKER',
     },
   ],
+  ['remote', '1', { ...unavailable, message: 'Service unavailable', code: 'ERR_BATCHING_REMOTE' }],
+  ['later', null, { ...internal, code: 'ERR_BATCHING_LATER' }],
   ['other', null, { ...internal, code: 'ERR_BATCHING_OTHER' }],
   ['unknown', null, { statusCode: 500, message: 'Internal server error' }],
 ];

@@ -2,23 +2,14 @@ import { STATUS_CODES } from 'node:http';
 import { type ArgumentsHost, Catch, HttpException, Logger } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { throwError } from 'rxjs';
-import {
-  BatchingError,
-  BatchTimeoutError,
-  DeadlineError,
-  InputCostError,
-  QueueFullError,
-  ServiceStoppedError,
-  TooManyInputsError,
-} from '../core/errors.js';
+import { BatchingError, type ErrorKind } from '../core/errors.js';
 
 /**
- * Answers the errors of queues and models. Over HTTP: 503 with `Retry-After` when the queue is full, too slow for the input's
- * timeout, or stopped, and while an inference worker is started again; 504 when an input timed out; 413 when it costs more
- * than a batch may, or when more inputs come at once than the queue holds; 400 when it is not what the model takes; 500 when the batch function broke its promise; the body is
- * `{ statusCode, error, message, code }`.
- * Microservices and gateways send `{ status: 'error', message, code }`. Nobody outside learns more than the name of
- * the queue; a 500 is logged.
+ * Answers the errors of queues and models by their `kind`. Over HTTP: 503 with `Retry-After` when the queue is full, too slow
+ * for the input's timeout, or stopped, and when the model cannot run at the moment; 504 when a time limit passed; 413 for an
+ * input, or a number of inputs, beyond a bound; 400 for an input that the model does not take; 500 when the application is at
+ * fault. The body is `{ statusCode, error, message, code }`. Microservices and gateways send `{ status: 'error', message, code }`.
+ * The message is the error's `publicMessage`, which names the queue or the model and no setting. A 500 is logged.
  *
  * ```ts
  * providers: [{ provide: APP_FILTER, useClass: BatchingExceptionFilter }]
@@ -26,7 +17,7 @@ import {
  */
 @Catch(BatchingError)
 export class BatchingExceptionFilter extends BaseExceptionFilter {
-  /** What it answers over HTTP, for whoever answers in another way: with the last event of a stream, say. */
+  /** The answer over HTTP, for code that sends it in another way, as in the last event of a stream. */
   static answerTo(error: BatchingError): BatchingAnswer {
     return answerTo(error);
   }
@@ -47,7 +38,7 @@ export class BatchingExceptionFilter extends BaseExceptionFilter {
       case 'ws':
         return host.switchToWs().getClient<Emitter>().emit('exception', { status: 'error', message, code });
       default:
-        // GraphQL and others have their own way with errors.
+        // GraphQL and other transports format errors themselves.
         throw error;
     }
   }
@@ -66,48 +57,27 @@ interface Emitter {
 export interface BatchingAnswer {
   statusCode: number;
   message: string;
-  /** When to try again, in seconds. */
+  /** When to try again, in seconds; `undefined` where trying again is of no use. */
   retryAfter?: number;
 }
 
-function answerTo(error: BatchingError): BatchingAnswer {
-  if (error instanceof QueueFullError) {
-    return { statusCode: 503, message: `${error.queue} is full`, retryAfter: wholeSeconds(error.retryAfter) };
-  }
-  if (error instanceof DeadlineError) {
-    const message = `${error.queue} would take longer than the time allowed`;
-    return { statusCode: 503, message, retryAfter: wholeSeconds(error.retryAfter) };
-  }
-  if (error instanceof InputCostError) {
-    return {
-      statusCode: 413,
-      message: `the input costs ${error.cost}, and at most ${error.maxCost} is allowed`,
-    };
-  }
-  if (error instanceof TooManyInputsError) {
-    return {
-      statusCode: 413,
-      message: `${error.queue} takes at most ${error.maxQueued} inputs at once, not ${error.count}`,
-    };
-  }
-  if (error instanceof ServiceStoppedError) {
-    return { statusCode: 503, message: `${error.queue} was stopped`, retryAfter: 1 };
-  }
-  if (error instanceof BatchTimeoutError) {
-    return { statusCode: 504, message: `${error.queue} gave no result in time` };
-  }
-  // By their codes, as nobody who wants only the queue loads TensorFlow.js.
-  if (error.code === 'ERR_BATCHING_INPUT') {
-    return { statusCode: 400, message: error.message };
-  }
-  if (error.code === 'ERR_BATCHING_WORKER') {
-    return { statusCode: 503, message: 'the inference worker is being started again', retryAfter: 1 };
-  }
-  if (error.code === 'ERR_BATCHING_MODEL_NOT_READY') {
-    const { model } = error as BatchingError & { model: string };
-    return { statusCode: 503, message: `model '${model}' is not ready`, retryAfter: 1 };
-  }
-  return { statusCode: 500, message: 'Internal server error' };
+/** One row per kind. `retryAfter` and `message` stand in where the error has none of its own. */
+const ANSWERS: Readonly<Record<ErrorKind, BatchingAnswer>> = {
+  overload: { statusCode: 503, message: 'Service unavailable', retryAfter: 1 },
+  unavailable: { statusCode: 503, message: 'Service unavailable', retryAfter: 1 },
+  stopped: { statusCode: 503, message: 'Service unavailable', retryAfter: 1 },
+  timeout: { statusCode: 504, message: 'Gateway timeout' },
+  'too-large': { statusCode: 413, message: 'Payload too large' },
+  input: { statusCode: 400, message: 'Bad request' },
+  failure: { statusCode: 500, message: 'Internal server error' },
+};
+
+function answerTo(error: BatchingError & { readonly retryAfter?: number }): BatchingAnswer {
+  const answer = Object.hasOwn(ANSWERS, error.kind) ? ANSWERS[error.kind] : ANSWERS.failure;
+  if (answer === ANSWERS.failure) return answer;
+  const { publicMessage: message = answer.message, retryAfter } = error;
+  if (answer.retryAfter === undefined || retryAfter === undefined) return { ...answer, message };
+  return { ...answer, message, retryAfter: wholeSeconds(retryAfter) };
 }
 
 function wholeSeconds(milliseconds: number): number {

@@ -41,7 +41,9 @@ describe.each(adapters)('The bounds of the demo as a server, %s', (adapter) => {
       client.write(head('POST', '/digits', { 'transfer-encoding': 'chunked' }));
       client.write('1\r\n7\r\n'.repeat(32_001));
       // A connection on which nothing comes would be closed by Node itself.
-      const flood = setInterval(() => { client.write('1\r\n7\r\n'.repeat(pieces)); }, 20);
+      const flood = setInterval(() => {
+        client.write('1\r\n7\r\n'.repeat(pieces));
+      }, 20);
       await client.closed;
       clearInterval(flood);
       expect(client.statuses()).toEqual([413]);

@@ -215,6 +215,22 @@ describe('batch.signal', () => {
     expect(String((await result) as Error)).toContain('abort');
   });
 
+  it('keeps the reason of a hard stop when its callers give up after that, also where it is asked for late', async () => {
+    let batch: BatchContext | undefined;
+    const queue = queueOf((_inputs, context) => {
+      batch = context;
+      return new Promise(() => undefined);
+    });
+    const caller = new AbortController();
+    const results = outcomes([queue.submit(1, { signal: caller.signal })]);
+    await until(() => batch !== undefined);
+    const stopped = queue.stop({ hard: true });
+    caller.abort('gone');
+    expect(await results).toEqual(['gone']);
+    expect(batch?.signal.reason).toBeInstanceOf(ServiceStoppedError);
+    await stopped;
+  });
+
   it('is aborted already for a function that asks for it late', async () => {
     let late: AbortSignal | undefined;
     const queue = queueOf(async (inputs, batch) => {

@@ -113,8 +113,8 @@ const faults: readonly Fault[] = [
   {
     name: 'a larger maxQueued lets nobody in',
     file: 'batch-queue.ts',
-    find: 'checkMaxQueued(value);\n    this.#admission.letIn();',
-    replace: 'checkMaxQueued(value);',
+    find: "checkOption('maxQueued', value);\n    this.#admission.letIn();",
+    replace: "checkOption('maxQueued', value);",
   },
   {
     name: 'too many inputs at once are taken in part',
@@ -250,8 +250,8 @@ const faults: readonly Fault[] = [
   {
     name: 'more slots are used only by the next input',
     file: 'batch-queue.ts',
-    find: 'checkConcurrency(value);\n    this.#decideSoon();',
-    replace: 'checkConcurrency(value);',
+    find: "checkOption('concurrency', value);\n    this.#decideSoon();",
+    replace: "checkOption('concurrency', value);",
   },
   // Clocks that come and go.
   {

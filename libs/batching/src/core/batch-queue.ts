@@ -1,7 +1,7 @@
 import { Admission } from './admission.js';
 import { Batch } from './batch.js';
 import type { BatchFunction } from './batch-function.js';
-import { checkConcurrency, checkMilliseconds, functionName, show } from './checks.js';
+import { checkMilliseconds, functionName, show } from './checks.js';
 import { type Clock, LONGEST_TIMER, processClock } from './clock.js';
 import { createPolicy, type Departure, type View } from './dispatch/decide.js';
 import { Dispatcher } from './dispatch/dispatcher.js';
@@ -12,8 +12,7 @@ import { ServiceStoppedError } from './errors.js';
 import { Ledger } from './ledger.js';
 import {
   type BatchOptions,
-  checkBatchSize,
-  checkMaxQueued,
+  checkOption,
   publicOptions,
   type ResolvedOptions,
   resolveOptions,
@@ -92,7 +91,7 @@ export class BatchQueue<Input, Result> {
     return this.#options.batchSize;
   }
   set batchSize(value: number) {
-    this.#options.batchSize = checkBatchSize(value);
+    this.#options.batchSize = checkOption('batchSize', value);
     this.#decideSoon();
   }
 
@@ -101,7 +100,7 @@ export class BatchQueue<Input, Result> {
     return this.#options.maxDelay;
   }
   set maxDelay(value: number) {
-    this.#options.maxDelay = checkMilliseconds('maxDelay', value);
+    this.#options.maxDelay = checkOption('maxDelay', value);
     this.#decideSoon();
   }
 
@@ -110,7 +109,7 @@ export class BatchQueue<Input, Result> {
     return this.#options.concurrency;
   }
   set concurrency(value: number) {
-    this.#options.concurrency = checkConcurrency(value);
+    this.#options.concurrency = checkOption('concurrency', value);
     this.#decideSoon();
   }
 
@@ -119,7 +118,7 @@ export class BatchQueue<Input, Result> {
     return this.#options.maxQueued;
   }
   set maxQueued(value: number) {
-    this.#options.maxQueued = checkMaxQueued(value);
+    this.#options.maxQueued = checkOption('maxQueued', value);
     this.#admission.letIn();
     this.#decideSoon();
   }

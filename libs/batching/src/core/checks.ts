@@ -1,8 +1,3 @@
-/** @throws TypeError or RangeError unless it is an integer ≥ 1, or `Infinity` */
-export function checkConcurrency(value: number): number {
-  return checkCount('concurrency', value, 1);
-}
-
 export function checkMilliseconds(name: string, value: number): number {
   if (typeof value !== 'number') {
     throw new TypeError(`${name}: expected a number of milliseconds, got ${show(value)}`);

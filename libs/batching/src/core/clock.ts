@@ -23,15 +23,15 @@ export interface Clock {
 export const processClock: Clock = {
   now: () => performance.now(),
   get setTimeout() {
-    return globalThis.setTimeout as Clock['setTimeout'];
+    return setTimeout as Clock['setTimeout'];
   },
   get clearTimeout() {
-    return globalThis.clearTimeout as Clock['clearTimeout'];
+    return clearTimeout as Clock['clearTimeout'];
   },
   get setImmediate() {
-    return globalThis.setImmediate as Clock['setImmediate'];
+    return setImmediate as Clock['setImmediate'];
   },
   get clearImmediate() {
-    return globalThis.clearImmediate as Clock['clearImmediate'];
+    return clearImmediate as Clock['clearImmediate'];
   },
 };

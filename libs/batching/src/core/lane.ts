@@ -1,4 +1,4 @@
-import { checkConcurrency } from './checks.js';
+import { checkCount } from './checks.js';
 import { invariant } from './invariant.js';
 import { Progress } from './progress.js';
 
@@ -12,7 +12,7 @@ const SLOTS = Symbol.for('nest-batching:slots');
 export class Lane {
   /** @param concurrency batches that may run at the same time, of all queues together: an integer ≥ 1, or `Infinity` */
   constructor(readonly concurrency = 1) {
-    checkConcurrency(concurrency);
+    checkCount('concurrency', concurrency, 1);
     Object.defineProperty(this, SLOTS, { value: new Slots(concurrency) });
   }
 }

@@ -1,23 +1,15 @@
-import {
-  checkConcurrency,
-  checkCost,
-  checkCount,
-  checkMilliseconds,
-  checkOneOf,
-  checkType,
-  show,
-} from './checks.js';
+import { checkCost, checkCount, checkMilliseconds, checkOneOf, checkType, show } from './checks.js';
 import type { Dispatch } from './dispatch/dispatch-policy.js';
 import { type Lane, slotsOf } from './lane.js';
 
-/** What can be told about a queue besides its batch size and its delay. */
+/** The settings of a queue besides its batch size and its delay. */
 export interface QueueOptions<Input = unknown> {
   /** Names the queue in errors, stats and logs. Default: the name of the batch function. */
   name?: string;
   /**
-   * When a batch that is not full leaves, once a slot is free. `adaptive`: when waiting longer would cost those who
-   * wait more than it saves, as learned from the traffic. `fixed`: when its oldest input has waited `maxDelay`, as in
-   * the reference. `eager`: at once. Default: `adaptive`.
+   * When a batch that is not full leaves, once a slot is free. `adaptive`: when waiting longer would cost the waiting
+   * inputs more than it saves, as learned from the traffic. `fixed`: when its oldest input has waited `maxDelay`, as in
+   * the reference (docs/contract.md). `eager`: at once. Default: `adaptive`.
    */
   dispatch?: Dispatch;
   /** Batches that may run at the same time. Default 1; an integer ≥ 1, or `Infinity`. */
@@ -74,7 +66,7 @@ export interface BatchOptions<Input = unknown> extends QueueOptions<Input> {
   maxDelay: number;
 }
 
-/** What one caller can ask for. */
+/** What a caller can ask for, for one input. */
 export interface SubmitOptions {
   /**
    * Gives up when it aborts; the promise rejects with `signal.reason`, or an `AbortError` where the signal has none. An
@@ -88,7 +80,7 @@ export interface SubmitOptions {
   timeout?: number | undefined;
   /** Higher ones leave first; a level is worth `aging` milliseconds of waiting. Default 0; any finite number. */
   priority?: number | undefined;
-  /** On whose behalf. Tenants take turns, so that one's flood slows the others no further than their share. */
+  /** Key of a tenant, compared as a `Map` key. Tenants of equal priority take turns, so that none can crowd the others out. */
   tenant?: unknown;
 }
 
@@ -100,13 +92,80 @@ export interface StopOptions {
   hard?: boolean | undefined;
 }
 
+/** How an option is checked, and what it is where it is not given. */
+interface Option<T> {
+  /** @returns the value as the queue uses it */
+  readonly check: (name: string, value: T) => T;
+  /** None: the option is required, or may stay away. */
+  readonly default?: T;
+  /** Whether it may be set for one queue in production, and `stats` shows it. */
+  readonly isSetting?: true;
+  /** The same for a service that runs one call at a time. */
+  readonly isSerialSetting?: true;
+}
+
+type Options = { readonly [K in keyof BatchOptions]-?: Option<Exclude<BatchOptions[K], undefined>> };
+
+const setting = { isSetting: true } as const;
+const serialSetting = { isSetting: true, isSerialSetting: true } as const;
+const flag = (name: string, value: boolean): boolean => checkType(name, 'boolean', value);
+const oneOf =
+  <T extends string>(...choices: T[]) =>
+  (name: string, value: T): T =>
+    checkOneOf(name, choices, value);
+
+/** The one list of the options; what is said of all of them derives from it. */
+const OPTIONS = {
+  batchSize: { ...setting, check: (name: string, value: number) => checkCount(name, value, 1) },
+  maxDelay: { ...setting, check: checkMilliseconds },
+  dispatch: { ...setting, check: oneOf<Dispatch>('adaptive', 'fixed', 'eager'), default: 'adaptive' },
+  concurrency: { ...setting, check: (name: string, value: number) => checkCount(name, value, 1), default: 1 },
+  // 0 is the word of the reference (docs/contract.md) for no limit.
+  maxQueued: {
+    ...serialSetting,
+    check: (name: string, value: number) => checkCount(name, value, 0) || Infinity,
+    default: 10_000,
+  },
+  onFull: { ...serialSetting, check: oneOf<'reject' | 'wait'>('reject', 'wait'), default: 'reject' },
+  maxCost: { ...setting, check: checkCost, default: Infinity },
+  maxQueuedCost: { ...serialSetting, check: checkCost, default: Infinity },
+  aging: { ...serialSetting, check: checkMilliseconds, default: 1000 },
+  isolateErrors: { ...setting, check: flag, default: false },
+  runTimeout: { ...serialSetting, check: checkMilliseconds, default: Infinity },
+  cost: { check: (name, value) => checkType(name, 'function', value) },
+  groupBy: { check: (name, value) => checkType(name, 'function', value) },
+  lane: { check: checkLane },
+  name: { check: (name: string, value: string) => checkType(name, 'string', value) },
+  autoStart: { check: flag, default: true },
+} as const satisfies Options;
+
+type Name = keyof typeof OPTIONS;
+
+const NAMES = Object.keys(OPTIONS) as Name[];
+
+/** Options that have no default and may stay away. */
+type Optional = 'lane' | 'cost' | 'groupBy';
+const OPTIONAL: readonly Name[] = ['lane', 'cost', 'groupBy'] satisfies Optional[];
+
+/** Names of the options that `stats` shows, and that may be set for one queue in production. */
+export type SettingName = { [K in Name]: (typeof OPTIONS)[K] extends { isSetting: true } ? K : never }[Name];
+
+export const SETTINGS = NAMES.filter((name): name is SettingName => 'isSetting' in OPTIONS[name]);
+/** Those of a service that runs one call at a time. */
+export const SERIAL_SETTINGS = NAMES.filter((name) => 'isSerialSetting' in OPTIONS[name]);
+
 /** The options of a queue, checked and complete. */
 export type ResolvedOptions<Input = unknown> = Required<Omit<BatchOptions<Input>, Optional>> &
   Pick<BatchOptions<Input>, Optional>;
 
-/** What has no default that could stand in for it. */
-type Optional = 'lane' | 'cost' | 'groupBy';
+/** What `stats` shows of the options. */
+export type PublicOptions = Pick<ResolvedOptions, SettingName>;
 
+/**
+ * Checks all options and completes them. Each is read once.
+ *
+ * @throws TypeError or RangeError with the option's name, what was expected and what was given
+ */
 export function resolveOptions<Input>(
   options: BatchOptions<Input>,
   defaultName: string,
@@ -114,28 +173,32 @@ export function resolveOptions<Input>(
   if (typeof options !== 'object' || (options as unknown) === null) {
     throw new TypeError(`options: expected an object with batchSize and maxDelay, got ${show(options)}`);
   }
-  const { lane, cost, groupBy } = options as unknown as Record<string, unknown>;
-  if (cost !== undefined) checkType('cost', 'function', cost);
-  if (groupBy !== undefined) checkType('groupBy', 'function', groupBy);
-  if (lane !== undefined && !slotsOf(lane)) {
-    throw new TypeError(`lane: expected a Lane, got ${show(lane)}`);
+  const asked = options as unknown as Readonly<Record<string, unknown>>;
+  const resolved: Record<string, unknown> = {};
+  for (const name of NAMES) {
+    const given = asked[name];
+    const { default: otherwise = name === 'name' ? defaultName : undefined }: Option<unknown> = OPTIONS[
+      name
+    ] as never;
+    const value = given ?? otherwise ?? given;
+    if (value === undefined && OPTIONAL.includes(name)) continue;
+    resolved[name] = checkOption(name, value as never);
   }
-  return {
-    ...options,
-    name: checkType('name', 'string', options.name ?? defaultName),
-    batchSize: checkBatchSize(options.batchSize),
-    maxDelay: checkMilliseconds('maxDelay', options.maxDelay),
-    dispatch: checkOneOf('dispatch', ['adaptive', 'fixed', 'eager'], options.dispatch ?? 'adaptive'),
-    concurrency: checkConcurrency(options.concurrency ?? 1),
-    maxCost: checkCost('maxCost', options.maxCost ?? Infinity),
-    maxQueuedCost: checkCost('maxQueuedCost', options.maxQueuedCost ?? Infinity),
-    aging: checkMilliseconds('aging', options.aging ?? 1000),
-    maxQueued: checkMaxQueued(options.maxQueued ?? 10_000),
-    onFull: checkOneOf('onFull', ['reject', 'wait'], options.onFull ?? 'reject'),
-    isolateErrors: checkType('isolateErrors', 'boolean', options.isolateErrors ?? false),
-    runTimeout: checkMilliseconds('runTimeout', options.runTimeout ?? Infinity),
-    autoStart: checkType('autoStart', 'boolean', options.autoStart ?? true),
-  };
+  return resolved as unknown as ResolvedOptions<Input>;
+}
+
+/** @returns the value as the queue uses it; throws as `resolveOptions` does */
+export function checkOption<K extends Name>(
+  name: K,
+  value: Parameters<(typeof OPTIONS)[K]['check']>[1],
+): typeof value {
+  const { check } = OPTIONS[name] as unknown as Option<typeof value>;
+  return check(name, value);
+}
+
+/** The settings of a queue as they are now. */
+export function publicOptions<Input>(options: ResolvedOptions<Input>): PublicOptions {
+  return Object.fromEntries(SETTINGS.map((name) => [name, options[name]])) as unknown as PublicOptions;
 }
 
 export function checkSubmitOptions(
@@ -156,33 +219,7 @@ export function checkSubmitOptions(
   }
 }
 
-export function checkBatchSize(value: number): number {
-  return checkCount('batchSize', value, 1);
-}
-
-/** 0 is the word of the reference (docs/contract.md) for no limit. */
-export function checkMaxQueued(value: number): number {
-  return checkCount('maxQueued', value, 0) || Infinity;
-}
-
-/** What `stats` shows of the options. */
-export type PublicOptions = Omit<ResolvedOptions, 'name' | 'autoStart' | Optional>;
-
-/** No functions, nothing that `stats` shows elsewhere. */
-export function publicOptions<Input>(options: ResolvedOptions<Input>): PublicOptions {
-  const { batchSize, maxDelay, dispatch, concurrency, maxQueued, onFull } = options;
-  const { maxCost, maxQueuedCost, aging, isolateErrors, runTimeout } = options;
-  return {
-    batchSize,
-    maxDelay,
-    dispatch,
-    concurrency,
-    maxQueued,
-    onFull,
-    maxCost,
-    maxQueuedCost,
-    aging,
-    isolateErrors,
-    runTimeout,
-  };
+function checkLane(name: string, value: Lane): Lane {
+  if (!slotsOf(value)) throw new TypeError(`${name}: expected a Lane, got ${show(value)}`);
+  return value;
 }

@@ -14,7 +14,14 @@ import { BatchQueue } from '../core/batch-queue.js';
 import type { BatchFunction } from '../core/batch-function.js';
 import { checkMilliseconds, show } from '../core/checks.js';
 import { LONGEST_TIMER } from '../core/clock.js';
-import { type BatchOptions, type QueueOptions, resolveOptions, type StopOptions } from '../core/options.js';
+import {
+  type BatchOptions,
+  type QueueOptions,
+  resolveOptions,
+  SERIAL_SETTINGS,
+  SETTINGS,
+  type StopOptions,
+} from '../core/options.js';
 import { oneByOne, toService } from '../core/service.js';
 import type { BatchReport, QueueStats } from '../core/stats.js';
 import { ApplicationProviders, marksOn } from './application-providers.js';
@@ -259,7 +266,7 @@ export class BatchingRegistry
     const override = this.#options.queues?.[name] ?? {};
     const options = { ...given(this.#options.defaults), ...given(mark.options), ...given(override), name };
     naming(`${FOR_ROOT}: queues['${name}']`, () => {
-      const allowed = mark.serial ? SERIAL_SETTINGS : SETTINGS;
+      const allowed: readonly string[] = mark.serial ? SERIAL_SETTINGS : SETTINGS;
       for (const setting of Object.keys(override)) {
         if (allowed.includes(setting)) continue;
         throw new TypeError(
@@ -283,11 +290,6 @@ export class BatchingRegistry
 }
 
 const FOR_ROOT = 'BatchingModule.forRoot()';
-const SERIAL_SETTINGS = ['maxQueued', 'onFull', 'maxQueuedCost', 'aging', 'runTimeout'];
-const SETTINGS = [
-  ...['batchSize', 'maxDelay', 'dispatch', 'concurrency', 'maxQueued', 'onFull'],
-  ...['maxCost', 'maxQueuedCost', 'aging', 'isolateErrors', 'runTimeout'],
-];
 
 /** What to do, if the names of the classes look as a bundler leaves them that minifies the code. */
 function hintFor(names: string[]): string {

@@ -2,10 +2,7 @@ import type { BatchContext, TypedArray } from '../core/batch-function.js';
 import { type BatchOptions, type QueueOptions, resolveOptions } from '../core/options.js';
 import { type BatchedService as Service, serial, type SerialOptions } from '../core/service.js';
 
-/**
- * The type of a callable service: one input in, its own result out. What a marked method is when it is seen through
- * `Batched<C>`, and what `asBatchedService` returns.
- */
+/** The type of a callable service, which `asBatchedService` and `asService` return: one input in, its own result out. */
 export type BatchedService<Input, Result> = Service<Input, Result>;
 
 /**

@@ -236,6 +236,17 @@ describe('the registry', () => {
     ]);
   });
 
+  it('shows of a queue, through a view, the call, submitMany and queue alone', async () => {
+    const { registry, classifier, device } = await start();
+    for (const method of [classifier.classify, classifier.tell, device.load]) {
+      expect(Object.keys(method).sort()).toEqual(['queue', 'submitMany']);
+      for (const name of ['submit', 'start', 'drain', 'stop']) expect(name in method).toBe(false);
+    }
+    expect(classifier.tell.queue).toBe(registry.get('Classifier.tell'));
+    const results = classifier.tell.submitMany(['a', 'b', 'c', 'd']);
+    expect(await Promise.all(results)).toEqual(['a', 'b', 'c', 'd']);
+  });
+
   it('drains all, and goes on', async () => {
     const { registry, classifier } = await start();
     const results = [classifier.classify(1), classifier.tell('a')];

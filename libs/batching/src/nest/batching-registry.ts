@@ -15,11 +15,11 @@ import type { BatchFunction } from '../core/batch-function.js';
 import { checkMilliseconds, show } from '../core/checks.js';
 import { LONGEST_TIMER } from '../core/clock.js';
 import { type BatchOptions, type QueueOptions, resolveOptions, type StopOptions } from '../core/options.js';
-import { oneByOne, toService } from '../core/service.js';
+import { oneByOne } from '../core/service.js';
 import type { BatchReport, QueueStats } from '../core/stats.js';
 import { ApplicationProviders, marksOn } from './application-providers.js';
 import { type Mark, methodName, naming } from './batched-service.js';
-import { type Batched, createView } from './batched-view.js';
+import { type Batched, createView, toMethod } from './batched-view.js';
 import { type Class, views, type ViewSource } from './inject-batched.js';
 
 /** Settings for all queues of an application. */
@@ -236,7 +236,7 @@ export class BatchingRegistry
       return [key, queue] as const;
     });
     for (const [, queue] of queues) this.#addQueue(queue);
-    return new Map(queues.map(([key, queue]) => [key, toService(queue)]));
+    return new Map(queues.map(([key, queue]) => [key, toMethod(queue)]));
   }
 
   #buildQueue(name: string, mark: Mark, instance: object, key: PropertyKey): Queue {

@@ -17,11 +17,8 @@ export type BatchedService<Input, Result> = Service<Input, Result>;
  * async classify(images: readonly Uint8Array[]): Promise<Digit[]> { … }
  * ```
  *
- * A method that declares a second parameter, `batch?: BatchContext` without a default value, is told of its batch:
- * `batch.signal` aborts when nobody waits for the results any more, when `runTimeout` is over, and on a hard stop. The
- * mark sees what it stands on: a decorator below it that wraps the method with `(...args) =>` hides that parameter, and
- * the batch is not passed. So the mark stands directly above the method, below all other decorators; what wraps it from
- * above gets both.
+ * The method always gets its batch as a second argument, which it may declare as `batch?: BatchContext`: `batch.signal` aborts
+ * when no caller waits for the results any more, when `runTimeout` is over, and on a hard stop.
  *
  * @param batchSize most inputs in one batch: an integer ≥ 1, or `Infinity`
  * @param maxDelay longest wait for others, in milliseconds ≥ 0
@@ -52,8 +49,6 @@ export interface Mark {
   readonly options: BatchOptions;
   /** Whether the method takes one input at a time. */
   readonly serial: boolean;
-  /** Whether the method declares a second parameter, for its batch. */
-  readonly takesBatch: boolean;
 }
 
 /**
@@ -77,8 +72,7 @@ function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
     }
     naming(`${decorator} on ${name}`, () => resolveOptions(options, name));
     if (!Object.hasOwn(target, MARKS)) Object.defineProperty(target, MARKS, { value: new Map() });
-    const takesBatch = !isSerial && method.length > 1;
-    (target as Marked)[MARKS]?.set(key, { decorator, options, serial: isSerial, takesBatch });
+    (target as Marked)[MARKS]?.set(key, { decorator, options, serial: isSerial });
   };
 }
 

@@ -9,7 +9,6 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import type { BatchContext } from '../core/batch-function.js';
 import { BatchQueue } from '../core/batch-queue.js';
 import type { BatchFunction } from '../core/batch-function.js';
 import { checkMilliseconds, show } from '../core/checks.js';
@@ -250,7 +249,7 @@ export class BatchingRegistry
       if (typeof method !== 'function') throw new TypeError(`${name}: what is provided has no such method`);
       return Reflect.apply(method, instance, parameters);
     };
-    const batchFunction = batchFunctionOf(mark, call);
+    const batchFunction = mark.serial ? oneByOne(call) : (call as AnyBatchFunction);
     const options = this.#optionsOf(name, mark);
     return this.#context.runInAsyncScope(() => new BatchQueue<unknown, unknown>(batchFunction, options));
   }
@@ -297,15 +296,6 @@ function hintFor(names: string[]): string {
     '. The names of classes look minified, and queues are named after them; let the bundler keep them ' +
     '(esbuild: keepNames, Terser and SWC: keep_classnames)'
   );
-}
-
-/** A method is given what it declares, so that one which checks its arguments is not surprised. */
-function batchFunctionOf(mark: Mark, call: (...parameters: unknown[]) => unknown): AnyBatchFunction {
-  if (mark.serial) return oneByOne(call);
-  const batchFunction = mark.takesBatch
-    ? (inputs: unknown[], batch: BatchContext) => call(inputs, batch)
-    : (inputs: unknown[]) => call(inputs);
-  return batchFunction as AnyBatchFunction;
 }
 
 function given<T extends object>(options: T | undefined): T {

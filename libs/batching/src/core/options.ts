@@ -168,21 +168,21 @@ export function checkMaxQueued(value: number): number {
 /** What `stats` shows of the options. */
 export type PublicOptions = Omit<ResolvedOptions, 'name' | 'autoStart' | Optional>;
 
-/** No functions, nothing that `stats` shows elsewhere. */
+/** The one list of the settings that are plain values: what `stats` shows and what an application may override by name. */
+export const SETTINGS = Object.keys({
+  batchSize: true,
+  maxDelay: true,
+  dispatch: true,
+  concurrency: true,
+  maxQueued: true,
+  onFull: true,
+  maxCost: true,
+  maxQueuedCost: true,
+  aging: true,
+  isolateErrors: true,
+  runTimeout: true,
+} satisfies Record<keyof PublicOptions, true>) as readonly (keyof PublicOptions)[];
+
 export function publicOptions<Input>(options: ResolvedOptions<Input>): PublicOptions {
-  const { batchSize, maxDelay, dispatch, concurrency, maxQueued, onFull } = options;
-  const { maxCost, maxQueuedCost, aging, isolateErrors, runTimeout } = options;
-  return {
-    batchSize,
-    maxDelay,
-    dispatch,
-    concurrency,
-    maxQueued,
-    onFull,
-    maxCost,
-    maxQueuedCost,
-    aging,
-    isolateErrors,
-    runTimeout,
-  };
+  return Object.fromEntries(SETTINGS.map((setting) => [setting, options[setting]])) as PublicOptions;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it, jest } from '@jest/globals';
-import { BatchedService, marksOf, SerialService } from './batched-service.js';
+import { BatchedService, SerialService } from './batched-service.js';
+import { marksOf } from './marks.js';
 
 const secret = Symbol('secret');
 

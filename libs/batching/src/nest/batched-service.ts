@@ -1,6 +1,8 @@
 import type { BatchContext, TypedArray } from '../core/batch-function.js';
+import { naming } from '../core/checks.js';
 import { type BatchOptions, type QueueOptions, resolveOptions } from '../core/options.js';
 import { type BatchedService as Service, serial, type SerialOptions } from '../core/service.js';
+import { methodName, setMark } from './marks.js';
 
 /** The type of a callable service, which `asBatchedService` and `asService` return: one input in, its own result out. */
 export type BatchedService<Input, Result> = Service<Input, Result>;
@@ -42,26 +44,6 @@ export function SerialService(options?: Omit<SerialOptions, 'name'>): SerialServ
   return marker('@SerialService()', { ...options, ...serial }, true);
 }
 
-/** What is known of a marked method. */
-export interface Mark {
-  readonly decorator: string;
-  /** As told to the decorator; complete it with the defaults of the application. */
-  readonly options: BatchOptions;
-  /** Whether the method takes one input at a time. */
-  readonly serial: boolean;
-}
-
-/**
- * The marks lie on the prototype that owns the method, by the method's name. On the function itself they would be lost
- * when another decorator wraps it or a test spies on it. `Symbol.for`, because an application may load this library
- * twice, as ESM and as CommonJS.
- */
-const MARKS = Symbol.for('nest-batching:marks');
-
-interface Marked {
-  [MARKS]?: Map<PropertyKey, Mark>;
-}
-
 function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
   return (target: object, key: string | symbol, descriptor?: PropertyDescriptor): void => {
     const { name: className } = typeof target === 'function' ? target : target.constructor;
@@ -71,35 +53,8 @@ function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
       throw new TypeError(`${decorator} marks methods of instances, which ${name} is not`);
     }
     naming(`${decorator} on ${name}`, () => resolveOptions(options, name));
-    if (!Object.hasOwn(target, MARKS)) Object.defineProperty(target, MARKS, { value: new Map() });
-    (target as Marked)[MARKS]?.set(key, { decorator, options, serial: isSerial });
+    setMark(target, key, { decorator, options, serial: isSerial });
   };
-}
-
-/** The marks in force on instances with this prototype. A method that overrides a marked one is marked anew, or not. */
-export function marksOf(prototype: object | null): Map<PropertyKey, Mark> {
-  if (prototype === null) return new Map();
-  const marks = marksOf(Reflect.getPrototypeOf(prototype));
-  for (const key of Reflect.ownKeys(prototype)) marks.delete(key);
-  if (Object.hasOwn(prototype, MARKS)) {
-    for (const [key, mark] of (prototype as Marked)[MARKS] ?? []) marks.set(key, mark);
-  }
-  return marks;
-}
-
-/** `DigitClassifier.classify`, `DigitClassifier[Symbol(classify)]` */
-export function methodName(className: string, key: PropertyKey): string {
-  return typeof key === 'symbol' ? `${className}[${String(key)}]` : `${className}.${key}`;
-}
-
-/** Calls `check`; what it throws says where. */
-export function naming<T>(where: string, check: () => T): T {
-  try {
-    return check();
-  } catch (cause) {
-    const message = `${where}: ${(cause as Error).message}`;
-    throw cause instanceof TypeError ? new TypeError(message) : new RangeError(message);
-  }
 }
 
 /** Accepts what may be marked with `@BatchedService()`; for anything else the compiler prints what is wrong. */

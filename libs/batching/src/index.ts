@@ -18,8 +18,10 @@ export type { BatchOptions, QueueOptions, StopOptions, SubmitOptions } from './c
 export { asBatchedService, asService, type SerialOptions } from './core/service.js';
 export type { BatchReport, DropReason, QueueState, QueueStats } from './core/stats.js';
 export { BatchedService, SerialService } from './nest/batched-service.js';
-export type { Batched } from './nest/batched-view.js';
+export type { Batched, BatchedMethod } from './nest/batched-view.js';
 export { type BatchingAnswer, BatchingExceptionFilter } from './nest/batching-exception-filter.js';
 export { BatchingModule, type BatchingOptionsFactory } from './nest/batching-module.js';
-export { type BatchingModuleOptions, BatchingRegistry } from './nest/batching-registry.js';
-export { getBatchedToken, InjectBatched } from './nest/inject-batched.js';
+export { BatchingRegistry } from './nest/batching-registry.js';
+export { InjectBatched } from './nest/inject-batched.js';
+export type { BatchingModuleOptions } from './nest/module-options.js';
+export { getBatchedToken } from './nest/views.js';

@@ -61,3 +61,13 @@ export function show(value: unknown): string {
     return 'an object';
   }
 }
+
+/** Calls `check`, and puts the place of the options before the message of what it throws. */
+export function naming<T>(where: string, check: () => T): T {
+  try {
+    return check();
+  } catch (cause) {
+    const message = `${where}: ${(cause as Error).message}`;
+    throw cause instanceof TypeError ? new TypeError(message) : new RangeError(message);
+  }
+}

@@ -100,14 +100,11 @@ interface Option<T> {
   readonly default?: T;
   /** Whether it may be set for one queue in production, and `stats` shows it. */
   readonly isSetting?: true;
-  /** The same for a service that runs one call at a time. */
-  readonly isSerialSetting?: true;
 }
 
 type Options = { readonly [K in keyof BatchOptions]-?: Option<Exclude<BatchOptions[K], undefined>> };
 
 const setting = { isSetting: true } as const;
-const serialSetting = { isSetting: true, isSerialSetting: true } as const;
 const flag = (name: string, value: boolean): boolean => checkType(name, 'boolean', value);
 const oneOf =
   <T extends string>(...choices: T[]) =>
@@ -122,16 +119,16 @@ const OPTIONS = {
   concurrency: { ...setting, check: (name: string, value: number) => checkCount(name, value, 1), default: 1 },
   // 0 is the word of the reference (docs/contract.md) for no limit.
   maxQueued: {
-    ...serialSetting,
+    ...setting,
     check: (name: string, value: number) => checkCount(name, value, 0) || Infinity,
     default: 10_000,
   },
-  onFull: { ...serialSetting, check: oneOf<'reject' | 'wait'>('reject', 'wait'), default: 'reject' },
+  onFull: { ...setting, check: oneOf<'reject' | 'wait'>('reject', 'wait'), default: 'reject' },
   maxCost: { ...setting, check: checkCost, default: Infinity },
-  maxQueuedCost: { ...serialSetting, check: checkCost, default: Infinity },
-  aging: { ...serialSetting, check: checkMilliseconds, default: 1000 },
+  maxQueuedCost: { ...setting, check: checkCost, default: Infinity },
+  aging: { ...setting, check: checkMilliseconds, default: 1000 },
   isolateErrors: { ...setting, check: flag, default: false },
-  runTimeout: { ...serialSetting, check: checkMilliseconds, default: Infinity },
+  runTimeout: { ...setting, check: checkMilliseconds, default: Infinity },
   cost: { check: (name, value) => checkType(name, 'function', value) },
   groupBy: { check: (name, value) => checkType(name, 'function', value) },
   lane: { check: checkLane },
@@ -151,8 +148,6 @@ const OPTIONAL: readonly Name[] = ['lane', 'cost', 'groupBy'] satisfies Optional
 export type SettingName = { [K in Name]: (typeof OPTIONS)[K] extends { isSetting: true } ? K : never }[Name];
 
 export const SETTINGS = NAMES.filter((name): name is SettingName => 'isSetting' in OPTIONS[name]);
-/** Those of a service that runs one call at a time. */
-export const SERIAL_SETTINGS = NAMES.filter((name) => 'isSerialSetting' in OPTIONS[name]);
 
 /** The options of a queue, checked and complete. */
 export type ResolvedOptions<Input = unknown> = Required<Omit<BatchOptions<Input>, Optional>> &

@@ -1,8 +1,8 @@
 import { Scope } from '@nestjs/common';
 import { createContextId, type ModulesContainer } from '@nestjs/core';
 import { show } from '../core/checks.js';
-import { type Mark, marksOf, methodName } from './batched-service.js';
-import { type Class, REGISTRY, views } from './inject-batched.js';
+import { marksOf, marksOn, methodName } from './marks.js';
+import { type Class, REGISTRY, views } from './views.js';
 
 type NestModule = ModulesContainer extends Map<string, infer M> ? M : never;
 type Wrapper = ReturnType<NestModule['getProviderByKey']>;
@@ -146,12 +146,6 @@ export class ApplicationProviders {
       for (const [token, wrapper] of providers) yield { token, wrapper, module: name };
     }
   }
-}
-
-/** The marks in force on an instance. A stand-in for the class, as a fake in a test, keeps what the class promises. */
-export function marksOn(instance: unknown, type: Class): Map<PropertyKey, Mark> {
-  const marks = marksOf(typeof instance === 'object' && instance ? Reflect.getPrototypeOf(instance) : null);
-  return instance instanceof type ? marks : new Map([...marksOf(type.prototype as object), ...marks]);
 }
 
 /** In words, what keeps a provider from being a singleton. */

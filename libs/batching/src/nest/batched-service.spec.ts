@@ -1,5 +1,6 @@
 import { describe, expect, it, jest } from '@jest/globals';
-import { BatchedService, marksOf, SerialService } from './batched-service.js';
+import { BatchedService, SerialService } from './batched-service.js';
+import { marksOf } from './marks.js';
 
 const secret = Symbol('secret');
 
@@ -40,14 +41,12 @@ describe('a marked method', () => {
       decorator: '@BatchedService()',
       options: { batchSize: 64, maxDelay: 5, concurrency: 2 },
       serial: false,
-      takesBatch: false,
     });
     expect(marks.get(secret)).toMatchObject({ options: { batchSize: 8, maxDelay: 0 } });
     expect(marks.get('load')).toEqual({
       decorator: '@SerialService()',
       options: { batchSize: 1, maxDelay: 0, dispatch: 'eager', concurrency: 1, maxQueued: 3 },
       serial: true,
-      takesBatch: false,
     });
     expect(marks.has('other')).toBe(false);
   });

@@ -1,11 +1,10 @@
 import type { BatchContext, TypedArray } from '../core/batch-function.js';
+import { naming } from '../core/checks.js';
 import { type BatchOptions, type QueueOptions, resolveOptions } from '../core/options.js';
 import { type BatchedService as Service, serial, type SerialOptions } from '../core/service.js';
+import { methodName, setMark } from './marks.js';
 
-/**
- * The type of a callable service: one input in, its own result out. What a marked method is when it is seen through
- * `Batched<C>`, and what `asBatchedService` returns.
- */
+/** The type of a callable service, which `asBatchedService` and `asService` return: one input in, its own result out. */
 export type BatchedService<Input, Result> = Service<Input, Result>;
 
 /**
@@ -20,11 +19,8 @@ export type BatchedService<Input, Result> = Service<Input, Result>;
  * async classify(images: readonly Uint8Array[]): Promise<Digit[]> { … }
  * ```
  *
- * A method that declares a second parameter, `batch?: BatchContext` without a default value, is told of its batch:
- * `batch.signal` aborts when nobody waits for the results any more, when `runTimeout` is over, and on a hard stop. The
- * mark sees what it stands on: a decorator below it that wraps the method with `(...args) =>` hides that parameter, and
- * the batch is not passed. So the mark stands directly above the method, below all other decorators; what wraps it from
- * above gets both.
+ * The method always gets its batch as a second argument, which it may declare as `batch?: BatchContext`: `batch.signal` aborts
+ * when no caller waits for the results any more, when `runTimeout` is over, and on a hard stop.
  *
  * @param batchSize most inputs in one batch: an integer ≥ 1, or `Infinity`
  * @param maxDelay longest wait for others, in milliseconds ≥ 0
@@ -48,28 +44,6 @@ export function SerialService(options?: Omit<SerialOptions, 'name'>): SerialServ
   return marker('@SerialService()', { ...options, ...serial }, true);
 }
 
-/** What is known of a marked method. */
-export interface Mark {
-  readonly decorator: string;
-  /** As told to the decorator; complete it with the defaults of the application. */
-  readonly options: BatchOptions;
-  /** Whether the method takes one input at a time. */
-  readonly serial: boolean;
-  /** Whether the method declares a second parameter, for its batch. */
-  readonly takesBatch: boolean;
-}
-
-/**
- * The marks lie on the prototype that owns the method, by the method's name. On the function itself they would be lost
- * when another decorator wraps it or a test spies on it. `Symbol.for`, because an application may load this library
- * twice, as ESM and as CommonJS.
- */
-const MARKS = Symbol.for('nest-batching:marks');
-
-interface Marked {
-  [MARKS]?: Map<PropertyKey, Mark>;
-}
-
 function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
   return (target: object, key: string | symbol, descriptor?: PropertyDescriptor): void => {
     const { name: className } = typeof target === 'function' ? target : target.constructor;
@@ -79,36 +53,8 @@ function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
       throw new TypeError(`${decorator} marks methods of instances, which ${name} is not`);
     }
     naming(`${decorator} on ${name}`, () => resolveOptions(options, name));
-    if (!Object.hasOwn(target, MARKS)) Object.defineProperty(target, MARKS, { value: new Map() });
-    const takesBatch = !isSerial && method.length > 1;
-    (target as Marked)[MARKS]?.set(key, { decorator, options, serial: isSerial, takesBatch });
+    setMark(target, key, { decorator, options, serial: isSerial });
   };
-}
-
-/** The marks in force on instances with this prototype. A method that overrides a marked one is marked anew, or not. */
-export function marksOf(prototype: object | null): Map<PropertyKey, Mark> {
-  if (prototype === null) return new Map();
-  const marks = marksOf(Reflect.getPrototypeOf(prototype));
-  for (const key of Reflect.ownKeys(prototype)) marks.delete(key);
-  if (Object.hasOwn(prototype, MARKS)) {
-    for (const [key, mark] of (prototype as Marked)[MARKS] ?? []) marks.set(key, mark);
-  }
-  return marks;
-}
-
-/** `DigitClassifier.classify`, `DigitClassifier[Symbol(classify)]` */
-export function methodName(className: string, key: PropertyKey): string {
-  return typeof key === 'symbol' ? `${className}[${String(key)}]` : `${className}.${key}`;
-}
-
-/** Calls `check`; what it throws says where. */
-export function naming<T>(where: string, check: () => T): T {
-  try {
-    return check();
-  } catch (cause) {
-    const message = `${where}: ${(cause as Error).message}`;
-    throw cause instanceof TypeError ? new TypeError(message) : new RangeError(message);
-  }
 }
 
 /** Accepts what may be marked with `@BatchedService()`; for anything else the compiler prints what is wrong. */

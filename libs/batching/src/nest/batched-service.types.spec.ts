@@ -9,7 +9,7 @@ const folder = dirname(fileURLToPath(import.meta.url));
 const header = `
 import { Injectable } from '@nestjs/common';
 import {
-  BatchedService, SerialService, InjectBatched, getBatchedToken, BatchingRegistry, asBatchedService, type Batched, type BatchContext,
+  BatchedService, SerialService, InjectBatched, getBatchedToken, BatchingRegistry, asBatchedService, type Batched, type BatchedMethod, type BatchContext,
 } from '../index.js';
 
 export const secret = Symbol('secret');
@@ -130,30 +130,39 @@ const pieces = {
   view: `${header}
     export async function use(view: Batched<Classifier>): Promise<void> {
       same<keyof Batched<Classifier>, 'classify' | 'score' | 'later' | 'parse' | 'notes' | 'load' | 'swap' | 'watched' | 'limited' | typeof secret>(true);
-      same<Batched<Classifier>['classify'], BatchedService<Uint8Array, Digit>>(true);
-      same<Batched<Classifier>['later'], BatchedService<string, number | string>>(true);
-      same<Batched<Classifier>['parse'], BatchedService<string, number>>(true);
-      same<Batched<Classifier>['score'], BatchedService<string, number>>(true);
-      same<Batched<Classifier>[typeof secret], BatchedService<string, number>>(true);
-      same<Batched<Classifier>['watched'], BatchedService<string, number>>(true);
-      same<Batched<Classifier>['limited'], BatchedService<string, number>>(true);
-      same<Batched<Classifier>['notes'], BatchedService<string, Note>>(true);
-      same<Batched<Classifier>['load'], BatchedService<string, number>>(true);
-      same<Batched<Classifier>['swap'], BatchedService<[string, number], [number, string]>>(true);
+      same<Batched<Classifier>['classify'], BatchedMethod<Uint8Array, Digit>>(true);
+      same<Batched<Classifier>['later'], BatchedMethod<string, number | string>>(true);
+      same<Batched<Classifier>['parse'], BatchedMethod<string, number>>(true);
+      same<Batched<Classifier>['score'], BatchedMethod<string, number>>(true);
+      same<Batched<Classifier>[typeof secret], BatchedMethod<string, number>>(true);
+      same<Batched<Classifier>['watched'], BatchedMethod<string, number>>(true);
+      same<Batched<Classifier>['limited'], BatchedMethod<string, number>>(true);
+      same<Batched<Classifier>['notes'], BatchedMethod<string, Note>>(true);
+      same<Batched<Classifier>['load'], BatchedMethod<string, number>>(true);
+      same<Batched<Classifier>['swap'], BatchedMethod<[string, number], [number, string]>>(true);
       const digit: Digit = await view.classify(new Uint8Array(), { timeout: 5, signal: AbortSignal.timeout(5) });
       const digits: Promise<Digit>[] = view.classify.submitMany([new Uint8Array()]);
       view.classify.queue.batchSize = digit.value + digits.length;
+      same<keyof Batched<Classifier>['classify'], 'submitMany' | 'queue'>(true);
       const service: BatchedService<number, string> = asBatchedService(8, 5)(async (xs: number[]) => xs.map(String));
       await service(view.parse.queue.maxDelay);
       const later: BatchedService<number, string> = asBatchedService(8, 5)((xs: number[]) => xs.map(async (x) => String(x)));
       const mixed = asBatchedService(8, 5)(async (xs: number[]) => xs.map((x) => (x > 1 ? new RangeError() : x > 0 ? Promise.resolve(x) : x)));
       same<typeof mixed, BatchedService<number, number>>(true);
       await later(1);
+      const method: BatchedMethod<number, string> = service;
+      await method(1);
+      service.start();
+      await Promise.all([service.submit(1), service.drain(), service.stop()]);
     }
     export const ofRegistry = (registry: BatchingRegistry): Batched<Classifier> => registry.view(Classifier);
     export const token: string = getBatchedToken(Classifier);`,
   arrayThroughView: `${header}
     export const wrong = (view: Batched<Classifier>) => view.parse(['1']);`,
+  stopThroughView: `${header}
+    export const wrong = (view: Batched<Classifier>) => view.parse.stop();`,
+  submitThroughView: `${header}
+    export const wrong = (view: Batched<Classifier>) => view.parse.submit('1');`,
   unmarkable: `${header}
     export const wrong = (view: Batched<Classifier>) => view.none();`,
 
@@ -298,6 +307,8 @@ describe('the compiler says what is wrong with', () => {
     ['noDelay', 'Expected 2-3 arguments, but got 1'],
     ['serialConcurrency', "'concurrency' does not exist in type"],
     ['arrayThroughView', "Argument of type 'string[]' is not assignable to parameter of type 'string'"],
+    ['stopThroughView', "Property 'stop' does not exist on type 'BatchedMethod<string, number>'"],
+    ['submitThroughView', "Property 'submit' does not exist on type 'BatchedMethod<string, number>'"],
     ['unmarkable', "Property 'none' does not exist on type 'Batched<Classifier>'"],
     ['injectedName', "Argument of type 'string' is not assignable to parameter of type 'Class<"],
   ])('%s', (piece, sentence) => {

@@ -1,9 +1,23 @@
 import type { BatchContext } from '../core/batch-function.js';
-import type { BatchedService } from '../core/service.js';
+import type { BatchQueue } from '../core/batch-queue.js';
+import type { SubmitOptions } from '../core/options.js';
 import type { BatchProblem, SerialProblem } from './batched-service.js';
 
 /**
- * A provider as its callers see it: each marked method takes one input and returns a promise of that input's result.
+ * A marked method as its callers see it: one input in, a promise of its result out. Starting, draining and stopping belong to
+ * the application, so they are on its `BatchingRegistry` and on `queue`.
+ */
+export interface BatchedMethod<Input, Result> {
+  (input: Input, options?: SubmitOptions): Promise<Result>;
+  /** Takes in all inputs before a stop can take effect; one promise per input, in their order. */
+  submitMany(inputs: Iterable<Input>, options?: SubmitOptions): Promise<Result>[];
+  /** The queue behind it: settings, stats, `onBatch`. */
+  readonly queue: BatchQueue<Input, Result>;
+}
+
+/**
+ * A provider as its callers see it: each marked method takes one input and returns a promise of that input's result. It is a
+ * `BatchedMethod`: the call, `submitMany` and `queue`.
  *
  * A mark cannot be seen in a type. So every public method that could be marked is here, by the rules of the decorators
  * themselves: array in, array out is a batch method; any other method of one parameter is a serial one. The rest of
@@ -11,20 +25,20 @@ import type { BatchProblem, SerialProblem } from './batched-service.js';
  */
 export type Batched<C> = {
   readonly [
-    K in keyof C as K extends Hidden ? never : [ServiceOf<C[K]>] extends [never] ? never : K
-  ]: ServiceOf<C[K]>;
+    K in keyof C as K extends Hidden ? never : [MethodOf<C[K]>] extends [never] ? never : K
+  ]: MethodOf<C[K]>;
 };
 
-type ServiceOf<F> =
+type MethodOf<F> =
   BatchProblem<F> extends true
     ? F extends (inputs: infer Inputs, batch: BatchContext) => infer Results
       ? [Inputs, Awaited<Results>] extends [readonly (infer I)[], ArrayLike<infer R>]
-        ? BatchedService<I, ResultOf<R>>
+        ? BatchedMethod<I, ResultOf<R>>
         : never
       : never
     : SerialProblem<F> extends true
       ? F extends (input: infer Input) => infer Result
-        ? BatchedService<Input, Awaited<Result>>
+        ? BatchedMethod<Input, Awaited<Result>>
         : never
       : never;
 
@@ -33,6 +47,14 @@ type ServiceOf<F> =
  * looks like an `Error` (a `name` and a `message`) stays a result.
  */
 type ResultOf<R> = [Exclude<Awaited<R>, Error>] extends [never] ? Awaited<R> : Exclude<Awaited<R>, Error>;
+
+/** The one place that decides what a view shows of a queue. */
+export function toMethod<Input, Result>(queue: BatchQueue<Input, Result>): BatchedMethod<Input, Result> {
+  return Object.assign((input: Input, options?: SubmitOptions) => queue.submit(input, options), {
+    submitMany: queue.submitMany.bind(queue),
+    queue,
+  });
+}
 
 /** A view with `then` would be taken for a promise; hooks of the provider, Nest would call on the view as well. */
 const HIDDEN = [

@@ -1,6 +1,7 @@
 import { ConfigurableModuleBuilder, type DynamicModule, Module } from '@nestjs/common';
-import { type BatchingModuleOptions, BatchingRegistry, OPTIONS } from './batching-registry.js';
-import { REGISTRY, views } from './inject-batched.js';
+import { BatchingRegistry } from './batching-registry.js';
+import { type BatchingModuleOptions, OPTIONS } from './module-options.js';
+import { REGISTRY, views } from './views.js';
 
 /** Makes the options of `BatchingModule.forRootAsync({ useClass })` and `({ useExisting })`. */
 export interface BatchingOptionsFactory {
@@ -31,7 +32,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<BatchingModule
  * When the application closes, inputs that wait are sent off at once, requests in flight still get their results, and
  * then the queues stop.
  */
-// The views by reference: Nest reads the list when it scans, and by then every class has told which views it wants.
+// The list of views by reference: Nest reads it when it scans, after every class has asked for the views it injects.
 @Module({ providers: views.providers, exports: views.providers })
 export class BatchingModule extends ConfigurableModuleClass {
   /** @throws TypeError or RangeError, while the application starts, for options that make no sense */

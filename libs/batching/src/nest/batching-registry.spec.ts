@@ -236,6 +236,17 @@ describe('the registry', () => {
     ]);
   });
 
+  it('shows of a queue, through a view, the call, submitMany and queue alone', async () => {
+    const { registry, classifier, device } = await start();
+    for (const method of [classifier.classify, classifier.tell, device.load]) {
+      expect(Object.keys(method).sort()).toEqual(['queue', 'submitMany']);
+      for (const name of ['submit', 'start', 'drain', 'stop']) expect(name in method).toBe(false);
+    }
+    expect(classifier.tell.queue).toBe(registry.get('Classifier.tell'));
+    const results = classifier.tell.submitMany(['a', 'b', 'c', 'd']);
+    expect(await Promise.all(results)).toEqual(['a', 'b', 'c', 'd']);
+  });
+
   it('drains all, and goes on', async () => {
     const { registry, classifier } = await start();
     const results = [classifier.classify(1), classifier.tell('a')];
@@ -307,7 +318,7 @@ describe('the registry', () => {
   });
 });
 
-describe('a method with a second parameter', () => {
+describe('a marked method', () => {
   class Watching {
     readonly given: unknown[][] = [];
     readonly signals: (AbortSignal | undefined)[] = [];
@@ -320,7 +331,13 @@ describe('a method with a second parameter', () => {
     }
 
     @BatchedService(2, 0)
-    echo(...given: [inputs: number[]]): number[] {
+    echo(...given: [inputs: number[], batch?: BatchContext]): number[] {
+      this.given.push(given);
+      return given[0];
+    }
+
+    @SerialService()
+    load(...given: [path: string]): string {
       this.given.push(given);
       return given[0];
     }
@@ -335,9 +352,9 @@ describe('a method with a second parameter', () => {
     return { provider: app.get(Watching), view: app.get(BatchingRegistry).view(Watching) };
   }
 
-  it('is told of its batch: the signal aborts when the last caller has gone', async () => {
+  it('gets its batch: the signal aborts when the last caller has gone', async () => {
     const { provider, view } = await watch();
-    // A spy declares no parameter; what counts is the method that was marked.
+    // A spy declares no parameter.
     const spy = jest.spyOn(provider, 'run');
     const [first, second] = [new AbortController(), new AbortController()];
     const results = [view.run(1, { signal: first.signal }), view.run(2, { signal: second.signal })];
@@ -349,9 +366,15 @@ describe('a method with a second parameter', () => {
     expect(await Promise.allSettled(results)).toMatchObject([{ reason: 'one' }, { reason: 'two' }]);
   });
 
-  it('alone is: others get their inputs and nothing else', async () => {
+  it('gets it also where it does not declare the parameter', async () => {
     const { provider, view } = await watch();
     expect(await Promise.all([view.echo(1), view.echo(2)])).toEqual([1, 2]);
-    expect(provider.given).toEqual([[[1, 2]]]);
+    expect(provider.given).toEqual([[[1, 2], { signal: expect.any(AbortSignal) }]]);
+  });
+
+  it('gets its input and nothing else, if it is serial', async () => {
+    const { provider, view } = await watch();
+    expect(await view.load('a')).toBe('a');
+    expect(provider.given).toEqual([['a']]);
   });
 });

@@ -9,47 +9,24 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import type { BatchContext } from '../core/batch-function.js';
 import { BatchQueue } from '../core/batch-queue.js';
 import type { BatchFunction } from '../core/batch-function.js';
-import { checkMilliseconds, show } from '../core/checks.js';
+import { naming, show } from '../core/checks.js';
 import { LONGEST_TIMER } from '../core/clock.js';
-import {
-  type BatchOptions,
-  type QueueOptions,
-  resolveOptions,
-  SERIAL_SETTINGS,
-  SETTINGS,
-  type StopOptions,
-} from '../core/options.js';
-import { oneByOne, toService } from '../core/service.js';
+import type { StopOptions } from '../core/options.js';
+import { oneByOne } from '../core/service.js';
 import type { BatchReport, QueueStats } from '../core/stats.js';
-import { ApplicationProviders, marksOn } from './application-providers.js';
-import { type Mark, methodName, naming } from './batched-service.js';
-import { type Batched, createView } from './batched-view.js';
-import { type Class, views, type ViewSource } from './inject-batched.js';
-
-/** Settings for all queues of an application. */
-export interface BatchingModuleOptions {
-  /** What holds for every queue whose decorator does not say otherwise. */
-  defaults?: Omit<QueueOptions, 'name' | 'autoStart'>;
-  /**
-   * What holds for one queue whatever its decorator says, by its name, `DigitClassifier.classify`: to retune it in
-   * production. The queue of a `@SerialService()` takes `maxQueued` and `onFull` only.
-   */
-  queues?: Record<string, QueueOverride>;
-  /**
-   * How long a closing application waits for the inputs it has accepted, in milliseconds from the first shutdown hook
-   * on; those left are rejected with a `ServiceStoppedError`, also while the HTTP server still waits for their requests.
-   * Inference workers finish within the same time. Default 10,000; ≥ 0, or `Infinity`.
-   */
-  shutdownTimeout?: number;
-}
-
-type QueueOverride = Partial<Omit<BatchOptions, 'name' | 'autoStart'>>;
-
-/** The token of the options. */
-export const OPTIONS = 'options of BatchingModule.forRoot()';
+import { ApplicationProviders } from './application-providers.js';
+import { type Batched, createView, toMethod } from './batched-view.js';
+import { type Mark, marksOn, methodName } from './marks.js';
+import {
+  type BatchingModuleOptions,
+  checkModuleOptions,
+  FOR_ROOT,
+  mergeOptions,
+  OPTIONS,
+} from './module-options.js';
+import { type Class, views, type ViewSource } from './views.js';
 
 type Queue = BatchQueue<unknown, unknown>;
 type AnyBatchFunction = BatchFunction<unknown, unknown>;
@@ -86,9 +63,7 @@ export class BatchingRegistry
   ) {
     this.#options = options;
     this.#providers = new ApplicationProviders(modules);
-    const { defaults, shutdownTimeout = 10_000 } = options;
-    this.#shutdownTimeout = naming(FOR_ROOT, () => checkMilliseconds('shutdownTimeout', shutdownTimeout));
-    naming(`${FOR_ROOT}: defaults`, () => resolveOptions({ ...defaults, batchSize: 1, maxDelay: 0 }, ''));
+    this.#shutdownTimeout = checkModuleOptions(options);
     views.sources.add(new WeakRef(this));
     for (const [type, token] of views.byClass) this.provideView(type, token);
   }
@@ -243,7 +218,7 @@ export class BatchingRegistry
       return [key, queue] as const;
     });
     for (const [, queue] of queues) this.#addQueue(queue);
-    return new Map(queues.map(([key, queue]) => [key, toService(queue)]));
+    return new Map(queues.map(([key, queue]) => [key, toMethod(queue)]));
   }
 
   #buildQueue(name: string, mark: Mark, instance: object, key: PropertyKey): Queue {
@@ -257,25 +232,11 @@ export class BatchingRegistry
       if (typeof method !== 'function') throw new TypeError(`${name}: what is provided has no such method`);
       return Reflect.apply(method, instance, parameters);
     };
-    const batchFunction = batchFunctionOf(mark, call);
-    const options = this.#optionsOf(name, mark);
-    return this.#context.runInAsyncScope(() => new BatchQueue<unknown, unknown>(batchFunction, options));
-  }
-
-  #optionsOf(name: string, mark: Mark): BatchOptions {
-    const override = this.#options.queues?.[name] ?? {};
-    const options = { ...given(this.#options.defaults), ...given(mark.options), ...given(override), name };
-    naming(`${FOR_ROOT}: queues['${name}']`, () => {
-      const allowed: readonly string[] = mark.serial ? SERIAL_SETTINGS : SETTINGS;
-      for (const setting of Object.keys(override)) {
-        if (allowed.includes(setting)) continue;
-        throw new TypeError(
-          `${setting}: expected one of ${allowed.join(', ')} for a method marked with ${mark.decorator}`,
-        );
-      }
-      resolveOptions(options, name);
+    const batchFunction = mark.serial ? oneByOne(call) : (call as AnyBatchFunction);
+    return naming(`${FOR_ROOT}: queues['${name}']`, () => {
+      const options = mergeOptions(this.#options, mark, name);
+      return this.#context.runInAsyncScope(() => new BatchQueue<unknown, unknown>(batchFunction, options));
     });
-    return options;
   }
 
   #addQueue(queue: Queue): void {
@@ -289,8 +250,6 @@ export class BatchingRegistry
   }
 }
 
-const FOR_ROOT = 'BatchingModule.forRoot()';
-
 /** What to do, if the names of the classes look as a bundler leaves them that minifies the code. */
 function hintFor(names: string[]): string {
   const areMinified = names.some((name) => /^[\w$]{0,3}[.[]/.test(name));
@@ -299,17 +258,4 @@ function hintFor(names: string[]): string {
     '. The names of classes look minified, and queues are named after them; let the bundler keep them ' +
     '(esbuild: keepNames, Terser and SWC: keep_classnames)'
   );
-}
-
-/** A method is given what it declares, so that one which checks its arguments is not surprised. */
-function batchFunctionOf(mark: Mark, call: (...parameters: unknown[]) => unknown): AnyBatchFunction {
-  if (mark.serial) return oneByOne(call);
-  const batchFunction = mark.takesBatch
-    ? (inputs: unknown[], batch: BatchContext) => call(inputs, batch)
-    : (inputs: unknown[]) => call(inputs);
-  return batchFunction as AnyBatchFunction;
-}
-
-function given<T extends object>(options: T | undefined): T {
-  return Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined)) as T;
 }

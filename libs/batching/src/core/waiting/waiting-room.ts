@@ -64,7 +64,9 @@ export class WaitingRoom<T extends Waiting<T>> {
       group.elsewhere++;
       this.#priorities.add(ticket.priority, 1);
     }
-    this.#rank(line);
+    // Behind another input of its line, it changes nothing but how full its group is.
+    if (line.length === 1) this.#rank(line);
+    else this.#rankGroup(group);
   }
 
   remove(entry: T): void {
@@ -98,9 +100,13 @@ export class WaitingRoom<T extends Waiting<T>> {
       if (!line || !entry) break;
       cost += entry.extras?.ticket?.cost ?? 0;
       if (cost > maxCost) break;
+      // A line that holds all of its group has no place to lose and no turn to give away.
+      const isAlone = line.length === group.length;
       this.#unlink(entry);
-      line.level.turnOver(line);
-      group.rank(line);
+      if (!isAlone) {
+        line.level.turnOver(line);
+        group.rank(line);
+      }
       if (last) last.next = entry;
       else first = entry;
       last = entry;

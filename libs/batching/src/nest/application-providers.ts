@@ -1,39 +1,30 @@
-import { Scope } from '@nestjs/common';
-import { createContextId, type ModulesContainer } from '@nestjs/core';
 import { show } from '../core/checks.js';
 import { marksOf, marksOn, methodName } from './marks.js';
+import type { NestModules } from './nest-modules.js';
 import { type Class, REGISTRY, views } from './views.js';
 
-type NestModule = ModulesContainer extends Map<string, infer M> ? M : never;
-type Wrapper = ReturnType<NestModule['getProviderByKey']>;
-
 /**
- * The providers of one application, as Nest knows them: finds those with marked methods and their instances, and says
- * by name why one cannot be batched. Looks anew each time, because modules may be loaded lazily.
+ * The providers of one application: finds those with marked methods and their instances, and says by name why one cannot
+ * be batched.
  */
 export class ApplicationProviders {
-  constructor(private readonly modules: ModulesContainer) {}
+  constructor(private readonly modules: NestModules) {}
 
   /** Provides a view as if it had been in the list that Nest scanned. */
   addView(token: string, view: object): void {
-    for (const module of this.modules.values()) {
-      if (!module.providers.has(REGISTRY) || module.providers.has(token)) continue;
-      module.addProvider({ provide: token, useValue: view });
-      module.addExportedProviderOrModule(token);
-    }
+    this.modules.provide(token, view, REGISTRY);
   }
 
   /** What stands where it must not, in sentences. */
   *misplacements(): Generator<string> {
-    const modules = [...this.modules.values()];
-    const roots = modules.filter(({ providers }) => providers.has(REGISTRY));
-    if (roots.length > 1) {
+    const roots = this.modules.count(REGISTRY);
+    if (roots > 1) {
       yield (
-        `BatchingModule.forRoot() is imported ${roots.length} times, and inputs would not meet across them; ` +
+        `BatchingModule.forRoot() is imported ${roots} times, and inputs would not meet across them; ` +
         'import it once, in the root module'
       );
     }
-    for (const controller of modules.flatMap(({ controllers }) => [...controllers.keys()]).filter(isClass)) {
+    for (const controller of this.modules.controllers().filter(isClass)) {
       for (const [key, { decorator }] of marksOf(controller.prototype as object)) {
         yield (
           `${methodName(controller.name, key)} is marked with ${decorator}, but a controller's methods are called ` +
@@ -47,9 +38,9 @@ export class ApplicationProviders {
   *unreachable(): Generator<string> {
     const reachable = new Set<unknown>();
     const marked = new Map<unknown, unknown>();
-    for (const { token, wrapper } of this.#all()) {
-      if (isClass(token)) reachable.add(wrapper.instance);
-      else if (marksOn(wrapper.instance, Object).size > 0) marked.set(wrapper.instance, token);
+    for (const { token, instance } of this.modules.providers()) {
+      if (isClass(token)) reachable.add(instance);
+      else if (marksOn(instance, Object).size > 0) marked.set(instance, token);
     }
     for (const [instance, token] of marked) {
       if (reachable.has(instance)) continue;
@@ -64,8 +55,8 @@ export class ApplicationProviders {
   /** The classes that have marked methods or whose view is injected. */
   batchedClasses(): Set<Class> {
     const classes = new Set<Class>();
-    for (const { token, wrapper } of this.#all()) {
-      if (isClass(token) && marksOn(wrapper.instance, token).size > 0) classes.add(token);
+    for (const { token, instance } of this.modules.providers()) {
+      if (isClass(token) && marksOn(instance, token).size > 0) classes.add(token);
     }
     for (const type of views.byClass.keys()) {
       if (this.#injectorsOf(type).length > 0) classes.add(type);
@@ -75,7 +66,7 @@ export class ApplicationProviders {
 
   /** @throws Error if there is not exactly one instance, with the reason and what to do */
   instanceOf(type: Class): object {
-    const found = [...this.#all()].filter(({ token }) => token === type);
+    const found = [...this.modules.providers()].filter(({ token }) => token === type);
     if (found.length === 0) {
       const others = this.#otherTokens((instance) => instance instanceof type);
       throw new Error(
@@ -85,21 +76,21 @@ export class ApplicationProviders {
               `found by its class; add { provide: ${type.name}, useExisting: ${sourceOfToken(others[0])} } to the providers`,
       );
     }
-    const scope = found.map(({ wrapper }) => scopeOf(wrapper)).find((words) => words !== undefined);
+    const scope = found.map((provided) => provided.scope).find((words) => words !== undefined);
     if (scope) {
       throw new Error(
         `${type.name} is ${scope}, and inputs that meet a new instance each can never meet each other; ` +
           'make it a singleton, and let the input carry what belongs to one request',
       );
     }
-    const [instance, ...others] = new Set(found.map(({ wrapper }) => wrapper.instance));
+    const [instance, ...others] = new Set(found.map((provided) => provided.instance));
     if (others.length > 0) {
       throw new Error(
         `${type.name} is provided by ${found.map(({ module }) => module).join(' and ')}, each with an instance of its ` +
           'own, and inputs would not meet across them; provide it in one module and export it from there',
       );
     }
-    if (!found.every(({ wrapper }) => wrapper.getInstanceByContextId(createContextId()).isResolved)) {
+    if (!found.every(({ isReady }) => isReady)) {
       throw new Error(`${type.name} is used before Nest has made it; use its view from onModuleInit on`);
     }
     if (typeof instance !== 'object' || instance === null) {
@@ -110,8 +101,9 @@ export class ApplicationProviders {
 
   /** The name of the class that is provided; behind an alias (`useExisting`) that is another one. */
   nameOf(type: Class, instance: object): string {
-    for (const { token, wrapper } of this.#all()) {
-      if (isClass(token) && wrapper.instance === instance && !wrapper.isAlias) return token.name;
+    for (const provided of this.modules.providers()) {
+      const { token, isAlias } = provided;
+      if (isClass(token) && provided.instance === instance && !isAlias) return token.name;
     }
     return type.name;
   }
@@ -125,43 +117,15 @@ export class ApplicationProviders {
   }
 
   #injectorsOf(type: Class): string[] {
-    const view = views.byClass.get(type);
-    const wrappers = [...this.modules.values()].flatMap(({ providers, controllers, injectables }) => [
-      ...providers.values(),
-      ...controllers.values(),
-      ...injectables.values(),
-    ]);
-    return wrappers
-      .filter((wrapper) => dependenciesOf(wrapper).some(({ token }) => token === view))
-      .map(({ name }) => String(name));
+    return this.modules.injectorsOf(views.byClass.get(type));
   }
 
-  /** Under which tokens else a class is provided. */
+  /** The tokens of the providers that give such an instance. */
   #otherTokens(isInstance: (instance: unknown) => boolean): unknown[] {
-    return [...this.#all()].flatMap(({ token, wrapper }) => (isInstance(wrapper.instance) ? [token] : []));
+    return [...this.modules.providers()].flatMap(({ token, instance }) =>
+      isInstance(instance) ? [token] : [],
+    );
   }
-
-  *#all(): Generator<{ token: unknown; wrapper: Wrapper; module: string }> {
-    for (const { name, providers } of this.modules.values()) {
-      for (const [token, wrapper] of providers) yield { token, wrapper, module: name };
-    }
-  }
-}
-
-/** In words, what keeps a provider from being a singleton. */
-function scopeOf(wrapper: Wrapper): string | undefined {
-  if (wrapper.isTransient) return 'transient';
-  if (wrapper.isDependencyTreeStatic()) return undefined;
-  if (wrapper.scope === Scope.REQUEST) return 'request-scoped';
-  const cause = dependenciesOf(wrapper).find((dependency) => !dependency.isDependencyTreeStatic());
-  return `request-scoped through its dependency ${String(cause?.name)}`;
-}
-
-/** Nest declares both lists as always there, which they are not. */
-function dependenciesOf(wrapper: Wrapper): Wrapper[] {
-  const parameters = wrapper.getCtorMetadata() as Wrapper[] | undefined;
-  const properties = wrapper.getPropertiesMetadata() as { wrapper: Wrapper }[] | undefined;
-  return [...(parameters ?? []), ...(properties ?? []).map((property) => property.wrapper)];
 }
 
 /** A token in words. */

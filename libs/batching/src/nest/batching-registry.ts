@@ -26,6 +26,7 @@ import {
   mergeOptions,
   OPTIONS,
 } from './module-options.js';
+import { NestModules } from './nest-modules.js';
 import { type Class, views, type ViewSource } from './views.js';
 
 type Queue = BatchQueue<unknown, unknown>;
@@ -62,7 +63,7 @@ export class BatchingRegistry
     @Inject(ModulesContainer) modules: ModulesContainer,
   ) {
     this.#options = options;
-    this.#providers = new ApplicationProviders(modules);
+    this.#providers = new ApplicationProviders(new NestModules(modules));
     this.#shutdownTimeout = checkModuleOptions(options);
     views.sources.add(new WeakRef(this));
     for (const [type, token] of views.byClass) this.provideView(type, token);

@@ -1,0 +1,99 @@
+import { Scope } from '@nestjs/common';
+import { createContextId, type ModulesContainer } from '@nestjs/core';
+
+type NestModule = ModulesContainer extends Map<string, infer M> ? M : never;
+type Wrapper = ReturnType<NestModule['getProviderByKey']>;
+
+/**
+ * The modules of one application. This is the one file that uses what Nest does not document as its public API: the modules of
+ * `ModulesContainer` with their lists and `addProvider`, and the wrappers of providers. `DiscoveryService` would list the same
+ * wrappers, but no guards, interceptors and pipes, and it cannot add a provider.
+ *
+ * Reads anew each time, because modules may be loaded lazily.
+ */
+export class NestModules {
+  constructor(private readonly modules: ModulesContainer) {}
+
+  *providers(): Generator<Provided> {
+    for (const { name, providers } of this.modules.values()) {
+      for (const [token, wrapper] of providers) yield new Provided(token, name, wrapper);
+    }
+  }
+
+  /** The tokens of all controllers, which are their classes. */
+  controllers(): unknown[] {
+    return [...this.modules.values()].flatMap(({ controllers }) => [...controllers.keys()]);
+  }
+
+  /** How many modules provide a token. */
+  count(token: string): number {
+    return this.#providing(token).length;
+  }
+
+  /** Provides and exports a value wherever `beside` is provided, as if it had been in the list that Nest scanned. */
+  provide(token: string, value: object, beside: string): void {
+    for (const module of this.#providing(beside)) {
+      if (module.providers.has(token)) continue;
+      module.addProvider({ provide: token, useValue: value });
+      module.addExportedProviderOrModule(token);
+    }
+  }
+
+  /** The names of the classes and factories into which a token is injected: providers, controllers, guards and the like. */
+  injectorsOf(token: unknown): string[] {
+    const wrappers = [...this.modules.values()].flatMap(({ providers, controllers, injectables }) => [
+      ...providers.values(),
+      ...controllers.values(),
+      ...injectables.values(),
+    ]);
+    return wrappers
+      .filter((wrapper) => dependenciesOf(wrapper).some((dependency) => dependency.token === token))
+      .map(({ name }) => String(name));
+  }
+
+  #providing(token: string): NestModule[] {
+    return [...this.modules.values()].filter(({ providers }) => providers.has(token));
+  }
+}
+
+/** A provider in one module. */
+export class Provided {
+  constructor(
+    readonly token: unknown,
+    /** Name of the module. */
+    readonly module: string,
+    private readonly wrapper: Wrapper,
+  ) {}
+
+  /** Of a provider that is no singleton, or that Nest has not made yet: an empty object with its prototype, or nothing. */
+  get instance(): unknown {
+    return this.wrapper.instance;
+  }
+
+  /** Whether it stands for another provider (`useExisting`). */
+  get isAlias(): boolean {
+    return this.wrapper.isAlias;
+  }
+
+  /** Whether Nest has made the instance. */
+  get isReady(): boolean {
+    return Boolean(this.wrapper.getInstanceByContextId(createContextId()).isResolved);
+  }
+
+  /** What keeps it from being a singleton, in words; `undefined` for a singleton. */
+  get scope(): string | undefined {
+    const { wrapper } = this;
+    if (wrapper.isTransient) return 'transient';
+    if (wrapper.isDependencyTreeStatic()) return undefined;
+    if (wrapper.scope === Scope.REQUEST) return 'request-scoped';
+    const cause = dependenciesOf(wrapper).find((dependency) => !dependency.isDependencyTreeStatic());
+    return `request-scoped through its dependency ${String(cause?.name)}`;
+  }
+}
+
+/** Nest declares both lists as always there, which they are not. */
+function dependenciesOf(wrapper: Wrapper): Wrapper[] {
+  const parameters = wrapper.getCtorMetadata() as Wrapper[] | undefined;
+  const properties = wrapper.getPropertiesMetadata() as { wrapper: Wrapper }[] | undefined;
+  return [...(parameters ?? []), ...(properties ?? []).map((property) => property.wrapper)];
+}

@@ -306,7 +306,7 @@ const faults: readonly Fault[] = [
   ),
   inQueue(
     'promises among too many results are unhandled',
-    'for (const result of results) void ignoreRejection(result);',
+    'for (const result of Array.from(list)) void ignoreRejection(result);',
   ),
   inQueue(
     'a result that cannot be looked at hurts the next',

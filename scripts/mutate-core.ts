@@ -55,8 +55,8 @@ const faults: readonly Fault[] = [
   ),
   inQueue(
     'one more waits than maxQueued, on the short way in',
-    'this.#room.length < this.#options.maxQueued;',
-    'this.#room.length <= this.#options.maxQueued;',
+    'waiting < this.#options.maxQueued;',
+    'waiting <= this.#options.maxQueued;',
   ),
   inQueue(
     'an empty queue refuses an input dearer than maxQueuedCost',
@@ -201,10 +201,13 @@ const faults: readonly Fault[] = [
   // Clocks that come and go.
   inQueue(
     'an immediate is lost with a fake clock',
-    'if (this.#immediateSetBy !== setImmediate || this.#isImmediateLost())',
-    'if (!this.#immediateSetBy)',
+    'if (this.#immediateSetBy !== setImmediate) this.#setImmediate();',
+    'if (!this.#immediateSetBy) this.#setImmediate();',
   ),
-  inQueue('an immediate that never comes is waited for', ' || this.#isImmediateLost())', ')'),
+  inQueue(
+    'an immediate that never comes is waited for',
+    'else if ((waiting & (waiting - 1)) === 0) this.#checkImmediate();',
+  ),
   inQueue(
     'moments of another clock are kept',
     'if (this.#clock !== setTimeout || now < this.#polledAt) this.#changeClock(now);',

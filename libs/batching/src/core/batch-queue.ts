@@ -165,10 +165,10 @@ export class BatchQueue<Input, Result> {
    */
   submit(input: Input, options?: SubmitOptions): Promise<Result> {
     const promise = new Promise<unknown>(takeResolver) as Promise<Result>;
-    const entry = new Entry(input, this.#beginTurn(), resolver);
+    const waiting = this.#room.length;
+    const entry = new Entry(input, this.#beginTurn(waiting), resolver);
     // The usual case, told apart early: an input that asks for nothing, and a queue that has a place for it.
-    const isOpen =
-      this.#takesPlain && this.#state === 'started' && this.#room.length < this.#options.maxQueued;
+    const isOpen = this.#takesPlain && this.#state === 'started' && waiting < this.#options.maxQueued;
     if (!options && isOpen) this.#enter(entry);
     else this.#admit(entry, options);
     return promise;
@@ -391,8 +391,9 @@ export class BatchQueue<Input, Result> {
    * which are already there travel together. An immediate that is set in the check phase waits for the next one: after
    * a batch function that blocked the loop, a poll phase passes first.
    */
-  #beginTurn(): Turn {
-    if (this.#immediateSetBy !== setImmediate || this.#isImmediateLost()) this.#setImmediate();
+  #beginTurn(waiting = this.#room.length): Turn {
+    if (this.#immediateSetBy !== setImmediate) this.#setImmediate();
+    else if ((waiting & (waiting - 1)) === 0) this.#checkImmediate();
     return (this.#turn ??= new Turn(performance.now(), this.#drains.current));
   }
 
@@ -400,9 +401,8 @@ export class BatchQueue<Input, Result> {
    * A fake clock (of a test) that comes or goes, or is wound back, takes along what is pending, and the queue would wait
    * for ever. As it costs to look at the clock, that is done for the 1st, 2nd, 4th, 8th … input that waits.
    */
-  #isImmediateLost(): boolean {
-    const { length } = this.#room;
-    return (length & (length - 1)) === 0 && Math.abs(performance.now() - this.#immediateSetAt) > OVERDUE;
+  #checkImmediate(): void {
+    if (Math.abs(performance.now() - this.#immediateSetAt) > OVERDUE) this.#setImmediate();
   }
 
   #setImmediate(): void {

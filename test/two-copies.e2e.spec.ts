@@ -12,7 +12,7 @@ import * as here from 'nest-batching';
 import * as tfjsHere from 'nest-batching/tfjs';
 
 type Library = typeof here;
-type Tfjs = Pick<typeof tfjsHere, 'InferenceWorkerError' | 'ModelInputError'>;
+type Tfjs = Pick<typeof tfjsHere, 'InferenceWorkerError' | 'ModelInputError' | 'ModelNotReadyError'>;
 
 const built = fileURLToPath(new URL('../dist/libs/batching', import.meta.url));
 
@@ -97,6 +97,24 @@ describe('two copies of the library', () => {
     expect(await answers(adapter(), here.BatchingExceptionFilter, ofOther)).toEqual(expected);
     const ofThis = errorsOf(here, tfjsHere);
     expect(await answers(adapter(), there.BatchingExceptionFilter, ofThis)).toEqual(expected);
+  });
+
+  it('nest#10059: know every class of errors of each other', () => {
+    const pairs: [object, object][] = [
+      [here, there],
+      [tfjsHere, tfjsThere],
+    ];
+    const names = pairs.flatMap(([ofThis, ofOther]) =>
+      Object.entries(ofThis).flatMap(([name, type]: [string, unknown]) => {
+        const twin: unknown = Reflect.get(ofOther, name);
+        if (!name.endsWith('Error') || typeof type !== 'function' || typeof twin !== 'function') return [];
+        expect(Object.create(twin.prototype as object) instanceof type).toBe(true);
+        expect(Object.create(type.prototype as object) instanceof twin).toBe(true);
+        return [name];
+      }),
+    );
+    expect(names).toEqual(expect.arrayContaining(['BatchingError', 'TooManyInputsError', 'ModelFileError']));
+    expect(names.length).toBeGreaterThanOrEqual(16);
   });
 
   it('nest#10059: share lanes, and the module of one makes the views of the other', async () => {

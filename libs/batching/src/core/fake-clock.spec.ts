@@ -24,12 +24,14 @@ afterEach(() => {
 
 describe('jest#12907: a queue lives on', () => {
   it('when the real clock returns while an immediate is pending', async () => {
-    jest.useFakeTimers();
-    const { queue, batches } = queueOf();
-    const first = queue.submit(1);
-    jest.useRealTimers();
-    expect(await Promise.all([first, queue.submit(2)])).toEqual([1, 2]);
-    expect(batches).toEqual([[1, 2]]);
+    for (const lost of [[1], [1, 2, 3]]) {
+      jest.useFakeTimers();
+      const { queue, batches } = queueOf();
+      const first = queue.submitMany(lost);
+      jest.useRealTimers();
+      expect(await Promise.all([...first, queue.submit(4)])).toEqual([...lost, 4]);
+      expect(batches).toEqual([[...lost, 4]]);
+    }
   });
 
   it('when the real clock returns while an alarm is pending', async () => {

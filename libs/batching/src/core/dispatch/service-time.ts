@@ -7,9 +7,11 @@ const PROPORTION = 1.25;
 /** … unless the difference is within so many mean deviations, or so few milliseconds: timers and the garbage collector. */
 const DEVIATIONS = 4;
 const TRIFLE = 10;
-/** Milliseconds, and runs, after which half of the trust in what has been learned is gone, if no batch ends. */
-const HALF_LIFE = 10_000;
-const HALF_LIFE_IN_RUNS = 20;
+/** What has been learned is trusted for so many milliseconds, and runs, in which no batch ends … */
+const TRUSTED = 1000;
+const TRUSTED_RUNS = 2;
+/** … and half as much with each time that lasts so many times as long. */
+const HALF_LIFE = 10;
 
 /**
  * Learns s(n) = a · n + b, the milliseconds that a batch of n takes, by least squares with forgetting.
@@ -87,9 +89,9 @@ export class ServiceTime {
     return Math.max(0, this.#ran + slope * (size - this.#size));
   }
 
-  /** How far what has been learned may be relied on: from 1 after a batch down to 0 when none has ended for long. */
+  /** How far what has been learned may be relied on: 1, and down to 0 when no batch has ended for long. */
   trust(now: number): number {
-    const age = Math.max(0, now - this.#recordedAt);
-    return 0.5 ** (age / Math.max(HALF_LIFE, HALF_LIFE_IN_RUNS * this.#ran));
+    const trusted = Math.max(TRUSTED, TRUSTED_RUNS * this.#ran);
+    return 0.5 ** (Math.max(0, now - this.#recordedAt - trusted) / (HALF_LIFE * trusted));
   }
 }

@@ -73,8 +73,9 @@ export class Turns {
 
   /** Makes sure that a look follows in this turn. */
   begin(): Turn {
-    this.#begun++;
-    if (this.#immediateSetBy !== this.clock.setImmediate || this.#isImmediateLost()) this.#setImmediate();
+    const begun = ++this.#begun;
+    if (this.#immediateSetBy !== this.clock.setImmediate) this.#setImmediate();
+    else if ((begun & (begun - 1)) === 0) this.#checkImmediate();
     return (this.#turn ??= new Turn(this.clock.now(), this.drains.current));
   }
 
@@ -102,10 +103,8 @@ export class Turns {
    * A fake clock (of a test) that comes or goes, or is wound back, takes along what is pending, and the queue would wait
    * for ever. As it costs to read the clock, that is done at the 1st, 2nd, 4th, 8th … call of `begin` in a turn.
    */
-  #isImmediateLost(): boolean {
-    return (
-      (this.#begun & (this.#begun - 1)) === 0 && Math.abs(this.clock.now() - this.#immediateSetAt) > OVERDUE
-    );
+  #checkImmediate(): void {
+    if (Math.abs(this.clock.now() - this.#immediateSetAt) > OVERDUE) this.#setImmediate();
   }
 
   #setImmediate(): void {

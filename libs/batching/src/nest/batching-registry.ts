@@ -1,4 +1,3 @@
-import { AsyncResource } from 'node:async_hooks';
 import {
   type BeforeApplicationShutdown,
   Inject,
@@ -9,36 +8,25 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import { BatchQueue } from '../core/batch-queue.js';
-import type { BatchFunction } from '../core/batch-function.js';
-import { naming, show } from '../core/checks.js';
+import type { BatchQueue } from '../core/batch-queue.js';
+import { show } from '../core/checks.js';
 import { LONGEST_TIMER } from '../core/clock.js';
 import type { StopOptions } from '../core/options.js';
-import { oneByOne } from '../core/service.js';
 import type { BatchReport, QueueStats } from '../core/stats.js';
-import { ApplicationProviders } from './application-providers.js';
-import { type Batched, createView, toMethod } from './batched-view.js';
-import { type Mark, marksOn, methodName } from './marks.js';
-import {
-  type BatchingModuleOptions,
-  checkModuleOptions,
-  FOR_ROOT,
-  mergeOptions,
-  OPTIONS,
-} from './module-options.js';
+import { ApplicationViews, hintFor } from './application-views.js';
+import type { Batched } from './batched-view.js';
+import { type BatchingModuleOptions, checkModuleOptions, FOR_ROOT, OPTIONS } from './module-options.js';
 import { NestModules } from './nest-modules.js';
 import { type Class, views, type ViewSource } from './views.js';
 
 type Queue = BatchQueue<unknown, unknown>;
-type AnyBatchFunction = BatchFunction<unknown, unknown>;
-type Services = ReadonlyMap<PropertyKey, unknown>;
 type Listener = (report: BatchReport) => void;
 
 /**
  * The queues of one application: one per marked method of a provider, named after both, `DigitClassifier.classify`.
  *
- * They are built when the application initialises, or when a view is first used if that is earlier. What is wrong with
- * a marked or injected class is told at the same moment, by name.
+ * They are built when the application initialises, or when a view is first used if that is earlier; what is wrong with a
+ * marked or injected class is an error at that moment, by name.
  */
 @Injectable()
 export class BatchingRegistry
@@ -46,13 +34,9 @@ export class BatchingRegistry
 {
   readonly #options: BatchingModuleOptions;
   readonly #shutdownTimeout: number;
-  readonly #providers: ApplicationProviders;
+  readonly #views: ApplicationViews;
   readonly #queues = new Map<string, Queue>();
-  readonly #services = new Map<object, Services>();
-  readonly #views = new Map<Class, object>();
   readonly #subscriptions = new Map<Listener, (() => void)[]>();
-  /** A queue built at its first use shall not run its batches in the context of its first caller. */
-  readonly #context = new AsyncResource('BatchingRegistry', { requireManualDestroy: true });
   #isStopped = false;
   /** When a closing application stops waiting, on the clock of `performance.now()`. */
   #deadline: number | undefined;
@@ -63,7 +47,12 @@ export class BatchingRegistry
     @Inject(ModulesContainer) modules: ModulesContainer,
   ) {
     this.#options = options;
-    this.#providers = new ApplicationProviders(new NestModules(modules));
+    this.#views = new ApplicationViews(options, new NestModules(modules), {
+      has: (name) => this.#queues.has(name),
+      add: (queue) => {
+        this.#addQueue(queue);
+      },
+    });
     this.#shutdownTimeout = checkModuleOptions(options);
     views.sources.add(new WeakRef(this));
     for (const [type, token] of views.byClass) this.provideView(type, token);
@@ -137,32 +126,17 @@ export class BatchingRegistry
 
   /** The view of a class, the same that `@InjectBatched()` injects. */
   view<C extends object>(type: Class<C>): Batched<C> {
-    let view = this.#views.get(type);
-    if (!view) {
-      view = createView(type, () => this.#servicesOf(type));
-      this.#views.set(type, view);
-    }
-    return view as Batched<C>;
+    return this.#views.view(type);
   }
 
   /** @internal For a class first asked for after Nest has scanned the modules, as by one that is loaded lazily. */
   provideView(type: Class, token: string): void {
-    this.#providers.addView(token, this.view(type));
+    this.#views.provide(type, token);
   }
 
   onModuleInit(): void {
-    const problems = [...this.#providers.misplacements()];
-    for (const type of this.#providers.batchedClasses()) {
-      try {
-        this.#servicesOf(type);
-      } catch (error) {
-        problems.push((error as Error).message);
-      }
-    }
-    if (problems.length > 0) throw new Error(['nest-batching cannot start', ...problems].join('\n- '));
-
     const logger = new Logger(BatchingRegistry.name);
-    for (const sentence of this.#providers.unreachable()) logger.warn(sentence);
+    for (const sentence of this.#views.build()) logger.warn(sentence);
     const unknown = Object.keys(this.#options.queues ?? {}).filter((name) => !this.#queues.has(name));
     if (unknown.length > 0) {
       const names = `there are: ${this.#names()}${hintFor(this.list())}`;
@@ -180,8 +154,8 @@ export class BatchingRegistry
   }
 
   /**
-   * The server still takes requests, and waits for those in flight before the next hook. So nothing is refused, but
-   * nothing waits for company any more either.
+   * The server still takes requests, and waits for those in flight before the next hook. So inputs are still accepted, but
+   * leave at once instead of waiting for others.
    */
   beforeApplicationShutdown(): void {
     for (const queue of this.#queues.values()) {
@@ -195,51 +169,6 @@ export class BatchingRegistry
     clearTimeout(this.#deadlineTimer);
   }
 
-  #servicesOf(type: Class): Services {
-    const instance = this.#providers.instanceOf(type);
-    let services = this.#services.get(instance);
-    if (!services) {
-      services = this.#buildServices(type, instance);
-      this.#services.set(instance, services);
-    }
-    return services;
-  }
-
-  #buildServices(type: Class, instance: object): Services {
-    const marks = marksOn(instance, type);
-    if (marks.size === 0) {
-      throw new Error(
-        `${this.#providers.describe(type)} has no method marked with @BatchedService() or @SerialService(); ` +
-          'mark one, or inject the class itself',
-      );
-    }
-    const className = this.#providers.nameOf(type, instance);
-    const queues = Array.from(marks, ([key, mark]) => {
-      const queue = this.#buildQueue(methodName(className, key), mark, instance, key);
-      return [key, queue] as const;
-    });
-    for (const [, queue] of queues) this.#addQueue(queue);
-    return new Map(queues.map(([key, queue]) => [key, toMethod(queue)]));
-  }
-
-  #buildQueue(name: string, mark: Mark, instance: object, key: PropertyKey): Queue {
-    if (this.#queues.has(name)) {
-      throw new Error(
-        `two classes have a queue that is called ${name}; rename one of the classes${hintFor([name])}`,
-      );
-    }
-    const call = (...parameters: unknown[]): unknown => {
-      const method: unknown = Reflect.get(instance, key);
-      if (typeof method !== 'function') throw new TypeError(`${name}: what is provided has no such method`);
-      return Reflect.apply(method, instance, parameters);
-    };
-    const batchFunction = mark.serial ? oneByOne(call) : (call as AnyBatchFunction);
-    return naming(`${FOR_ROOT}: queues['${name}']`, () => {
-      const options = mergeOptions(this.#options, mark, name);
-      return this.#context.runInAsyncScope(() => new BatchQueue<unknown, unknown>(batchFunction, options));
-    });
-  }
-
   #addQueue(queue: Queue): void {
     this.#queues.set(queue.name, queue);
     this.#subscriptions.forEach((unsubscribes, subscriber) => unsubscribes.push(queue.onBatch(subscriber)));
@@ -249,14 +178,4 @@ export class BatchingRegistry
   #names(): string {
     return this.list().join(', ') || 'none';
   }
-}
-
-/** What to do, if the names of the classes look as a bundler leaves them that minifies the code. */
-function hintFor(names: string[]): string {
-  const areMinified = names.some((name) => /^[\w$]{0,3}[.[]/.test(name));
-  if (!areMinified) return '';
-  return (
-    '. The names of classes look minified, and queues are named after them; let the bundler keep them ' +
-    '(esbuild: keepNames, Terser and SWC: keep_classnames)'
-  );
 }

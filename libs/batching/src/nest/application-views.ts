@@ -1,0 +1,128 @@
+import { AsyncResource } from 'node:async_hooks';
+import type { BatchFunction } from '../core/batch-function.js';
+import { BatchQueue } from '../core/batch-queue.js';
+import { naming } from '../core/checks.js';
+import { oneByOne } from '../core/service.js';
+import { ApplicationProviders } from './application-providers.js';
+import { type Batched, createView, toMethod } from './batched-view.js';
+import { type Mark, marksOn, methodName } from './marks.js';
+import { type BatchingModuleOptions, FOR_ROOT, mergeOptions } from './module-options.js';
+import type { NestModules } from './nest-modules.js';
+import type { Class } from './views.js';
+
+type Queue = BatchQueue<unknown, unknown>;
+type Methods = ReadonlyMap<PropertyKey, unknown>;
+
+/** Where the queues of the views are kept. */
+export interface Queues {
+  has(name: string): boolean;
+  add(queue: Queue): void;
+}
+
+/**
+ * The views of one application: one per class, and one queue per marked method of an instance, which all views of that instance
+ * share.
+ */
+export class ApplicationViews {
+  readonly #providers: ApplicationProviders;
+  readonly #methods = new Map<object, Methods>();
+  readonly #views = new Map<Class, object>();
+  /** A queue built at its first use shall not run its batches in the context of its first caller. */
+  readonly #context = new AsyncResource('BatchingRegistry', { requireManualDestroy: true });
+
+  constructor(
+    private readonly options: BatchingModuleOptions,
+    modules: NestModules,
+    private readonly queues: Queues,
+  ) {
+    this.#providers = new ApplicationProviders(modules);
+  }
+
+  view<C extends object>(type: Class<C>): Batched<C> {
+    let view = this.#views.get(type);
+    if (!view) {
+      view = createView(type, () => this.#methodsOf(type));
+      this.#views.set(type, view);
+    }
+    return view as Batched<C>;
+  }
+
+  /** Provides the view of a class as if it had been in the list that Nest scanned. */
+  provide(type: Class, token: string): void {
+    this.#providers.addView(token, this.view(type));
+  }
+
+  /**
+   * Builds the queues of all classes that have marked methods or whose view is injected.
+   *
+   * @returns what works, but hardly as intended, in sentences
+   * @throws Error with everything that is wrong, by name
+   */
+  build(): string[] {
+    const problems = [...this.#providers.misplacements()];
+    for (const type of this.#providers.batchedClasses()) {
+      try {
+        this.#methodsOf(type);
+      } catch (error) {
+        problems.push((error as Error).message);
+      }
+    }
+    if (problems.length > 0) throw new Error(['nest-batching cannot start', ...problems].join('\n- '));
+    return [...this.#providers.unreachable()];
+  }
+
+  #methodsOf(type: Class): Methods {
+    const instance = this.#providers.instanceOf(type);
+    let methods = this.#methods.get(instance);
+    if (!methods) {
+      methods = this.#buildMethods(type, instance);
+      this.#methods.set(instance, methods);
+    }
+    return methods;
+  }
+
+  #buildMethods(type: Class, instance: object): Methods {
+    const marks = marksOn(instance, type);
+    if (marks.size === 0) {
+      throw new Error(
+        `${this.#providers.describe(type)} has no method marked with @BatchedService() or @SerialService(); ` +
+          'mark one, or inject the class itself',
+      );
+    }
+    const className = this.#providers.nameOf(type, instance);
+    const queues = Array.from(marks, ([key, mark]) => {
+      const queue = this.#buildQueue(methodName(className, key), mark, instance, key);
+      return [key, queue] as const;
+    });
+    for (const [, queue] of queues) this.queues.add(queue);
+    return new Map(queues.map(([key, queue]) => [key, toMethod(queue)]));
+  }
+
+  #buildQueue(name: string, mark: Mark, instance: object, key: PropertyKey): Queue {
+    if (this.queues.has(name)) {
+      throw new Error(
+        `two classes have a queue that is called ${name}; rename one of the classes${hintFor([name])}`,
+      );
+    }
+    const call = (...parameters: unknown[]): unknown => {
+      const method: unknown = Reflect.get(instance, key);
+      if (typeof method !== 'function') throw new TypeError(`${name}: what is provided has no such method`);
+      return Reflect.apply(method, instance, parameters);
+    };
+    const batchFunction = mark.serial ? oneByOne(call) : (call as BatchFunction<unknown, unknown>);
+    return naming(`${FOR_ROOT}: queues['${name}']`, () => {
+      const options = mergeOptions(this.options, mark, name);
+      return this.#context.runInAsyncScope(() => new BatchQueue<unknown, unknown>(batchFunction, options));
+    });
+  }
+}
+
+/** What to do if the names of the classes look minified by a bundler; an empty string if they do not. */
+export function hintFor(names: string[]): string {
+  const areMinified = names.some((name) => /^[\w$]{0,3}[.[]/.test(name));
+  if (!areMinified) return '';
+  return (
+    '. The names of classes look minified, and queues are named after them; let the bundler keep them ' +
+    '(esbuild: keepNames, Terser and SWC: keep_classnames)'
+  );
+}

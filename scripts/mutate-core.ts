@@ -87,7 +87,7 @@ const faults: readonly Fault[] = [
     replace: '',
   },
   {
-    name: 'who is refused shall try again at once',
+    name: 'a refused caller shall try again at once',
     file: 'admission.ts',
     find: 'const retryAfter = Math.max(1, wait);',
     replace: 'const retryAfter = wait;',
@@ -105,13 +105,13 @@ const faults: readonly Fault[] = [
     replace: '0 * serviceTime.deviation',
   },
   {
-    name: 'nobody at the door comes in when one who waits gives up',
+    name: 'no caller at the door comes in when a waiting one gives up',
     file: 'admission.ts',
     find: '    entry.reject(error);\n    this.letIn();',
     replace: '    entry.reject(error);',
   },
   {
-    name: 'a larger maxQueued lets nobody in',
+    name: 'a larger maxQueued lets no caller in',
     file: 'batch-queue.ts',
     find: "checkOption('maxQueued', value);\n    this.#admission.letIn();",
     replace: "checkOption('maxQueued', value);",
@@ -177,7 +177,7 @@ const faults: readonly Fault[] = [
     replace: '',
   },
   {
-    name: 'who has gone is dropped again',
+    name: 'an input that has ended is dropped again',
     file: 'admission.ts',
     find: "if (place === 'gone') return;",
     replace: '',
@@ -365,7 +365,7 @@ const faults: readonly Fault[] = [
     replace: 'if (isError(result) && !result) {',
   },
   {
-    name: 'who has gone is settled again',
+    name: 'an input that has ended is settled again',
     file: 'batch.ts',
     find: '} else if (entry.place === this) {',
     replace: '} else {',
@@ -401,7 +401,7 @@ const faults: readonly Fault[] = [
     replace: '',
   },
   {
-    name: 'a run that hangs is not told',
+    name: 'a run that hangs is not aborted',
     file: 'run/time-limited.ts',
     find: '      batch.abort(error);\n',
     replace: '',
@@ -505,7 +505,7 @@ const faults: readonly Fault[] = [
   },
   // Giving up, draining and stopping.
   {
-    name: 'a batch that everybody left is not told',
+    name: 'a batch without callers is not aborted',
     file: 'batch.ts',
     find: '    if (this.remaining === this.uncounted) this.abort(error);\n',
     replace: '',
@@ -553,7 +553,7 @@ const faults: readonly Fault[] = [
     replace: 'entry.turn.epoch.pending++;',
   },
   {
-    name: 'a drain hurries those who come after it',
+    name: 'a drain hurries inputs that come after it',
     file: 'batch-queue.ts',
     find: '    this.#turns.close();\n',
     replace: '',
@@ -690,7 +690,7 @@ const faults: readonly Fault[] = [
   {
     name: 'a signal that fails to remove its listener hurts the batch',
     file: 'abort-listener.ts',
-    find: '  } catch {\n    // It calls nobody any more.\n  }',
+    find: '  } catch {\n    // It has no input to call any more.\n  }',
     replace: '  } finally {\n    void 0;\n  }',
   },
   {
@@ -755,13 +755,13 @@ const faults: readonly Fault[] = [
     replace: 'leaveAt',
   },
   {
-    name: 'waits in vain are forgotten as slowly as others',
+    name: 'wasted waits are forgotten as slowly as others',
     file: 'dispatch/adaptive-policy.ts',
     find: 'const MEMORY_OF_WASTE = 0.25;',
     replace: 'const MEMORY_OF_WASTE = MEMORY;',
   },
   {
-    name: 'the adaptive wait counts only those who wait',
+    name: 'the adaptive wait counts only the waiting inputs',
     file: 'dispatch/adaptive-policy.ts',
     find: 'const delayed = waiting + others + missed + returned;',
     replace: 'const delayed = waiting;',
@@ -867,7 +867,7 @@ for (const [index, { name, file, find, replace }] of chosen.entries()) {
   writeFileSync(path, source);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   if (noticedBy === undefined) survivors++;
-  rows.push([name, file, seconds, noticedBy ?? 'NOBODY']);
+  rows.push([name, file, seconds, noticedBy ?? 'NO TEST']);
 }
 bar.update(chosen.length, { name: '' });
 bar.stop();

@@ -28,7 +28,7 @@ export function optimalMeanLatency(rho: number, curve: ServiceCurve): number {
     for (const [came, chance] of chances.entries()) {
       after += chance * (values[Math.min(most, waiting - size + came)] ?? 0);
     }
-    // Those present wait all of the time, those who come meanwhile half of it on average.
+    // Inputs that are present wait all of the time, those that come meanwhile half of it on average.
     return perStep(waiting, duration, waiting * duration + (rate * duration * duration) / 2, after);
   };
   const perStep = (waiting: number, duration: number, cost: number, after: number) => {

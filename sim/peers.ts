@@ -26,7 +26,7 @@ export const peers = {
     },
   }),
 
-  /** BentoML's CorkDispatcher: waits a tick more while that costs those who wait less than recent waits did. */
+  /** BentoML's CorkDispatcher: waits a tick more while that costs the waiting inputs less than recent waits did. */
   BentoML: (curve: ServiceCurve): SimulatedPolicy => new Cork(curve),
 };
 

@@ -60,8 +60,8 @@ export interface Measured {
 }
 
 /**
- * Runs one executor by discrete events, under a virtual clock and a real policy, which learns from what it is told as
- * it does in `BatchQueue`. The same scene has the same arrivals under every policy, as far as they do not depend on
+ * Runs one executor by discrete events, under a virtual clock and a real policy, which hears of the same events as
+ * in `BatchQueue`. The same scene has the same arrivals under every policy, as far as they do not depend on
  * results. Returns what was measured of the inputs of each load.
  */
 export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {

@@ -51,6 +51,6 @@ function unlisten(signal: AbortSignal, listener: () => void): void {
     listened.delete(signal);
     signal.removeEventListener('abort', listener);
   } catch {
-    // It calls nobody any more.
+    // It has no input to call any more.
   }
 }

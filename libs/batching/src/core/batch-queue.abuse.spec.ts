@@ -21,7 +21,7 @@ import { ServiceTime } from './dispatch/service-time.js';
 
 /**
  * Faults of other batchers, one test each, named after the system or the thread; faults of the reference; and what
- * users' batch functions, callers and observers can do. Nobody hangs, nobody else suffers.
+ * users' batch functions, callers and observers can do. No caller hangs, and no other caller suffers.
  *
  * Not here, because another part answers for it: inference off the event loop and workers that crash
  * (`inference/main/inference-worker.spec.ts`), warm-up and padding to allowed sizes (triton server#4503, #6937; `tfjs/`), the order

@@ -182,7 +182,7 @@ class Modelled {
         (error: unknown) => known.ends.push(`error ${(error as Error).message}`),
       );
     }
-    // An idle queue refuses nobody for being late.
+    // An idle queue refuses no input for being late.
     if (isIdle && many === 1) expect(this.queue.stats().drops.timeout).toBe(before.drops.timeout);
   }
 
@@ -218,7 +218,7 @@ class Modelled {
     });
   }
 
-  /** Isolation runs parts of a batch that failed, for those who still wait. */
+  /** Isolation runs parts of a batch that failed, for the callers that still wait. */
   #checkPart(part: Known[]): void {
     expect(this.settings.isolateErrors).toBe(true);
     for (const known of part) expect(known).toMatchObject({ hasRun: true, ends: [] });
@@ -255,7 +255,7 @@ class Modelled {
         if (known.tenant !== other.tenant) continue;
         // Those of one priority leave in the order of arrival.
         if (known.priority === other.priority) expect(known.id).toBeLessThan(other.id);
-        // One level is worth `aging` milliseconds: where nobody takes turns, the dearest leave first.
+        // One level is worth `aging` milliseconds: where no tenants take turns, the dearest leave first.
         const takesTurns = [...batch, ...left].some(({ tenant }) => tenant !== known.tenant);
         if (!takesTurns) expect(merit(known)).toBeGreaterThanOrEqual(merit(other));
       }
@@ -302,7 +302,7 @@ class Modelled {
       expect(ends).toHaveLength(1);
       const [end = ''] = ends;
       if (!end.startsWith('error')) expect(end).toBe(`result ${id}`);
-      // Who was isolated alone knows that it is at fault, and nobody else gets its error. A hard stop isolates nobody.
+      // An input that was isolated alone is at fault, and no other caller gets its error. A hard stop isolates none.
       if (this.settings.isolateErrors && !hard && end.includes('poison')) {
         expect(poison).toBe(true);
         expect(end).toBe('error poison in 1');
@@ -370,7 +370,7 @@ class Run {
     return sum(this.#queues.map(({ queue }) => queue.stats().runningBatches));
   }
 
-  /** Law 5: with a free slot nobody waits longer than maxDelay and the turn that it takes to leave. */
+  /** Law 5: with a free slot no input waits longer than maxDelay and the turn that it takes to leave. */
   async #checkDelay(): Promise<void> {
     if (this.#runningBatches >= (this.program.lane || Infinity)) return;
     const waiting = this.#queues.find((one) => one.waitsForNothing);

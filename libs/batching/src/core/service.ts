@@ -43,7 +43,7 @@ export function asBatchedService(
     );
 }
 
-/** What can be told about a service that runs one call at a time. */
+/** The settings of a service that runs one call at a time. */
 export type SerialOptions = Omit<QueueOptions, 'dispatch' | 'concurrency'>;
 
 /**

@@ -43,7 +43,7 @@ export interface QueueStats {
   runTime: Summary;
 }
 
-/** One batch, told to the listeners of `onBatch` when it has ended. */
+/** One batch that has ended, as the listeners of `onBatch` get it. */
 export interface BatchReport {
   /** Name of the queue. */
   queue: string;
@@ -56,6 +56,6 @@ export interface BatchReport {
   ran: number;
   /** Callers that got a result. */
   results: number;
-  /** Callers that got an error, those who gave up while it ran included. */
+  /** Callers that got an error, including those that gave up while it ran. */
   errors: number;
 }

@@ -27,7 +27,7 @@ export class ApplicationViews {
   readonly #providers: ApplicationProviders;
   readonly #methods = new Map<object, Methods>();
   readonly #views = new Map<Class, object>();
-  /** A queue built at its first use shall not run its batches in the context of its first caller. */
+  /** So that a queue built at its first use does not run its batches in the async context of its first caller. */
   readonly #context = new AsyncResource('BatchingRegistry', { requireManualDestroy: true });
 
   constructor(

@@ -73,7 +73,7 @@ export type SerialServiceDecorator = <T extends object, K extends string | symbo
 
 /**
  * A decorator cannot throw at compile time. So its target must have a property that no class has, named after the
- * decorator and typed as the sentence that the compiler shall print.
+ * decorator and typed as the sentence for the compiler to print.
  */
 type Sentence<Decorator extends string, Problem> = Problem extends true
   ? unknown

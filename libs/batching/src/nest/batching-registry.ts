@@ -63,7 +63,7 @@ export class BatchingRegistry
     return [...this.#queues.keys()];
   }
 
-  /** @throws Error for a name that no queue has, with those that there are */
+  /** @throws Error for a name that no queue has; the message lists the names */
   get(name: string): BatchQueue<unknown, unknown> {
     const queue = this.#queues.get(name);
     if (!queue) throw new Error(`no queue is called ${show(name)}; there are: ${this.#names()}`);

@@ -20,7 +20,7 @@ export interface BatchingModuleOptions {
   queues?: Record<string, QueueOverride>;
   /**
    * How long a closing application waits for the inputs it has accepted, in milliseconds from the first shutdown hook
-   * on; those left are rejected with a `ServiceStoppedError`, also while the HTTP server still waits for their requests.
+   * on; inputs left then are rejected with a `ServiceStoppedError`, also while the HTTP server still waits for their requests.
    * Inference workers finish within the same time. Default 10,000; ≥ 0, or `Infinity`.
    */
   shutdownTimeout?: number;

@@ -52,7 +52,7 @@ export interface ViewSource {
 interface Views {
   readonly byClass: Map<Class, string>;
   readonly providers: FactoryProvider[];
-  /** Weak, because an application that is never closed, as in a test, shall not be kept by this list. */
+  /** Weak, so that this list does not keep an application that is never closed, as in a test, in memory. */
   readonly sources: Set<WeakRef<ViewSource>>;
 }
 

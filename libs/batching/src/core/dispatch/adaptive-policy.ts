@@ -156,7 +156,7 @@ function savings(queue: QueueView, missed: number, returned: number, sharing: nu
   };
 }
 
-/** Beyond so many waiting inputs, situations are told apart by powers of two only. */
+/** Beyond so many waiting inputs, situations differ by powers of two only. */
 const FINE = 64;
 
 /** The situations of one origin, by the number of inputs waiting. */

@@ -16,7 +16,7 @@ const HALF_LIFE = 10;
 /**
  * Learns s(n) = a · n + b, the milliseconds that a batch of n takes, by least squares with forgetting.
  *
- * Where batch sizes hardly differ, the slope cannot be told from noise; a ridge of 5 % of the size draws it to 0, so
+ * Where batch sizes hardly differ, the slope cannot be distinguished from noise; a ridge of 5 % of the size draws it to 0, so
  * that the estimate becomes the mean and is right for the sizes that do occur.
  *
  * One surprise (a database that hung, a process that was paused) counts for no more than the bound of what is none.

@@ -257,14 +257,14 @@ const faults: readonly Fault[] = [
   {
     name: 'an immediate is lost with a fake clock',
     file: 'turns.ts',
-    find: 'if (this.#immediateSetBy !== this.clock.setImmediate || this.#isImmediateLost())',
-    replace: 'if (!this.#immediateSetBy)',
+    find: 'if (this.#immediateSetBy !== this.clock.setImmediate) this.#setImmediate();',
+    replace: 'if (!this.#immediateSetBy) this.#setImmediate();',
   },
   {
     name: 'an immediate that never comes is waited for',
     file: 'turns.ts',
-    find: ' || this.#isImmediateLost())',
-    replace: ')',
+    find: 'else if ((begun & (begun - 1)) === 0) this.#checkImmediate();',
+    replace: '',
   },
   {
     name: 'moments of another clock are kept',

@@ -189,8 +189,9 @@ export class Admission<Input> {
   #ticket(input: Input, priority: number, tenant: unknown): Ticket<Entry<Input>> | undefined {
     if (this.#takesPlain && priority === 0 && tenant === undefined) return undefined;
     const { name, maxCost } = this.options;
-    const cost = this.options.cost?.(input) ?? 0;
+    const cost = this.options.cost ? this.options.cost(input) : 0;
     if (typeof cost !== 'number') void ignoreRejection(cost);
+    if (cost === Infinity) throw new RangeError('cost: expected a finite number, got Infinity');
     if (checkCost('cost', cost) > maxCost) throw new InputCostError(name, cost, maxCost);
     const group = this.options.groupBy?.(input);
     if (isThenable(group)) {

@@ -1137,6 +1137,21 @@ describe('what users pass in', () => {
     expect(await inputs).toEqual(['gone', 2]);
   });
 
+  it('is a cost of Infinity or of nothing: that input’s error, and the sum of costs stays a number', async () => {
+    const cost = (input: number) => [1, Infinity, undefined][input] as number;
+    const queue = queueOf<number>(echo, { cost, maxQueuedCost: 10, autoStart: false });
+    const first = outcomes(queue.submitMany([0, 1, 2]));
+    const later = outcomes(queue.submitMany(Array<number>(9).fill(0)));
+    queue.start();
+    expect((await first).map(String)).toEqual([
+      '0',
+      'RangeError: cost: expected a finite number, got Infinity',
+      'TypeError: cost: expected a number ≥ 0, got undefined',
+    ]);
+    expect(await later).toEqual(Array(9).fill(0));
+    expectBalance(queue);
+  });
+
   it('event-emitter#688: cost and groupBy that are async: that input’s TypeError, nothing unhandled', async () => {
     // In a process of its own, which Node would end.
     const program = `

@@ -113,6 +113,24 @@ describe('isolateErrors', () => {
     ]);
   });
 
+  it('gives the whole batch up when a promise in the place of a part hangs', async () => {
+    const seen: number[][] = [];
+    const queue = queueOf(
+      (inputs) => {
+        seen.push([...inputs]);
+        if (seen.length === 1) throw poison;
+        return inputs.map((input) => (input === 2 ? new Promise<number>(() => undefined) : input));
+      },
+      { isolateErrors: true, runTimeout: 10 },
+    );
+    const hanging = expect.any(BatchTimeoutError);
+    expect(await outcomes(queue.submitMany([1, 2, 3, 4]))).toEqual([1, hanging, hanging, hanging]);
+    expect(seen).toEqual([
+      [1, 2, 3, 4],
+      [1, 2],
+    ]);
+  });
+
   it('runs no halves of a batch that a hard stop has aborted', async () => {
     const run = jest.fn(async (inputs: number[], { signal }: BatchContext) => {
       await setTimeout(10_000, undefined, { signal });

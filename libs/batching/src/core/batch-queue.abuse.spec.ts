@@ -1138,7 +1138,8 @@ describe('what users pass in', () => {
   });
 
   it('is a cost of Infinity or of nothing: that input’s error, and the sum of costs stays a number', async () => {
-    const cost = (input: number) => [1, Infinity, undefined][input]!;
+    const costs: unknown[] = [1, Infinity, undefined];
+    const cost = (input: number) => costs[input] as number;
     const queue = queueOf<number>(echo, { cost, maxQueuedCost: 10, autoStart: false });
     const first = outcomes(queue.submitMany([0, 1, 2]));
     const later = outcomes(queue.submitMany(Array<number>(9).fill(0)));

@@ -3,6 +3,7 @@ export default {
   rootDir: '.',
   testMatch: ['libs', 'apps', 'sim', 'test'].map((folder) => `<rootDir>/${folder}/**/*.spec.ts`),
   testEnvironment: 'node',
+  reporters: ['default', '<rootDir>/scripts/closing-line.js'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
     '^.+\\.ts$': [

@@ -427,7 +427,7 @@ const faults: readonly Fault[] = [
   {
     name: 'promises among too many results are unhandled',
     file: 'run/checked.ts',
-    find: 'for (const result of Array.from(list)) void ignoreRejection(result);',
+    find: 'ignoreRejections(list);',
     replace: '',
   },
   {

@@ -24,7 +24,7 @@ export class ApiError extends HttpException {
   }
 }
 
-/** Gives errors of HTTP one shape, whoever threw them, and says when to try again. */
+/** Gives errors of HTTP one shape, wherever they were thrown, and says when to try again. */
 @Catch(HttpException)
 export class HttpErrorFilter extends BaseExceptionFilter {
   override catch(error: HttpException, host: ArgumentsHost): void {

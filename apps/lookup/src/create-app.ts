@@ -33,7 +33,7 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
   });
   app.use(securityHeaders());
   app.use(checkUrl);
-  // Nest passes `verify` on; its type leaves it out, for those who want `rawBody`, which is made with it.
+  // Nest passes `verify` on; its type leaves it out, because Nest's own `rawBody` is made with it.
   const parser = { type: () => true, verify: checkBody };
   app.useBodyParser('json', parser);
   enableShutdown(app);

@@ -25,7 +25,7 @@ const pictureStatus: Record<PictureErrorCode, number> = {
   ERR_PICTURE_BLANK: 422,
 };
 
-/** Gives every error the same shape, whoever threw it. */
+/** Gives every error the same shape, wherever it was thrown. */
 @Catch()
 export class ErrorFilter implements ExceptionFilter {
   constructor(

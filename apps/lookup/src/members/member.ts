@@ -95,7 +95,7 @@ function line(length: number) {
     description: `a text of 1 to ${length} characters without line breaks`,
     allOf: [
       {
-        // That it is not empty is told above. U+2800 is braille without a dot.
+        // An empty one is refused above. U+2800 is braille without a dot.
         pattern: '^$|[^\\p{White_Space}\\p{Cc}\\p{Cf}\\p{Default_Ignorable_Code_Point}\\u2800]',
         description: 'a text of more than blanks',
       },

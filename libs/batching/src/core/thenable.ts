@@ -14,3 +14,8 @@ export async function ignoreRejection(value: unknown): Promise<void> {
     // Its caller has another error already.
   }
 }
+
+/** The same for each place of an answer that is not used. */
+export function ignoreRejections(results: ArrayLike<unknown>): void {
+  for (const result of Array.from(results)) void ignoreRejection(result);
+}

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import type { InferenceRuntime } from '../inference/main/inference-runtime.js';
 import { TfjsBackendError, TfjsModuleError } from './errors.js';
 // Loads nothing. An application that compiles the library's sources along with its own emits only the files that are imported.
-// eslint-disable-next-line no-restricted-imports
+// eslint-disable-next-line no-restricted-imports -- a type: no code of the worker is loaded here
 import type {} from './worker/tfjs-worker.js';
 
 /** TensorFlow.js as the main thread sees it. */

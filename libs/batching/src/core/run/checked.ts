@@ -2,7 +2,7 @@ import { types } from 'node:util';
 import type { BatchFunction } from '../batch-function.js';
 import { show } from '../checks.js';
 import { BatchResultError } from '../errors.js';
-import { ignoreRejection } from '../thenable.js';
+import { ignoreRejections } from '../thenable.js';
 import { type Run, UserContext } from './run.js';
 
 /**
@@ -21,7 +21,7 @@ export function checked<Input, Result>(
       Array.isArray(results) || types.isTypedArray(results) ? results : undefined;
     if (!list) throw new BatchResultError(queue, length, show(results));
     if (list.length !== length) {
-      for (const result of Array.from(list)) void ignoreRejection(result);
+      ignoreRejections(list);
       throw new BatchResultError(queue, length, `${list.length} results`);
     }
     return list;

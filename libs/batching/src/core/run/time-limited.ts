@@ -2,7 +2,7 @@ import { types } from 'node:util';
 import { Alarm } from '../alarm.js';
 import { type Clock, LONGEST_TIMER } from '../clock.js';
 import { BatchTimeoutError } from '../errors.js';
-import { ignoreRejection } from '../thenable.js';
+import { ignoreRejections } from '../thenable.js';
 import { placeOf, type Run, type Underway } from './run.js';
 
 /**
@@ -77,10 +77,6 @@ function limitPlaces(
   const places = Array.from({ length: results.length }, (_, index) => placeOf(results, index));
   void Promise.allSettled(places.filter(types.isPromise)).then(clear);
   return places.map((place) => (types.isPromise(place) ? Promise.race([place, isOver]) : place));
-}
-
-function ignoreRejections(results: ArrayLike<unknown>): void {
-  for (const result of Array.from(results)) void ignoreRejection(result);
 }
 
 /** Its callers have another error already. */

@@ -228,8 +228,7 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
 
   describe('ends in peace', () => {
     /** A process with `app`, and with `run(size)` for a batch that takes the device long. */
-    function runScript(script: string) {
-      const large = writeDenseModel({ inputs: 1000, units: 1000 });
+    function runScript(script: string, path = writeDenseModel({ inputs: 1000, units: 1000 }).path) {
       const { status, signal, stdout } = spawnSync(
         process.execPath,
         [
@@ -242,7 +241,7 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
             class AppModule {}
             const imports = [
               TfjsModule.forRoot({ backend: 'webgpu' }),
-              TfjsModule.forFeature([{ name: 'large', path: '${large.path}' }]),
+              TfjsModule.forFeature([{ name: 'large', path: '${path}' }]),
             ];
             const app = await NestFactory.createApplicationContext({ module: AppModule, imports }, { logger: false });
             const model = app.get(getTfjsModelToken('large'), { strict: false });
@@ -265,6 +264,24 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
         process.stdout.write('closed after ' + (await last).length);
       `);
       expect(ended).toEqual({ status: 0, signal: null, stdout: 'closed after 200' });
+    });
+
+    // The thread looked for reads to break off at the moment in which it was terminated: a SIGABRT in every hundredth end.
+    it('after close(), with many tensors on the device', () => {
+      const manyTensors = writeModule(`
+        export const inputs = { x: { shape: [1000] } };
+        export const load = (tf) => Array.from({ length: 5000 }, () => tf.add(tf.zeros([1]), 1));
+        export const run = (tf, x, weights) => tf.add(x, weights[0]);
+      `);
+      const ended = runScript(
+        `
+        await run(1);
+        await app.close();
+        process.stdout.write('closed');
+        `,
+        manyTensors,
+      );
+      expect(ended).toEqual({ status: 0, signal: null, stdout: 'closed' });
     });
 
     it('without close(), when there is nothing left to do', () => {

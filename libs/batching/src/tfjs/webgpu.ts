@@ -93,7 +93,7 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
       if (buffer.mapState === 'pending') buffer.unmap();
     }
   };
-  void lock.whenEnding().then(breakOff);
+  void lock.onEnding(breakOff);
   // The thread may also end by itself, of an uncaught error.
   process.on('exit', () => {
     breakOff();

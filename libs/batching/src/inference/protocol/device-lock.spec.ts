@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
 import { DeviceLock } from './device-lock.js';
 
 /** What a promise has come to by now. */
@@ -33,11 +33,13 @@ describe('DeviceLock', () => {
       const worker = new DeviceLock(main.memory);
       const { promise, resolve, reject } = work();
       const held = worker.hold(() => promise);
-      const told = worker.whenEnding().then(() => 'told');
+      const stop = jest.fn();
+      const ending = worker.onEnding(stop);
       expect(worker.ending).toBe(false);
-      expect(await now(told)).toBe('pending');
+      expect(await now(ending)).toBe('pending');
       const ended = main.end().then(() => 'ended');
-      expect(await told).toBe('told');
+      await ending;
+      expect(stop).toHaveBeenCalledTimes(1);
       expect(worker.ending).toBe(true);
       expect(await now(ended)).toBe('pending');
       if (settle === 'resolve') resolve('too late');
@@ -60,6 +62,17 @@ describe('DeviceLock', () => {
     expect(begun).toBe(false);
     await main.end();
     main.endSync();
+  });
+
+  it('stops nothing where there is no work under way: the thread may end at any moment', async () => {
+    const main = new DeviceLock();
+    const worker = new DeviceLock(main.memory);
+    const stop = jest.fn();
+    const ending = worker.onEnding(stop);
+    await worker.hold(() => Promise.resolve());
+    await main.end();
+    await ending;
+    expect(stop).not.toHaveBeenCalled();
   });
 
   it('does not wait for a worker that has ended by itself', async () => {

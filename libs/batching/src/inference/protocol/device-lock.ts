@@ -43,9 +43,13 @@ export class DeviceLock {
     return Atomics.load(this.#state, ending) === 1;
   }
 
-  /** Worker: resolves when it is being ended; the work under way must stop. */
-  async whenEnding(): Promise<void> {
+  /**
+   * Worker: calls `stop` when it is being ended while it works. The thread lives until the work has stopped; without work it
+   * may end at any moment, where a call into Dawn would abort the process.
+   */
+  async onEnding(stop: () => void): Promise<void> {
     await Atomics.waitAsync(this.#state, ending, 0).value;
+    if (this.#working) stop();
   }
 
   /** Main thread, before it ends the worker: lets no work begin, and waits until the work under way has stopped. */

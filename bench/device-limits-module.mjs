@@ -88,7 +88,7 @@ async function matMul(tf, n) {
   return took;
 }
 
-/** The first number of a tensor: there once the device has done all it was told before. */
+/** The first number of a tensor: it resolves once the device has done all work submitted before. */
 async function first(tf, x) {
   const one = tf.slice(
     x,
@@ -109,7 +109,7 @@ async function medianOf(measure) {
   return times.sort((a, b) => a - b)[times.length >> 1];
 }
 
-/** What one of many costs that are told to the device together, so that waiting for it is shared by about 100 ms' worth. */
+/** The cost of one run among many that are submitted together, so that about 100 ms of work share one wait for the device. */
 async function medianOfMany(measure) {
   await measure(1);
   const count = Math.min(1000, Math.max(1, Math.round(100 / (await measure(1)))));

@@ -192,7 +192,7 @@ function askNvidiaSmi(): string | undefined {
   }
 }
 
-/** Whether NODE_PATH leads to a TensorFlow that somebody has linked. */
+/** Whether NODE_PATH leads to a linked TensorFlow. */
 function hasTensorflow(): boolean {
   const { resolve } = createRequire(import.meta.url);
   return ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'].some((name) => {

@@ -95,7 +95,7 @@ async function benchDatabase(configuration: Configuration, clients: ChildProcess
         `median of ${ROUNDS} rounds of ${SECONDS} s`,
     );
     const rows = [['clients', '', 'requests/s', 'mean batch', 'p50 ms', 'p99 ms', 'batched /']];
-    // Counted by nobody: for the compiler and the caches.
+    // Not counted: warms up the compiler and the caches.
     await compare(configuration, counted, { kind, clients: 8, seconds: 1, members: MEMBERS }, clients, 1);
     for (const count of CLIENTS) {
       const load = { kind, clients: count, seconds: SECONDS, members: MEMBERS };

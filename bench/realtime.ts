@@ -115,7 +115,7 @@ async function overload(timeout: number, seed: number) {
   // The first two seconds fill the queue, and teach it how long a batch takes.
   const from = performance.now() + 2000;
   const until = from + 2 * MILLISECONDS;
-  // A batch sleeps up to a millisecond longer than it was told: the capacity is that of the batches as they ran.
+  // A batch sleeps up to a millisecond longer than it should: the capacity is that of the batches as they ran.
   const full: number[] = [];
   queue.onBatch(({ size, ran }) => {
     if (size === BATCH_SIZE && performance.now() >= from) full.push(ran);

@@ -47,7 +47,7 @@ export async function soak(inputs: number, progress: (done: number) => void): Pr
   const heap: number[] = [];
   let submitted = 0;
   while (submitted < inputs) {
-    // One signal for the callers of a wave who have one, as of a client that has gone.
+    // One signal for all callers of a wave that have one, as of a client that has gone.
     const caller = new AbortController();
     const wave = Math.min(WAVE, inputs - submitted);
     const ends: Promise<void>[] = [];
@@ -111,12 +111,12 @@ export function checkCounts(inputs: number, { seen, stats }: Soak): void {
   assert.equal(settled + dropped, submitted);
   assert.equal(results, seen.result);
   assert.equal(drops.full, seen.full);
-  // Whoever gave up while its batch ran counts as an error, whoever still waited as dropped.
+  // A caller that gave up while its batch ran counts as an error, one that still waited as dropped.
   assert.equal(
     errors + drops.aborted + drops.timeout,
     seen.error + seen.poison + seen.abort + seen.timeout + seen.deadline,
   );
-  for (const outcome of outcomes) assert(seen[outcome] > 0, `nobody met the outcome ${outcome}`);
+  for (const outcome of outcomes) assert(seen[outcome] > 0, `no caller met the outcome ${outcome}`);
 }
 
 v8.setFlagsFromString('--expose-gc');

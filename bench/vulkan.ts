@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
 /**
- * How Dawn may find a GPU on a machine that nobody has set up for it: with the shared libraries of the bundle where the
+ * How Dawn may find a GPU on a machine that is not set up for it: with the shared libraries of the bundle where the
  * machine has none, and with the description of NVIDIA's Vulkan driver, where the driver is there and its description is not
  * where Vulkan's loader looks.
  */

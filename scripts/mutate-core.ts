@@ -99,7 +99,7 @@ const faults: readonly Fault[] = [
     replace: 'batchesAhead * serviceTime.of(batchSize)',
   },
   {
-    name: 'who comes just in time by the mean is taken in',
+    name: 'an input that is just in time by the mean is taken in',
     file: 'dispatch/forecast.ts',
     find: '4 * serviceTime.deviation',
     replace: '0 * serviceTime.deviation',
@@ -224,7 +224,7 @@ const faults: readonly Fault[] = [
     'void 0;\n    // One batch per turn',
   ),
   {
-    name: 'the alarm outlives who gave up',
+    name: 'the alarm outlives the input that gave up',
     file: 'admission.ts',
     find: '    if (this.room.length === 0) this.queue.onEmpty();\n',
     replace: '',
@@ -383,7 +383,7 @@ const faults: readonly Fault[] = [
     replace: 'return size < 3 ||',
   },
   {
-    name: 'isolation runs those again who have gone',
+    name: 'isolation runs inputs again whose callers have gone',
     file: 'run/isolating.ts',
     find: 'half.filter((index) => this.batch.isAwaited(index))',
     replace: 'half',
@@ -517,7 +517,7 @@ const faults: readonly Fault[] = [
     replace: 'if (![...this].some((entry) => entry.place === this))',
   },
   {
-    name: 'a signal of a caller who waits computes on',
+    name: 'the signal of a waiting caller computes on',
     file: 'admission.ts',
     find: "if (typeof place === 'string') this.#drop(entry, reason, error);\n    else",
     replace: "if (typeof place !== 'string')",
@@ -547,7 +547,7 @@ const faults: readonly Fault[] = [
     replace: 'epoch.next;',
   },
   {
-    name: 'who comes in by the door counts twice for a drain',
+    name: 'an input that comes in by the door counts twice for a drain',
     file: 'admission.ts',
     find: "if (entry.place === 'nowhere') entry.turn.epoch.pending++;",
     replace: 'entry.turn.epoch.pending++;',
@@ -584,13 +584,13 @@ const faults: readonly Fault[] = [
     replace: 'if',
   },
   {
-    name: 'who is behind one that left has it before it still',
+    name: 'an input behind one that left still has it before it',
     file: 'waiting/waiting-line.ts',
     find: 'else if (next.extras) next.extras.previous = previous;',
     replace: '',
   },
   {
-    name: 'who is first after a cut has someone before it',
+    name: 'the first input after a cut has another before it',
     file: 'waiting/waiting-line.ts',
     find: 'if (rest?.extras) rest.extras.previous = undefined;',
     replace: '',
@@ -773,7 +773,7 @@ const faults: readonly Fault[] = [
     replace: '',
   },
   {
-    name: 'who follows is expected however late the next input is',
+    name: 'later inputs are expected however late the next one is',
     file: 'dispatch/adaptive-policy.ts',
     find: '(upper <= soon ? ahead : 0)',
     replace: 'ahead',

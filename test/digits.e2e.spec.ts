@@ -74,7 +74,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       },
     );
 
-    it('gives everybody their own answer, whatever their neighbours in the batch send', async () => {
+    it('gives every caller its own answer, whatever the others in the batch send', async () => {
       const bad = ['{"pixels":[1]}', '{', '', 'null', JSON.stringify({ pixels: pixels.with(3, 256) })];
       const answers = await Promise.all(
         Array.from({ length: 114 }, (_, i) => {
@@ -129,7 +129,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
     });
   });
 
-  describe('Bad input is told what was expected and what came', () => {
+  describe('Bad input gets an answer that says what was expected and what came', () => {
     const json = 'application/json';
     const post = (path: string, type: string | undefined, body: Body, headers = {}) =>
       send(
@@ -530,7 +530,7 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
     expect((await postJson(`${url}/digits`, { pixels })).status).toBe(200);
   });
 
-  it('never computes what nobody waits for any more', async () => {
+  it('does not compute what no caller waits for any more', async () => {
     ({ app, url } = await startDemo({
       HTTP_ADAPTER: adapter,
       MAX_DELAY: '60000',

@@ -33,7 +33,7 @@ describe('retry', () => {
     return { queue, runs };
   }
 
-  it('runs the batch again while its error may pass, and nobody notices', async () => {
+  it('runs the batch again while its error may pass, and no caller notices', async () => {
     const { queue, runs } = failing([passing, passing]);
     expect(await Promise.all(queue.submitMany([1, 2]))).toEqual([2, 4]);
     expect(runs).toEqual([
@@ -56,7 +56,7 @@ describe('retry', () => {
     expect(runs).toHaveLength(1);
   });
 
-  it('does not repeat what nobody waits for', async () => {
+  it('does not repeat what no caller waits for', async () => {
     const caller = new AbortController();
     const { queue, runs } = failing([passing], () => {
       caller.abort('gone');

@@ -6,7 +6,7 @@ export function connections(): Agent {
   return new Agent({ keepAlive: true, maxSockets: 64 });
 }
 
-/** A stream's length is not told to the server. */
+/** A stream is sent without its length. */
 export type Body = string | Buffer | Readable;
 
 export interface Answer {

@@ -144,7 +144,7 @@ describe.each(adapters)('The bounds of the demo as a server, %s', (adapter) => {
     expect((await client.answers(409)).slice(400)).toEqual([200, 400, 200, 200, 400, 200, 200, 400, 200]);
   });
 
-  it('answers that nobody reads hold requests back, however many are sent', async () => {
+  it('answers that are not read hold requests back, however many are sent', async () => {
     await start({ MAX_PIPELINED: '4' });
     const begun: string[] = [];
     (app?.getHttpServer() as Server).on('request', ({ url = '' }) => begun.push(url));

@@ -39,7 +39,7 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
     await page.getByRole('button', { name: 'Look up', exact: true }).click();
   };
 
-  it('finds a member, says who is not there, and counts', async () => {
+  it('finds a member, says which id is not there, and counts', async () => {
     await find('4711');
     await page.getByText('4711: Tomas Lefevre, tomas.lefevre.4711@example.org, of Linz').waitFor();
     expect(complaints).toEqual([]);

@@ -58,7 +58,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
     };
 
     test('gives each of many callers their own member, or 404, in few statements', async () => {
-      // Some ids are asked for twice, some belong to nobody.
+      // Some ids are asked for twice, some do not exist.
       const ids = Array.from({ length: 400 }, (_, index) => 1 + ((index * 37) % 200) * 6);
       // The connections are not counted.
       await Promise.all(ids.map((id) => get(`${url}/members/${id}`)));
@@ -114,7 +114,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       expect(batches).toBeLessThan(30);
     });
 
-    test('gives an address to one of those who want it at the same time', async () => {
+    test('gives an address to one of the members that want it at the same time', async () => {
       const answers = await Promise.all(
         Array.from({ length: 30 }, (_, index) =>
           post(`${url}/members`, { ...grace, born: 1960 + index, email: 'wanted@example.org' }),
@@ -303,7 +303,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       expect(answer).toMatchObject({ status, body });
     });
 
-    test('tells the browser what the page may load, and nobody what serves it', async () => {
+    test('limits what the page may load, and does not name the server software', async () => {
       for (const path of ['/', '/members/1', '/members/x', '/numbers', '/nowhere', '/%ff']) {
         const { headers } = await send(`${url}${path}`, { agent });
         expect(headers['content-security-policy']).toMatch(
@@ -368,7 +368,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
     });
 
     if (kind === 'SQLite') {
-      test('SQLITE_BUSY: says when to try again while another program holds the lock, to those who write', async () => {
+      test('SQLITE_BUSY: says when to try again to writers while another program holds the lock', async () => {
         const Driver = await loadSqlite();
         const other = new Driver(join(place.environment.DATA_FOLDER ?? '', 'members.sqlite'));
         other.exec('BEGIN IMMEDIATE');
@@ -382,7 +382,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
     }
 
     if (kind === 'PostgreSQL') {
-      test('does not wait for ever for a table that somebody has locked', async () => {
+      test('does not wait for ever for a locked table', async () => {
         const client = new pg.Client(place.environment.DATABASE_URL);
         await client.connect();
         await client.query('BEGIN; LOCK TABLE nest_batching_lookup.members IN ACCESS EXCLUSIVE MODE');
@@ -398,7 +398,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
         expect((await post(`${url}/members`, { ...grace, email: 'locked@example.org' })).status).toBe(201);
       });
 
-      test('tells everybody when the server is gone, and goes on when it is back', async () => {
+      test('answers every caller when the server is gone, and goes on when it is back', async () => {
         await place.server?.pause();
         const answers = await Promise.all([
           ...[1, 2, 3].map((id) => get(`${url}/members/${id}`)),
@@ -414,7 +414,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
     }
   });
 
-  test('answers those who still wait when it is closed', async () => {
+  test('answers the callers that still wait when it is closed', async () => {
     const { app } = await startLookup({ ...place.environment, BATCH_SIZE: '2' });
     const members = app.get<Batched<MemberDirectory>>(getBatchedToken(MemberDirectory));
     const found = members.findById.submitMany(samples.map(({ id }) => id));

@@ -56,7 +56,7 @@ export async function startLookup(
   environment: Record<string, string>,
 ): Promise<{ app: INestApplication; url: string }> {
   const app = await createApp(readConfiguration({ PORT: '0', MEMBERS: '1000', ...environment }));
-  // Tests provoke errors; that they are told is for them to see.
+  // Tests provoke errors and look at what is logged.
   Logger.overrideLogger(false);
   await app.listen(0, '127.0.0.1');
   const { port } = (app.getHttpServer() as Server).address() as AddressInfo;

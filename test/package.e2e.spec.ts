@@ -49,7 +49,7 @@ describe('the package nest-batching', () => {
     );
   });
 
-  it('loads no TensorFlow for those who want only the queue', async () => {
+  it('loads no TensorFlow for the queue alone', async () => {
     const program = `
       import { register } from 'node:module';
       register('data:text/javascript,export async function resolve(specifier, context, next) {' +

@@ -43,16 +43,18 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
 
   it('enlarges the sample, tells how far it is, and compares', async () => {
     await page.evaluate(`
-      globalThis.told = [];
+      globalThis.announced = [];
       const status = document.getElementById('photo-status');
-      new MutationObserver(() => told.push(status.textContent)).observe(status, { childList: true });`);
+      new MutationObserver(() => announced.push(status.textContent)).observe(status, { childList: true });`);
     await page.getByRole('button', { name: 'Sample' }).click();
     await page.locator('#download').waitFor();
-    const told: string[] = await page.evaluate('told');
-    expect(told[0]).toBe('Sending…');
-    expect(told).toContain('0 of 24 tiles');
-    expect(told.filter((words) => /^\d+ of 24 tiles, about \d+ (s|min) left$/.test(words))).not.toEqual([]);
-    expect(told.at(-1)).toMatch(/^404 × 276 became 808 × 552, 24 tiles in [\d.]+ s, [\d.]+ a second$/);
+    const announced: string[] = await page.evaluate('announced');
+    expect(announced[0]).toBe('Sending…');
+    expect(announced).toContain('0 of 24 tiles');
+    expect(announced.filter((words) => /^\d+ of 24 tiles, about \d+ (s|min) left$/.test(words))).not.toEqual(
+      [],
+    );
+    expect(announced.at(-1)).toMatch(/^404 × 276 became 808 × 552, 24 tiles in [\d.]+ s, [\d.]+ a second$/);
     expect(await page.locator('#photo-progress').isHidden()).toBe(true);
     expect(await page.getByRole('button', { name: 'Cancel' }).isHidden()).toBe(true);
 

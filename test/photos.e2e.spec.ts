@@ -81,7 +81,7 @@ describe.each(adapters)('POST /photos/upscale, %s', (adapter) => {
   it.each([
     ['a PNG', 'image/png'],
     ['events', 'text/event-stream'],
-  ])('runs no more tiles once the connection is closed, for who wanted %s', async (_, accept) => {
+  ])('runs no more tiles once the connection is closed, for a client that wanted %s', async (_, accept) => {
     const { results, drops } = queue();
     const headers = { 'content-type': 'image/png', accept };
     const leaver = request(`${url}/photos/upscale`, { method: 'POST', headers });

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 
 /**
- * A PostgreSQL server of one's own, in a folder of its own, reached through a socket in it: nobody else's server is
+ * A PostgreSQL server of one's own, in a folder of its own, reached through a socket in it: no other server is
  * touched, and no port is taken. Needs PostgreSQL's programs on this machine.
  */
 export class PostgresServer {
@@ -107,7 +107,7 @@ export class PostgresServer {
   }
 }
 
-/** Whether a server can be started here. If not, says so where it is seen, so that nobody takes silence for success. */
+/** Whether a server can be started here. If not, prints so, since silence would look like success. */
 export function hasPostgres(what: string): boolean {
   if (programFolder()) return true;
   process.stderr.write(`SKIPPED: ${what}: PostgreSQL is not installed here (apt-get install postgresql)\n`);

@@ -62,7 +62,7 @@ afterAll(() => {
 describe.each(adapters)('SIGTERM, %s', (adapter) => {
   /**
    * A request is accepted when the server has received its head. What a client sends on a connection that is closed or
-   * never opened is not: it was told so by an error, before anything was done, and can ask elsewhere.
+   * never opened is not: its client got an error before anything was done, and can ask elsewhere.
    */
   it.each([1, 2])('in the midst of traffic: every accepted request is answered (%i)', async (trial) => {
     const log = join(folder, `${adapter}-${trial}`);
@@ -293,7 +293,7 @@ describe('What cannot start says why, and ends with 1', () => {
  * 64 clients that ask again and again, over as many connections, until the server is gone: most for a digit, a few for
  * a photo, and a few that watch.
  *
- * @param onAnswer told how many answers have come so far
+ * @param onAnswer called with the number of answers so far
  * @returns the status of each request that got its whole answer, by id
  */
 async function traffic(url: string, onAnswer: (count: number) => void): Promise<Map<string, number>> {

@@ -39,7 +39,7 @@ export class PolicyNetwork implements OnApplicationShutdown {
 
   /**
    * Here the observations of all sessions meet; through `Batched<PolicyNetwork>`, each gives one and gets its own action. The
-   * delay counts only when some sessions have ended: those that go on wait a millisecond for nobody.
+   * delay counts only when some sessions have ended: the others would wait a millisecond in an emptier batch.
    */
   @BatchedService(SESSIONS, 1)
   async act(observations: readonly Observation[]): Promise<Action[]> {

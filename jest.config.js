@@ -1,3 +1,6 @@
+/** NEST names a project whose Nest the specs run on instead of this one's, as `npm run matrix` does with an older major. */
+const { NEST } = process.env;
+
 /** Specs stand beside the source; end-to-end tests in `test/`. Those import the library by its name and get the built one. */
 export default {
   rootDir: '.',
@@ -20,6 +23,7 @@ export default {
     ],
   },
   moduleNameMapper: {
+    ...(NEST ? { '^((?:@nestjs|reflect-metadata|rxjs)(?:/.*)?)$': `${NEST}/node_modules/$1` } : {}),
     '^nest-batching$': '<rootDir>/dist/libs/batching/index.js',
     '^nest-batching/(.*)$': '<rootDir>/dist/libs/batching/$1/index.js',
     '^@app/figures$': '<rootDir>/libs/figures/src/index.ts',

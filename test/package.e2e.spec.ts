@@ -1,72 +1,113 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { published } from '../scripts/published.js';
 
-const built = fileURLToPath(new URL('../dist/libs/batching', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
+const built = join(root, 'dist/libs/batching');
 
-/** The package as it would be published, from a project that has it in its node_modules. */
+const namesOfCore = [
+  ...['BatchQueue', 'BatchResultError', 'BatchTimeoutError', 'BatchingError', 'DeadlineError'],
+  ...['InputCostError', 'Lane', 'QueueFullError', 'ServiceStoppedError', 'TooManyInputsError'],
+  ...['asBatchedService', 'asService'],
+];
+const names = [
+  ...namesOfCore,
+  ...['BatchedService', 'BatchingExceptionFilter', 'BatchingModule', 'BatchingRegistry', 'InjectBatched'],
+  ...['SerialService', 'getBatchedToken'],
+];
+
+/** The package as it would be published, copied into the node_modules of a project that has little else there. */
 describe('the package nest-batching', () => {
-  let project: string;
+  let alone: string;
+  let withNest: string;
 
   beforeAll(async () => {
-    project = await mkdtemp(join(tmpdir(), 'nest-batching-'));
+    alone = await makeProject();
+    withNest = await makeProject('@nestjs', 'reflect-metadata', 'rxjs');
+  });
+
+  afterAll(async () => {
+    for (const project of [alone, withNest]) await rm(project, { recursive: true });
+  });
+
+  async function makeProject(...packages: string[]): Promise<string> {
+    const project = await mkdtemp(join(tmpdir(), 'nest-batching-'));
     await mkdir(join(project, 'node_modules'));
-    await symlink(built, join(project, 'node_modules', 'nest-batching'));
-  });
+    await cp(built, join(project, 'node_modules/nest-batching'), { recursive: true });
+    for (const name of packages) {
+      await symlink(join(root, 'node_modules', name), join(project, 'node_modules', name));
+    }
+    return project;
+  }
 
-  afterAll(() => rm(project, { recursive: true }));
-
-  const run = async (program: string): Promise<unknown> => {
-    const args = ['--input-type=module', '--eval', program];
-    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: project });
-    return JSON.parse(stdout) as unknown;
-  };
-
-  it('gives its public names', async () => {
+  async function run(project: string, program: string, type = 'module'): Promise<unknown> {
+    const args = [`--input-type=${type}`, '--eval', program];
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, args, { cwd: project });
+    // Node 20 warns that `require` of an ES module, as all of Nest 12 is, is experimental.
     expect(
-      await run(`console.log(JSON.stringify(Object.keys(await import('nest-batching')).sort()))`),
-    ).toEqual(
-      [
-        ...['BatchQueue', 'BatchResultError', 'BatchTimeoutError', 'BatchedService', 'BatchingError'],
-        ...['BatchingExceptionFilter', 'BatchingModule', 'BatchingRegistry', 'InjectBatched'],
-        ...[
-          'DeadlineError',
-          'InputCostError',
-          'Lane',
-          'QueueFullError',
-          'SerialService',
-          'ServiceStoppedError',
-          'TooManyInputsError',
-          'asBatchedService',
-          'asService',
-        ],
-        'getBatchedToken',
-      ].sort(),
-    );
+      stderr.replaceAll(
+        /^\(.*(ExperimentalWarning: Support for loading ES Module|--trace-warnings).*\n/gm,
+        '',
+      ),
+    ).toBe('');
+    return JSON.parse(stdout) as unknown;
+  }
+
+  const formats = [
+    { format: 'import', type: 'module', load: (name: string) => `await import('${name}')` },
+    { format: 'require', type: 'commonjs', load: (name: string) => `require('${name}')` },
+  ];
+
+  describe.each(formats)('by $format', ({ type, load }) => {
+    const namesOf = (project: string, name: string) =>
+      run(project, `console.log(JSON.stringify(Object.keys(${load(name)}).sort()))`, type);
+
+    it('gives its public names without TensorFlow or anything else that is optional', async () => {
+      expect(await namesOf(withNest, 'nest-batching')).toEqual(names.sort());
+    });
+
+    it('gives the queue alone where there is no Nest', async () => {
+      expect(await namesOf(alone, 'nest-batching/core')).toEqual(namesOfCore.sort());
+      await expect(namesOf(alone, 'nest-batching')).rejects.toThrow("'@nestjs/common'");
+    });
+
+    it('gives the names of nest-batching/tfjs without TensorFlow, and no others', async () => {
+      expect(await namesOf(withNest, 'nest-batching/tfjs')).toEqual(
+        expect.arrayContaining(['TfjsModule', 'InjectTfjsModel', 'InjectModel', 'TfjsModel']),
+      );
+      await expect(namesOf(withNest, 'nest-batching/core/batch-queue.js')).rejects.toThrow(
+        'ERR_PACKAGE_PATH_NOT_EXPORTED',
+      );
+    });
+
+    it('batches', async () => {
+      const program = `
+        const { asBatchedService } = ${load('nest-batching/core')};
+        const square = asBatchedService(3, 1)((xs) => xs.map((x) => x * x));
+        Promise.all([0, 1, 2, 3].map((x) => square(x))).then((squares) => console.log(JSON.stringify(squares)));`;
+      expect(await run(alone, program, type)).toEqual([0, 1, 4, 9]);
+    });
   });
 
-  it('loads no TensorFlow for the queue alone', async () => {
+  it('gives both formats the same names', async () => {
+    const folders = ['.', ...published.entryPoints].map((folder) => `'${folder}'`).join(', ');
     const program = `
-      import { register } from 'node:module';
-      register('data:text/javascript,export async function resolve(specifier, context, next) {' +
-        'if (specifier.includes("tensorflow")) throw new Error(specifier); return next(specifier, context) }');
-      const { asBatchedService } = await import('nest-batching');
-      const square = asBatchedService(3, 1)((xs) => xs.map((x) => x * x));
-      console.log(JSON.stringify(await Promise.all([0, 1, 2, 3].map((x) => square(x)))));`;
-    expect(await run(program)).toEqual([0, 1, 4, 9]);
-  });
-
-  it('gives the names of nest-batching/tfjs, and no others', async () => {
-    expect(await run(`console.log(JSON.stringify(Object.keys(await import('nest-batching/tfjs'))))`)).toEqual(
-      expect.arrayContaining(['TfjsModule', 'InjectTfjsModel', 'InjectModel', 'TfjsModel']),
-    );
-    await expect(run(`await import('nest-batching/core/batch-queue.js')`)).rejects.toThrow(
-      'ERR_PACKAGE_PATH_NOT_EXPORTED',
-    );
+      const { createRequire } = await import('node:module');
+      const { join } = await import('node:path');
+      const require = createRequire(process.cwd() + '/index.js');
+      const differing = [];
+      for (const folder of [${folders}]) {
+        const name = join('nest-batching', folder);
+        const [first, second] = [await import(name), require(name)].map((each) => Object.keys(each).sort().join());
+        if (first !== second) differing.push(name);
+      }
+      console.log(JSON.stringify(differing));`;
+    expect(await run(withNest, program)).toEqual([]);
   });
 
   it('has its command where npm looks for it, ready to be executed', async () => {
@@ -77,5 +118,26 @@ describe('the package nest-batching', () => {
     const command = join(built, manifest.bin['nest-batching'] ?? '');
     const { stdout } = await promisify(execFile)(command, ['--version']);
     expect(stdout).toBe(`${manifest.version}\n`);
+  });
+
+  it('has its entry points, the licence and the changes, and no address as long as it has none', async () => {
+    const manifest = JSON.parse(await readFile(join(built, 'package.json'), 'utf8')) as Record<
+      string,
+      object
+    >;
+    expect(Object.keys(manifest.exports ?? {})).toEqual([
+      '.',
+      ...published.entryPoints.map((name) => `./${name}`),
+      './package.json',
+    ]);
+    for (const file of ['LICENSE', 'CHANGELOG.md', 'README.md']) {
+      expect((await stat(join(built, file))).size).toBeGreaterThan(500);
+    }
+    const hasAddress = published.repositoryUrl !== '';
+    for (const field of ['repository', 'homepage', 'bugs']) expect(field in manifest).toBe(hasAddress);
+    const readme = await readFile(join(built, 'README.md'), 'utf8');
+    const relative = [...readme.matchAll(/\]\((?!https?:|#)[^)]*\)|(?:src|srcset)="(?!https?:)[^"]*"/g)];
+    expect(relative.map(([link]) => link)).toEqual([]);
+    expect(readme).not.toContain('<!--');
   });
 });

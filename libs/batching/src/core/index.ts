@@ -1,0 +1,19 @@
+export type { BatchContext, BatchFunction } from './batch-function.js';
+export { BatchQueue } from './batch-queue.js';
+export type { Dispatch, DispatchReason } from './dispatch/dispatch-policy.js';
+export type { Summary } from './distribution.js';
+export {
+  BatchingError,
+  BatchResultError,
+  BatchTimeoutError,
+  DeadlineError,
+  type ErrorKind,
+  InputCostError,
+  QueueFullError,
+  ServiceStoppedError,
+  TooManyInputsError,
+} from './errors.js';
+export { Lane } from './lane.js';
+export type { BatchOptions, QueueOptions, StopOptions, SubmitOptions } from './options.js';
+export { asBatchedService, asService, type BatchedService, type SerialOptions } from './service.js';
+export type { BatchReport, DropReason, QueueState, QueueStats } from './stats.js';

@@ -215,8 +215,8 @@ const faults: readonly Fault[] = [
   {
     name: 'a full queue waits for more',
     file: 'admission.ts',
-    find: 'this.#isFull || group.isFull',
-    replace: 'group.isFull',
+    find: 'this.#acceptsNoMore || group.fillsBatch',
+    replace: 'group.fillsBatch',
   },
   inQueue(
     'the alarm outlives what waited',
@@ -306,7 +306,7 @@ const faults: readonly Fault[] = [
   {
     name: 'a queue that waits for its lane is not warned of',
     file: 'running-batches.ts',
-    find: '    this.#standstill.expect(this.#lane.progress, now);\n',
+    find: '    this.#standstill.watch(this.#lane.progress, now);\n',
     replace: '',
   },
   {
@@ -324,7 +324,7 @@ const faults: readonly Fault[] = [
   {
     name: 'a long batch is a standstill',
     file: 'progress.ts',
-    find: 'Math.max(STANDSTILL, STANDSTILL_IN_BATCHES * this.#longest)',
+    find: 'Math.max(STANDSTILL, STANDSTILL_IN_RUNS * this.#longest)',
     replace: 'STANDSTILL',
   },
   {
@@ -433,7 +433,7 @@ const faults: readonly Fault[] = [
   {
     name: 'a result that cannot be looked at hurts the next',
     file: 'batch.ts',
-    find: "        // A result that cannot even be looked at is its own caller's alone.\n        this.#reject(entry, error);",
+    find: '        // A getter threw: the error of this input alone.\n        this.#reject(entry, error);',
     replace: '        this.#reject(entry, error);\n        throw error;',
   },
   {
@@ -463,7 +463,7 @@ const faults: readonly Fault[] = [
   {
     name: 'a batch keeps its slot of the lane',
     file: 'running-batches.ts',
-    find: '    this.#lane?.leave(ran, now);\n',
+    find: '    this.#lane?.release(ran, now);\n',
     replace: '',
   },
   {
@@ -616,7 +616,7 @@ const faults: readonly Fault[] = [
   {
     name: 'a group that is not full holds up one that is',
     file: 'waiting/waiting-room.ts',
-    find: 'if (isFull !== other.isFull(this.#batchSize, this.#maxCost)) return isFull;',
+    find: 'if (fillsBatch !== other.fillsBatch(this.#batchSize, this.#maxCost)) return fillsBatch;',
     replace: '',
   },
   {
@@ -690,7 +690,7 @@ const faults: readonly Fault[] = [
   {
     name: 'a signal that fails to remove its listener hurts the batch',
     file: 'abort-listener.ts',
-    find: '  } catch {\n    // It has no input to call any more.\n  }',
+    find: '  } catch {\n    // The listener stays, and has no callbacks left to call.\n  }',
     replace: '  } finally {\n    void 0;\n  }',
   },
   {
@@ -775,13 +775,13 @@ const faults: readonly Fault[] = [
   {
     name: 'later inputs are expected however late the next one is',
     file: 'dispatch/adaptive-policy.ts',
-    find: '(upper <= soon ? ahead : 0)',
+    find: '(upper <= soon ? later : 0)',
     replace: 'ahead',
   },
   {
     name: 'what follows an input is not watched while a batch runs',
     file: 'dispatch/adaptive-policy.ts',
-    find: 'else this.#watch(this.#afterArrival.at(together), now);',
+    find: 'else this.#begin(this.#afterArrival.at(together), now);',
     replace: 'else this.#situation = undefined;',
   },
   {

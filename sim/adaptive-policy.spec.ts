@@ -6,7 +6,7 @@ import { bursts, closedLoop, type Load, poisson, simulate, type SimulatedPolicy 
 
 const curve = { alpha: 0.25, beta: 5, batchSize: 32 };
 
-/** What the policy reaches under a load, by the simulator: seeded, so always the same. */
+/** What the policy achieves under a load in the simulator; seeded, so always the same. */
 function measure(policy: SimulatedPolicy, load: Load, maxDelay = 30, served = curve) {
   const [measured] = simulate(policy, { curve: served, maxDelay, loads: [load], items: 20_000, seed: 7 });
   return measured ?? { mean: NaN, p99: NaN, throughput: NaN };
@@ -34,8 +34,9 @@ describe('AdaptivePolicy, simulated', () => {
     );
   });
 
-  it.each([2, 8, 16, 32])('waits for %d callers who think before they submit again', (callers) => {
-    // Answered together, they come back together; the first of them is a long way off, the others follow it closely.
+  it.each([2, 8, 16, 32])('waits for %d callers that pause before they submit again', (callers) => {
+    // Answered together, they come back together; the first of them after a long pause, the others close
+    // behind.
     const load = closedLoop(callers, 0.5, 1);
     const { throughput } = measure(new AdaptivePolicy(), load);
 
@@ -43,7 +44,7 @@ describe('AdaptivePolicy, simulated', () => {
     expect(throughput).toBeGreaterThan(0.995 * measure(fixed, load, 2).throughput);
   });
 
-  it('soon gives up waiting for a crowd that has gone', () => {
+  it('soon stops waiting for many callers that have gone', () => {
     const policy = new AdaptivePolicy();
     const crowd = { ...closedLoop(16, 0.5, 1), name: 'crowd' };
     const few = poisson(0.1, curve);
@@ -61,7 +62,7 @@ describe('AdaptivePolicy, simulated', () => {
     expect(throughput).toBeGreaterThan(1.15 * measure(eager, load, 30, v100).throughput);
   });
 
-  it('is patient with a crowd that fills a batch, although it has seen shorter gaps only', () => {
+  it('waits for all callers that fill a batch, although it has seen shorter gaps only', () => {
     const v100 = { alpha: 0.1438, beta: 1.8874, batchSize: 64 };
     const load = closedLoop(64);
     const { throughput } = measure(new AdaptivePolicy(), load, 30, v100);
@@ -69,7 +70,7 @@ describe('AdaptivePolicy, simulated', () => {
     expect(throughput).toBeGreaterThan(0.975 * measure(fixed, load, 0.3, v100).throughput);
   });
 
-  it('splits a burst in two where large batches are dear', () => {
+  it('splits a burst in two where large batches are slow', () => {
     const p4 = { alpha: 0.5833, beta: 1.4284, batchSize: 32 };
     const load = bursts(0.02, p4);
     const { mean } = measure(new AdaptivePolicy(), load, 30, p4);
@@ -81,7 +82,7 @@ describe('AdaptivePolicy, simulated', () => {
     ['two slots', { slots: 2 }, 0.6],
     ['two queues that share two slots', { slots: 2, queues: 2 }, 1.8],
     ['eight groups', { groups: 8 }, 0.1],
-  ])('costs steady arrivals next to nothing with %s, in the queue itself', async (_name, setup, rho) => {
+  ])('costs steady arrivals next to nothing with %s, in real queues', async (_name, setup, rho) => {
     const scene = { curve, load: poisson(rho, curve), maxDelay: 30, items: 8000, seed: 7, ...setup };
     const lazy = await simulateQueues({ ...scene, dispatch: 'eager' });
     const { mean } = await simulateQueues({ ...scene, dispatch: 'adaptive' });

@@ -1,10 +1,11 @@
 import { capacity, type ServiceCurve } from './simulator.js';
 
 /**
- * The least mean latency that any policy can reach under Poisson arrivals with one executor, at a share `rho` of the
- * capacity: by relative value iteration on the semi-Markov decision process of the inputs waiting at an idle executor,
- * where either a batch leaves or one more arrival is waited for (Tijms, A First Course in Stochastic Models, 2003, §7.1 and §7.2). The cost is
- * inputs present × time; by Little's law its average over the arrival rate is the mean latency.
+ * The least mean latency that any policy can reach under Poisson arrivals with one executor, at a share `rho`
+ * of the capacity: by relative value iteration on the semi-Markov decision process of the inputs waiting at
+ * an idle executor, where either a batch leaves or one more arrival is waited for (Tijms, A First Course in
+ * Stochastic Models, 2003, §7.1 and §7.2). The cost is inputs present × time; by Little's law its average
+ * over the arrival rate is the mean latency.
  */
 export function optimalMeanLatency(rho: number, curve: ServiceCurve): number {
   const { batchSize } = curve;
@@ -69,8 +70,9 @@ function batchOf(size: number, rate: number, { alpha, beta }: ServiceCurve, most
 }
 
 /**
- * Inoue's upper bound on the mean latency when every batch takes all that wait and leaves at once, with batches of any
- * size (arXiv 1912.06322): close for a load of .3 and more. Not a bound where the batch size is limited.
+ * Inoue's upper bound on the mean latency when every batch takes all that wait and leaves at once, with
+ * batches of any size (arXiv 1912.06322): close for a load of .3 and more. Not a bound where the batch size
+ * is limited.
  */
 export function inoueBound(rate: number, { alpha, beta }: ServiceCurve): number {
   const share = rate * alpha;

@@ -1,10 +1,10 @@
-import type { Plan, QueueView } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
+import type { Plan, QueueSnapshot } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 import { fixed } from '../libs/batching/src/core/dispatch/dispatch-policy.js';
 import type { ServiceCurve, SimulatedPolicy } from './simulator.js';
 
 /**
- * When a batch leaves in other batchers, as read in their sources; their delay is `maxDelay` of the scene. What their
- * machinery costs on top (polling, threads, processes) is left out.
+ * When a batch leaves in other batchers, as read in their sources; their delay is `maxDelay` of the scene.
+ * What their machinery costs on top (polling, threads, processes) is left out.
  */
 export const peers = {
   /** NVIDIA Triton at a `max_queue_delay`: the oldest waits so long; the batch grows until it leaves. */
@@ -26,14 +26,17 @@ export const peers = {
     },
   }),
 
-  /** BentoML's CorkDispatcher: waits a tick more while that costs the waiting inputs less than recent waits did. */
+  /**
+   * BentoML's CorkDispatcher: waits a tick more while that costs the waiting inputs less than recent waits
+   * did.
+   */
   BentoML: (curve: ServiceCurve): SimulatedPolicy => new Cork(curve),
 };
 
 class AfterIdle implements SimulatedPolicy {
   #idleSince = 0;
 
-  plan({ oldest, maxDelay }: QueueView): Plan {
+  plan({ oldest, maxDelay }: QueueSnapshot): Plan {
     return { at: Math.max(oldest, this.#idleSince) + maxDelay, reason: 'delay' };
   }
 
@@ -45,7 +48,7 @@ class AfterIdle implements SimulatedPolicy {
 class Windows implements SimulatedPolicy {
   #idleSince = 0;
 
-  plan({ oldest, maxDelay }: QueueView): Plan {
+  plan({ oldest, maxDelay }: QueueSnapshot): Plan {
     const empty = Math.max(0, Math.floor((oldest - this.#idleSince) / maxDelay));
     return { at: this.#idleSince + (empty + 1) * maxDelay, reason: 'delay' };
   }
@@ -67,7 +70,7 @@ class Cork implements SimulatedPolicy {
     this.#lastCame = now;
   }
 
-  opened({ waiting }: QueueView, now: number): void {
+  opened({ waiting }: QueueSnapshot, now: number): void {
     const wait = now - this.#lastCame;
     const waits = waiting * (wait + 1 + this.curve.alpha) <= this.#recentWait * 0.95;
     if (!waits) this.#recentWait += (wait - this.#recentWait) / 50;

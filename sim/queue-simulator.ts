@@ -14,17 +14,22 @@ export interface QueuesScene {
   readonly load: Load;
   /** Batches that run at the same time, each as fast as one alone. Default 1. */
   readonly slots?: number;
-  /** Queues, among which the inputs are drawn, and which share the slots in one lane. Default 1, without a lane. */
+  /**
+   * Queues that share the slots in one lane; each input goes to one at random. Default: one, without a lane.
+   */
   readonly queues?: number;
-  /** Groups, among which the inputs are drawn. Default 1. */
+  /** Groups; each input belongs to one at random. Default 1. */
   readonly groups?: number;
-  /** Results until the end; the first tenth of them is not measured. */
+  /** Results to simulate; the first tenth of them is not measured. */
   readonly items: number;
   readonly seed: number;
 }
 
 /**
- * Real queues, with all they do, under a virtual clock: for what `simulate` leaves out, several slots, lanes and groups.
+ * Simulates real `BatchQueue`s under a virtual clock, for what `simulate` does not model: several slots,
+ * lanes and groups.
+ *
+ * @returns mean latency in milliseconds, and throughput in results per second
  */
 export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number; throughput: number }> {
   const { curve, dispatch, maxDelay, load, slots = 1, groups = 1, items } = scene;
@@ -72,8 +77,9 @@ interface VirtualTimer {
 }
 
 /**
- * Runs real queues by discrete events, on a clock that goes from one timer to the next. Timers ring exactly; immediates run
- * once all promises of the present moment have settled, as they do after a poll phase that found nothing.
+ * Runs queues by discrete events, on a clock that jumps from one timer to the next. Timers ring exactly on
+ * time; immediates run when all promises of the present moment have settled, as after a poll phase without
+ * events.
  */
 class VirtualTime {
   now = 0;
@@ -93,7 +99,8 @@ class VirtualTime {
 
   at(moment: number, ring: () => unknown): VirtualTimer & Timer {
     const timer = { at: Math.max(moment, this.now), ring };
-    // The earliest last; of those of one moment, the one that was set first.
+    // Sorted so that the next timer to ring is the last; timers of one moment ring in the order in which they
+    // were set.
     let place = this.#timers.length;
     for (
       let before = this.#timers[place - 1];
@@ -117,7 +124,7 @@ class VirtualTime {
       for (const call of immediates) call();
     } else {
       const timer = this.#timers.pop();
-      if (!timer) throw new Error('nothing happens any more');
+      if (!timer) throw new Error('no timer is set, and not all results have come');
       this.now = timer.at;
       timer.ring();
     }

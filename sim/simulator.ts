@@ -23,15 +23,15 @@ export interface Load {
   readonly name: string;
   /** Moments of the first arrivals. */
   begin(now: number, random: Random): number[];
-  /** The moment of the arrival that follows the one at `now` by itself. */
+  /** The moment of the next arrival after the one at `now`, independent of results. */
   next?(now: number, random: Random): number;
-  /** The moment of the arrival that follows a result at `now`. */
+  /** The moment of the arrival that a result at `now` causes. */
   again?(now: number, random: Random): number;
 }
 
-/** A model of a peer may close its batch before it leaves. */
+/** A policy of the simulator: models of other batchers may also choose which inputs leave. */
 export interface SimulatedPolicy extends DispatchPolicy {
-  /** How many of the inputs that came at those moments are in the batch that leaves now. Default: all that fit. */
+  /** How many of the waiting inputs, given by their arrival times, leave now. Default: `batchSize`. */
   takes?(waiting: readonly number[], batchSize: number): number;
 }
 
@@ -40,29 +40,33 @@ export interface Scene {
   readonly maxDelay: number;
   /** One load, or several that take turns. */
   readonly loads: readonly Load[];
-  /** How long a turn is. Default: there are no turns. */
+  /** Length of a turn, in milliseconds. Default: no turns. */
   readonly turn?: number;
   /** Milliseconds after which every caller gives up. Default: never. */
   readonly timeout?: number;
-  /** Results until the end; the first tenth of them is not measured. */
+  /** Results to simulate; the first tenth of them is not measured. */
   readonly items: number;
   readonly seed: number;
 }
 
 export interface Measured {
+  /** Latency, in milliseconds. */
   mean: number;
   p99: number;
-  /** Items per second that were served, in time where there is a timeout. */
+  /** Items per second that were served, within the timeout if there is one. */
   throughput: number;
-  /** Shares of the inputs that were refused for their timeout, and that were taken in and missed it. */
+  /** Share of the inputs that were refused because they would have missed their timeout. */
   refused: number;
+  /** Share of the inputs that were taken in and missed their timeout. */
   late: number;
 }
 
 /**
- * Runs one executor by discrete events, under a virtual clock and a real policy, which hears of the same events as
- * in `BatchQueue`. The same scene has the same arrivals under every policy, as far as they do not depend on
- * results. Returns what was measured of the inputs of each load.
+ * Simulates one executor by discrete events, with a virtual clock and a real policy, which is called as by
+ * `BatchQueue`. The same scene has the same arrivals under every policy, as far as they do not depend on
+ * results.
+ *
+ * @returns what was measured for the inputs of each load
  */
 export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   const { curve, maxDelay, loads, turn = Infinity, timeout = Infinity, items } = scene;
@@ -83,10 +87,13 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   let present = 0;
   let [load] = loads;
   let turnedAt = 0;
-  /** Inputs of a turn count from here on: those before met what the load before had left. */
+  /**
+   * Inputs of a turn are measured from this moment on: earlier ones waited behind inputs of the previous
+   * load.
+   */
   let countedFrom = 0;
 
-  /** As `BatchQueue` does after every turn. */
+  /** What `BatchQueue` does once per turn of the event loop. */
   const look = (now: number) => {
     if (timeout < Infinity) expire(now);
     if (running.length > 0 || waiting.length === 0) return;
@@ -113,7 +120,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
     ahead: waiting.length,
     running: new Set(running.length > 0 ? [{ leftAt, size: running.length }] : []),
   });
-  /** Those whose time is over have gone. */
+  /** Removes the inputs whose timeout has expired. */
   const expire = (now: number) => {
     const inTime = waiting.filter((came) => came + timeout > now);
     samples[present]?.miss(waiting.length - inTime.length);
@@ -164,7 +171,8 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   let now = 0;
   while (done < items) {
     now = Math.min(arrivals.first, endsAt, alarmAt, turnedAt + turn);
-    if (now === Infinity) throw new Error(`${load?.name ?? 'no load'}: nothing happens any more`);
+    if (now === Infinity)
+      throw new Error(`${load?.name ?? 'no load'}: no event is left, and not all results have come`);
     if (now === endsAt) end(now);
     else if (now === arrivals.first) arrive(now);
     else if (now === turnedAt + turn) takeTurn(now);
@@ -174,7 +182,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   return samples.map((sample) => sample.summarize());
 }
 
-/** Latencies, and the time in which they were collected. */
+/** Latencies of one load, and the total time in which they were collected. */
 class Samples {
   readonly #latencies: number[] = [];
   #refused = 0;
@@ -233,12 +241,12 @@ export function poisson(rho: number, curve: ServiceCurve): Load {
   };
 }
 
-/** Bursts of `size` inputs spread over `spread` ms, at random moments, at a share `rho` of the capacity. */
+/** Bursts of `size` inputs within `spread` ms, at random moments, at a share `rho` of the capacity. */
 export function bursts(rho: number, curve: ServiceCurve, size = 16, spread = 2): Load {
   let start = 0;
   let moments: number[] = [];
   const next = (random: Random): number => {
-    // Bursts may overlap: the next arrival is known when the next burst begins after it.
+    // Bursts may overlap, so generate them until one begins after the next arrival.
     while (start <= (moments.at(-1) ?? Infinity)) {
       moments.push(...Array.from({ length: size }, () => start + spread * random()));
       moments.sort((a, b) => b - a);
@@ -257,7 +265,7 @@ export function bursts(rho: number, curve: ServiceCurve, size = 16, spread = 2):
   };
 }
 
-/** `callers` that submit again within `jitter` ms after a pause of as many ms from their result. */
+/** Callers that submit again after their result: `pause` ms later, and up to `jitter` ms more. */
 export function closedLoop(callers: number, jitter = 0.3, pause = 0): Load {
   return {
     name: `closed loop N ${callers}${pause > 0 ? `, ${pause} ms apart` : ''}`,

@@ -6,12 +6,13 @@ interface Listened {
 const listened = new WeakMap<AbortSignal, Listened>();
 
 /**
- * Calls `callback` when the signal aborts; returns the way back, which never throws.
+ * Calls `callback` when the signal aborts.
  *
- * However many inputs share a signal, it has one listener: Node warns of more than ten, and takes time in proportion
- * to their number for removing one.
+ * Inputs that share a signal share one listener: Node warns of more than ten listeners, and removing one
+ * takes time in proportion to their number.
  *
- * @throws what the signal's `addEventListener` throws; then nothing is left behind
+ * @returns a function that stops listening; it never throws
+ * @throws what the signal's `addEventListener` throws; then nothing is registered
  */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   const known = listened.get(signal);
@@ -22,13 +23,15 @@ export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   };
 }
 
-/** What went wrong, by the signal. Those of old polyfills have no `reason`: then what the platform itself would take. */
+/**
+ * `signal.reason`, or an `AbortError` where there is none, as in old polyfills, or where reading it throws.
+ */
 export function abortReason(signal: AbortSignal): unknown {
   try {
     const reason: unknown = signal.reason;
     if (reason !== undefined) return reason;
   } catch {
-    // One that cannot be read is none.
+    // Reading it threw: the same as no reason.
   }
   return new DOMException('This operation was aborted', 'AbortError');
 }
@@ -44,13 +47,16 @@ function listen(signal: AbortSignal, callback: () => void): Listened {
   return entry;
 }
 
-/** A signal that has no way to remove a listener keeps it, for the next input that comes with it. */
+/**
+ * A signal without `removeEventListener` keeps its listener, which the next input with that signal then
+ * shares.
+ */
 function unlisten(signal: AbortSignal, listener: () => void): void {
   try {
     if (typeof signal.removeEventListener !== 'function') return;
     listened.delete(signal);
     signal.removeEventListener('abort', listener);
   } catch {
-    // It has no input to call any more.
+    // The listener stays, and has no callbacks left to call.
   }
 }

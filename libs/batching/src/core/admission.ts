@@ -12,6 +12,7 @@ import {
   ServiceStoppedError,
   TooManyInputsError,
 } from './errors.js';
+import { invariant } from './invariant.js';
 import type { Ledger } from './ledger.js';
 import { checkSubmitOptions, type ResolvedOptions, type SubmitOptions } from './options.js';
 import type { DropReason } from './stats.js';
@@ -21,27 +22,28 @@ import type { Group, Ticket } from './waiting/group.js';
 import { WaitingLine } from './waiting/waiting-line.js';
 import { WaitingRoom } from './waiting/waiting-room.js';
 
-/** What admission works with, of the queue that it belongs to. */
+/** The parts of the queue that admission uses. */
 interface Surroundings {
   readonly clock: Clock;
   readonly turns: Turns;
   readonly ledger: Ledger;
   readonly serviceTime: ServiceTime;
   readonly running: Backlog['running'];
-  /** Called when an input was dropped, and nothing waits any more. */
+  /** Called when an input was dropped and none is left waiting. */
   readonly onEmpty: () => void;
 }
 
 /**
- * Who comes in, and who leaves again without having run: bounds, deadlines, signals, timeouts.
+ * Which inputs are taken in, and which are dropped without having run: bounds, deadlines, signals, timeouts.
  *
- * An input goes from nowhere into the room, or to the door while the room is full (`onFull: 'wait'`) and from there into
- * the room; a batch takes it out of the room; from each of these places it may be dropped. No other part of the queue
- * writes an entry's place before it runs.
+ * An input goes into the room, or, while the room is full and `onFull` is `'wait'`, first to the door and
+ * from there into the room. A batch takes it out of the room. It may be dropped at any of these places. No
+ * other part of the queue writes `Entry.place` before the entry runs.
  */
 export class Admission<Input> {
-  /** Inputs taken in. Beyond `maxQueued`, callers that may wait for room stand at the door. */
+  /** Inputs that wait for a batch. */
   readonly room: WaitingRoom<Entry<Input>>;
+  /** Inputs whose callers wait until the room has space for them. */
   readonly #door = new WaitingLine<Entry<Input>>();
   /** Whether inputs have neither a cost nor a group. */
   readonly #takesPlain: boolean;
@@ -55,20 +57,20 @@ export class Admission<Input> {
     this.#takesPlain = !options.cost && !options.groupBy;
   }
 
-  /** Callers at the door. */
+  /** Number of inputs at the door. */
   get blocked(): number {
     return this.#door.length;
   }
 
-  /** Whether no more inputs can come in, so that a batch that is not full cannot grow. */
-  get #isFull(): boolean {
+  /** Whether the room accepts no more inputs, so that a partial batch cannot grow. */
+  get #acceptsNoMore(): boolean {
     const { maxQueued, maxQueuedCost } = this.options;
     return this.room.length >= maxQueued || this.room.cost >= maxQueuedCost || this.#door.length > 0;
   }
 
-  /** Takes the input in, lets its caller wait at the door, or rejects its promise; never throws. */
+  /** Puts the input into the room or at the door, or rejects its promise. Never throws. */
   admit(entry: Entry<Input>, options: SubmitOptions | undefined): void {
-    // The usual case first: an input that asks for nothing, and a queue that has a place for it.
+    // The hot path: no options, no cost or group, and space in the room.
     if (!options && this.#takesPlain && !this.#isClosed && this.room.length < this.options.maxQueued) {
       this.#enter(entry);
       return;
@@ -76,21 +78,24 @@ export class Admission<Input> {
     try {
       this.#place(entry, options);
     } catch (error) {
-      // Bad options, or what their getters and the functions for cost and group threw.
+      // Invalid options, or an error thrown by an option's getter, `cost` or `groupBy`.
       entry.reject(error);
     }
   }
 
   /**
-   * Whether these inputs could never wait together, and shall be refused as a whole: so far as their number can be known
-   * without running through them.
+   * Whether the inputs are to be refused as a whole, because more than `maxQueued` can never wait together.
+   * Decided by their `length` or `size`, without iterating over them.
    */
   seemTooMany(inputs: unknown, options: SubmitOptions | undefined): boolean {
     const { maxQueued, onFull } = this.options;
     return !this.#isClosed && onFull === 'reject' && sizeOf(inputs) > maxQueued && !options?.signal?.aborted;
   }
 
-  /** @returns the error of all of them; `undefined` if there are not that many, as a `size` need not be true */
+  /**
+   * @returns the error for all inputs; `undefined` if there are no more than `maxQueued`: a `size` may be
+   *   wrong
+   */
   refuseTooMany({ length }: readonly Input[]): TooManyInputsError | undefined {
     const { name, maxQueued } = this.options;
     if (length <= maxQueued) return undefined;
@@ -98,12 +103,12 @@ export class Admission<Input> {
     return new TooManyInputsError(name, length, maxQueued);
   }
 
-  /** From here on no input is taken in. */
+  /** Inputs submitted from now on are refused. */
   close(): void {
     this.#isClosed = true;
   }
 
-  /** Lets callers in that wait at the door, while there is room. */
+  /** Moves inputs from the door into the room while it has space. */
   letIn(): void {
     for (let entry = this.#door.first; entry && this.#hasRoom(entry); entry = this.#door.first) {
       this.#door.remove(entry);
@@ -111,32 +116,45 @@ export class Admission<Input> {
     }
   }
 
-  /** What may travel next, and the turn in which its oldest input came; `undefined` if nothing waits. */
+  /**
+   * The group of the next batch, and the turn in which its oldest input was submitted; `undefined` if none
+   * waits.
+   */
   next(): { group: Group<Entry<Input>>; isFull: boolean; oldest: Turn } | undefined {
     const { batchSize, maxCost } = this.options;
     const group = this.room.next(batchSize, maxCost);
-    const oldest = group?.oldest?.turn;
-    if (!group || !oldest) return undefined;
-    return { group, isFull: this.#isFull || group.isFull(batchSize, maxCost), oldest };
+    if (!group) return undefined;
+    const { oldest } = group;
+    invariant(oldest !== undefined, 'a group without inputs is the next to leave');
+    return {
+      group,
+      isFull: this.#acceptsNoMore || group.fillsBatch(batchSize, maxCost),
+      oldest: oldest.turn,
+    };
   }
 
-  /** @returns the first entry of a batch of the group, a chain linked by `next` */
-  take(group: Group<Entry<Input>>): Entry<Input> | undefined {
+  /**
+   * Takes the next batch of the group out of the room. @returns its first entry; the others are linked by
+   * `next`
+   */
+  take(group: Group<Entry<Input>>): Entry<Input> {
     const { batchSize, maxCost } = this.options;
-    return this.room.take(group, batchSize, maxCost);
+    const first = this.room.take(group, batchSize, maxCost);
+    invariant(first !== undefined, 'a batch leaves without inputs');
+    return first;
   }
 
-  /** Drops everything that waits. */
+  /** Drops all inputs that wait, at the door too. */
   dropAll(): void {
     const drop = (entry: Entry<Input>): void => {
       this.#drop(entry, 'stopped', new ServiceStoppedError(this.options.name, 'dropped this input'));
     };
-    // The door first, or it would refill the room.
+    // The door first: each drop from the room would let an input in.
     for (let entry = this.#door.first; entry; entry = this.#door.first) drop(entry);
     for (const entry of [...this.room]) drop(entry);
   }
 
-  /** Nothing that waits has come later than `now`, by a clock that has just come. */
+  /** After a change of the clock: limits all times of submission to `now`, so that no wait is negative. */
   changeClock(now: number): void {
     for (const { turn } of this.room) turn.at = Math.min(turn.at, now);
     for (let entry = this.#door.first; entry; entry = entry.next)
@@ -146,12 +164,12 @@ export class Admission<Input> {
   #place(entry: Entry<Input>, options: SubmitOptions | undefined): void {
     const { name, maxQueued, onFull } = this.options;
     const { turns, serviceTime, clock } = this.queue;
-    // Each is read once, as a getter need not give the same value twice.
+    // Each is read once: a getter may return another value the second time.
     const { signal, timeout = Infinity, priority = 0, tenant } = options ?? NOTHING_ASKED;
     if (options) checkSubmitOptions(signal, timeout, priority);
     if (this.#isRefused(entry, signal)) return;
     const ticket = this.#ticket(entry.input, priority, tenant);
-    // The functions for cost and group may have aborted the signal, or have stopped or drained this very queue.
+    // `cost` and `groupBy` may have aborted the signal, or stopped or drained this queue.
     if (ticket && this.#isRefused(entry, signal)) return;
     entry.turn = turns.begin();
     const extras = options || ticket ? (entry.extras = new Extras<Input>(ticket)) : undefined;
@@ -173,7 +191,10 @@ export class Admission<Input> {
     if (isIn && extras && (signal || timeout < Infinity)) this.#watch(entry, extras, signal, timeout);
   }
 
-  /** Whether its caller has gone or the queue takes no more inputs; then it is dropped. */
+  /**
+   * Drops the input if its signal has aborted or the queue takes no more inputs. @returns whether it was
+   * dropped
+   */
   #isRefused(entry: Entry<Input>, signal: AbortSignal | undefined): boolean {
     if (signal?.aborted) {
       this.#drop(entry, 'aborted', abortReason(signal));
@@ -185,7 +206,7 @@ export class Admission<Input> {
     return true;
   }
 
-  /** Where the input stands, unless it is plain. */
+  /** Group, priority, tenant and cost of the input; `undefined` if it is plain. */
   #ticket(input: Input, priority: number, tenant: unknown): Ticket<Entry<Input>> | undefined {
     if (this.#takesPlain && priority === 0 && tenant === undefined) return undefined;
     const { name, maxCost } = this.options;
@@ -201,7 +222,7 @@ export class Admission<Input> {
     return { group, priority, tenant, cost, line: undefined };
   }
 
-  /** A queue that is empty takes an input of any cost: there would never be more room for it. */
+  /** An empty room takes an input of any cost up to `maxCost`: it would never have more space for it. */
   #hasRoom({ extras }: Entry<Input>): boolean {
     const { maxQueued, maxQueuedCost } = this.options;
     if (this.room.length >= maxQueued) return false;
@@ -209,26 +230,27 @@ export class Admission<Input> {
     return !ticket || this.room.length === 0 || this.room.cost + ticket.cost <= maxQueuedCost;
   }
 
+  /** Milliseconds by which the input is expected to miss its timeout; ≤ 0 if it is expected in time. */
   #lateness(timeout: number, priority: number): number {
     if (timeout === Infinity) return 0;
     return lateness(this.#backlog(priority), timeout, this.queue.serviceTime, this.queue.clock.now());
   }
 
-  /** What stands before an input of this priority that comes now. */
+  /** The work before an input of this priority that is submitted now. */
   #backlog(priority = 0): Backlog {
     const { batchSize, concurrency } = this.options;
     return { batchSize, concurrency, ahead: this.room.ahead(priority), running: this.queue.running };
   }
 
   #enter(entry: Entry<Input>): void {
-    // An input from the door is pending already.
+    // An input from the door has been counted before.
     if (entry.place === 'nowhere') entry.turn.epoch.pending++;
     this.queue.ledger.enter();
     entry.place = 'room';
     this.room.push(entry);
   }
 
-  /** Gives up for the caller when its signal aborts or its time is over. */
+  /** Ends the input when its signal aborts or its timeout expires, wherever it is then. */
   #watch(entry: Entry<Input>, extras: Extras<Input>, signal: AbortSignal | undefined, timeout: number): void {
     const { clock } = this.queue;
     const onTimeout = (): void => {
@@ -250,11 +272,11 @@ export class Admission<Input> {
     };
     try {
       unlisten = onAbort(signal, onAborted);
-      // An odd signal may have aborted while it was given the listener, with or without calling it.
+      // A custom signal may abort inside `addEventListener`, with or without calling the listener.
       if (entry.place === 'gone') unlisten();
       else if (signal.aborted) onAborted();
     } catch (error) {
-      // A caller that cannot give up is refused.
+      // Without a listener the caller could not give up, so the input is refused.
       this.#giveUp(entry, 'aborted', error);
     }
   }
@@ -283,10 +305,9 @@ export class Admission<Input> {
   }
 }
 
-/** What a caller without options asks for. */
 const NOTHING_ASKED: SubmitOptions = {};
 
-/** How many inputs there are, as far as that can be known without running through them. */
+/** The `length` or `size` of the inputs; 0 if they have none. */
 function sizeOf(inputs: unknown): number {
   const { length, size } = (inputs ?? {}) as { length?: unknown; size?: unknown };
   return typeof length === 'number' ? length : typeof size === 'number' ? size : 0;

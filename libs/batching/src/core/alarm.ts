@@ -3,33 +3,37 @@ import { type Clock, LONGEST_TIMER, type Timer } from './clock.js';
 /**
  * One timer, which can be set again and again.
  *
- * A fake clock, as in a test, brings functions of its own. So a timer is cleared by the clock that it was set by.
+ * Fake timers replace the clock's functions, so a timer is cleared by the function that belongs to the one
+ * that set it.
  */
 export class Alarm {
-  /** The moment it is set for; `Infinity` while it is not. */
+  /** When it rings, in milliseconds of the clock; `Infinity` while it is not set. */
   at = Infinity;
   #timer: Timer | undefined;
   #clearBy: Clock['clearTimeout'] | undefined;
 
-  /** @param keepsAlive whether the process goes on while nothing is left but this alarm */
+  /**
+   * @param ring called with the moment that the alarm was set for, and the present one
+   * @param keepsAlive whether the pending alarm keeps the process alive
+   */
   constructor(
     private readonly clock: Clock,
     private readonly ring: (at: number, now: number) => void,
     private readonly keepsAlive: boolean,
   ) {}
 
-  /** Whether it is set, but should have rung before `now`: a fake clock may have lost it. */
+  /** Whether it should have rung before `now` and has not: fake timers may have discarded it. */
   isOverdue(now: number): boolean {
     return this.at < now;
   }
 
-  /** Rings at that moment, unless it is farther away than a timer of Node can hold: 24 days. */
+  /** Rings at the moment `at`; never, if that is more than `LONGEST_TIMER` (24 days) away. */
   set(at: number, now: number): void {
     this.clear();
     if (at - now > LONGEST_TIMER) return;
     const { setTimeout, clearTimeout } = this.clock;
     const timer = setTimeout(() => {
-      // A timer that could not be cleared, because another clock had come, is ignored.
+      // Ignore a timer that could not be cleared because the clock had changed.
       if (this.#timer !== timer) return;
       this.clear();
       this.ring(at, this.clock.now());
@@ -40,7 +44,7 @@ export class Alarm {
     this.at = at;
   }
 
-  /** From here on it does not keep the process alive. */
+  /** Stops the pending alarm from keeping the process alive. */
   unref(): void {
     this.#timer?.unref?.();
   }

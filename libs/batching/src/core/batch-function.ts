@@ -1,19 +1,19 @@
-/** What a batch function gets beside the inputs. */
+/** The second argument of a batch function. */
 export interface BatchContext {
-  /** Aborted when every caller of the batch has gone, when its `runTimeout` is over, and on a hard stop. */
+  /** Aborts when all callers of the batch have given up, when `runTimeout` expires, and on a hard stop. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Turns the inputs of one batch into their results: one result per input, in the same order, as an array or, if they are
- * numbers, as a typed array.
+ * Turns the inputs of one batch into their results: one result per input, in the same order, as an array or,
+ * if they are numbers, as a typed array.
  *
- * An `Error` in a result's place rejects that caller alone; a thrown error rejects all callers of the batch, as it is.
- * A promise in a result's place is awaited as part of its batch: its caller gets what it resolves to as soon as it does,
- * or alone what it rejects with; the slot is free, and `runTimeout` met, when all have settled.
+ * A thrown error rejects all callers of the batch, unchanged. An `Error` in a result's place rejects that
+ * caller alone. A promise in a result's place settles that caller's promise as soon as it settles itself. The
+ * run ends, its slot becomes free and `runTimeout` stops counting, when all of these promises have settled.
  *
- * The array of inputs is new for every batch and belongs to the function. The second argument is always passed, and new
- * for every run: `signal` aborts when no caller waits for the results any more.
+ * The array of inputs is new for every run; the function may change it. The second argument is always passed;
+ * its `signal` aborts when no caller waits for the results any more.
  */
 export type BatchFunction<Input, Result> = (
   inputs: Input[],
@@ -23,7 +23,10 @@ export type BatchFunction<Input, Result> = (
 /** One result per input: an array, or a typed array of numbers. */
 type Results<Result> = readonly InPlace<Result>[] | TypedArray<Result>;
 
-/** By what an array does not have, so that the compiler learns nothing of the type of a result from that. */
+/**
+ * Has only members that an array lacks, so that the compiler does not infer `Result` of a plain array from
+ * it.
+ */
 export interface TypedArray<Element> {
   readonly BYTES_PER_ELEMENT: number;
   subarray(): ArrayLike<Element>;

@@ -20,12 +20,13 @@ import { asBatchedService } from './service.js';
 import { ServiceTime } from './dispatch/service-time.js';
 
 /**
- * Faults of other batchers, one test each, named after the system or the thread; faults of the reference; and what
- * users' batch functions, callers and observers can do. No caller hangs, and no other caller suffers.
+ * Faults of other batchers, one test each, named after the system or the thread; faults of the reference; and
+ * what users' batch functions, callers and observers can do. No caller hangs, and no other caller suffers.
  *
  * Not here, because another part answers for it: inference off the event loop and workers that crash
- * (`inference/main/inference-worker.spec.ts`), warm-up and padding to allowed sizes (triton server#4503, #6937; `tfjs/`), the order
- * of a shutdown (`nest/batching-shutdown.spec.ts`). The machinery of threads (TensorFlow) has no counterpart.
+ * (`inference/main/inference-worker.spec.ts`), warm-up and padding to allowed sizes (triton server#4503,
+ * #6937; `tfjs/`), the order of a shutdown (`nest/batching-shutdown.spec.ts`). The machinery of threads
+ * (TensorFlow) has no counterpart.
  */
 
 const options: BatchOptions = { batchSize: 3, maxDelay: 1, dispatch: 'fixed' };
@@ -41,7 +42,7 @@ const echo = (inputs: number[]) => inputs;
 
 const never = () => new Promise(() => undefined);
 
-/** Writes down every batch; `ms` each. */
+/** Records every batch; each takes `ms` milliseconds. */
 function recording<Input = number>(ms = 0) {
   const batches: Input[][] = [];
   const run = async (inputs: Input[]) => {
@@ -52,7 +53,7 @@ function recording<Input = number>(ms = 0) {
   return { batches, run };
 }
 
-/** Keeps the loop busy, as a native addon does. */
+/** Blocks the event loop, as a native addon does. */
 function block(ms: number): void {
   const end = performance.now() + ms;
   while (performance.now() < end);
@@ -75,12 +76,12 @@ function expectBalance(queue: Pick<BatchQueue<never, unknown>, 'stats'>): void {
 const failure = new Error('broken');
 
 describe('faults of other batchers', () => {
-  it('Triton: a change of shape closes the batch and holds up what is behind it', async () => {
+  it('Triton: a change of shape closes the batch and delays the inputs behind it', async () => {
     const { batches, run } = recording<string>();
     const queue = queueOf<string, string>(run, { autoStart: false, groupBy: (input) => input[0] });
     for (const input of ['a1', 'b1', 'a2', 'b2', 'b3', 'a3', 'b4']) void queue.submit(input);
     await queue.stop();
-    // Of those that fill a batch, the one whose oldest came first.
+    // Of the groups that fill a batch, the one with the oldest input.
     expect(batches).toEqual([['a1', 'a2', 'a3'], ['b1', 'b2', 'b3'], ['b4']]);
   });
 
@@ -102,14 +103,15 @@ describe('faults of other batchers', () => {
       void flood();
       void queue.submit('low');
       await jest.advanceTimersByTimeAsync(200);
-      // When it has waited 70 ms, the first of those before it has waited 20, and 50 is more than a level is worth.
+      // When it has waited 70 ms, the first of those before it has waited 20, and 50 is more than a level is
+      // worth.
       expect(left.indexOf('low')).toBe(7);
     } finally {
       jest.useRealTimers();
     }
   });
 
-  it('Ray: batches are closed while the executor is busy, and so leave under-full (ray#43288)', async () => {
+  it('Ray: batches are closed while the executor is busy, and so leave partly filled (ray#43288)', async () => {
     const batches: number[][] = [];
     let finish = (): void => undefined;
     const busy = new Promise<void>((resolve) => (finish = resolve));
@@ -182,7 +184,7 @@ describe('faults of other batchers', () => {
     await taken;
   });
 
-  it('BentoML: a full queue sheds those who have waited longest', async () => {
+  it('BentoML: a full queue sheds the inputs that have waited longest', async () => {
     const queue = queueOf<number>(echo, { autoStart: false, maxQueued: 2 });
     const all = outcomes(queue.submitMany([1, 2, 3].values()));
     await queue.stop();
@@ -205,7 +207,7 @@ describe('faults of other batchers', () => {
     await until(() => batches.length === 1);
     const late = queue.submit(3);
     await outcomes(first);
-    // It waited longer than maxDelay for its slot already.
+    // It has waited longer than maxDelay for a slot already.
     await setImmediate();
     await setImmediate();
     expect(queue.stats()).toMatchObject({ running: 1, waiting: 0 });
@@ -213,7 +215,7 @@ describe('faults of other batchers', () => {
     expect(batches).toEqual([[1, 2], [3]]);
   });
 
-  it('TorchServe, MLServer: a run that never comes back hangs its callers and those behind them', async () => {
+  it('TorchServe, MLServer: a run that never ends hangs its callers and all inputs behind it', async () => {
     const queue = queueOf<number>((inputs: number[]) => (inputs[0] === 1 ? never() : inputs), {
       runTimeout: 20,
       batchSize: 1,
@@ -326,7 +328,7 @@ describe('what users ask for', () => {
     expectBalance(queue);
   });
 
-  it('OmniRoute#10111: a stall does not make the idle queue after it refuse what it could serve in time', async () => {
+  it('OmniRoute#10111: after a stall, an idle queue does not refuse inputs that it could serve in time', async () => {
     jest.useFakeTimers();
     try {
       for (const concurrency of [1, 3]) {
@@ -364,7 +366,7 @@ describe('what users ask for', () => {
     }
   });
 
-  it('OmniRoute#10111: says when to come again in a number that is never 0', async () => {
+  it('OmniRoute#10111: `retryAfter` is never 0', async () => {
     for (const batchSize of [1, 2, Infinity]) {
       const queue = queueOf<number>(echo, { batchSize, maxQueued: 2 });
       for (let round = 0; round < 3; round++) {
@@ -375,7 +377,7 @@ describe('what users ask for', () => {
     }
   });
 
-  it('TEI#378: more inputs at once than the queue holds are refused for good, and none of them runs', async () => {
+  it('TEI#378: more inputs in one call than the queue holds are refused, and none of them runs', async () => {
     const { batches, run } = recording();
     const queue = queueOf<number>(run, { maxQueued: 20 });
     const inputs = Array.from({ length: 30 }, (_, input) => input);
@@ -398,14 +400,14 @@ describe('what users ask for', () => {
     expect(unknown.filter((one) => one instanceof QueueFullError)).toHaveLength(10);
   });
 
-  it('TEI#378: more inputs at once than the queue holds go through one that lets them wait, or has no limit', async () => {
+  it('TEI#378: more inputs in one call than the queue holds run with `onFull: wait`, or without a limit', async () => {
     const inputs = Array.from({ length: 30 }, (_, input) => input);
     for (const more of [{ maxQueued: 20, onFull: 'wait' }, { maxQueued: 0 }, { maxQueued: 30 }] as const) {
       expect(await outcomes(queueOf<number>(echo, more).submitMany(inputs))).toEqual(inputs);
     }
   });
 
-  it('TEI#378: too many inputs for a queue that has stopped, or of a caller that has gone, are that first', async () => {
+  it('TEI#378: for too many inputs, a stopped queue or an aborted signal is the error that is reported', async () => {
     const queue = queueOf<number>(echo, { maxQueued: 2 });
     const gone = await outcomes(queue.submitMany([1, 2, 3], { signal: AbortSignal.abort(failure) }));
     expect(gone).toEqual([failure, failure, failure]);
@@ -435,7 +437,7 @@ describe('what users ask for', () => {
     expect(batches).toHaveLength(2);
   });
 
-  it('triton server#5927, ray#59218: the time in the queue cannot be told from the time of the run', async () => {
+  it('triton server#5927, ray#59218: the wait in the queue cannot be distinguished from the run time', async () => {
     const { run } = recording(40);
     const queue = queueOf<number>(run, { batchSize: 1 });
     const reports: { waited: number; ran: number }[] = [];
@@ -450,12 +452,12 @@ describe('what users ask for', () => {
     expect(runTime.p50).toBeGreaterThan(35);
   });
 
-  it('triton server#8979: nothing tells an autoscaler that the queue falls behind', async () => {
+  it('triton server#8979: an autoscaler cannot see that the queue falls behind', async () => {
     const queue = queueOf<number>(never, { batchSize: 2, maxQueued: 3 });
     void outcomes(queue.submitMany([1, 2]));
     await until(() => queue.stats().runningBatches === 1);
     void outcomes(queue.submitMany([3, 4, 5, 6].values()));
-    // Backlog, slots in use of those there are, and who was sent away; beside it waitTime and runTime.
+    // Backlog, slots in use, slots in total, and refused inputs; beside waitTime and runTime.
     expect(queue.stats()).toMatchObject({
       waiting: 3,
       runningBatches: 1,
@@ -488,7 +490,7 @@ describe('what users ask for', () => {
     expect(most).toBe(2);
   });
 
-  it('MLServer#1306: with parameters of their own, inputs get the results of others', async () => {
+  it('MLServer#1306: inputs with different parameters get each other’s results', async () => {
     interface Query {
       text: string;
       upper: boolean;
@@ -501,13 +503,13 @@ describe('what users ask for', () => {
     expect(await Promise.all(queue.submitMany(queries))).toEqual(['A', 'b', 'C', 'd', 'E']);
   });
 
-  it('a shutdown loses what comes late', async () => {
+  it('a shutdown loses inputs that come late', async () => {
     const { run } = recording(10);
     const queue = queueOf<number>(run, { batchSize: 1 });
     const early = queue.submit(1);
     await until(() => queue.stats().running === 1);
     const drained = queue.drain();
-    // While it drains it goes on taking inputs; a stop runs these, too, and refuses the next ones by name.
+    // A drain goes on taking inputs; a stop runs these too, and refuses later ones with an error of its own.
     const late = queue.submit(2);
     const stopped = queue.stop();
     const all = outcomes([early, late, queue.submit(3)]);
@@ -546,18 +548,18 @@ describe('what the reference gets wrong', () => {
     const queue = queueOf<number>((inputs: number[], batch: BatchContext) =>
       inputs.includes(0) ? fail(inputs, batch) : inputs,
     );
-    // That very error reaches every caller, and the next batch runs.
+    // Every caller gets the same error, and the next batch runs.
     expect(await outcomes(queue.submitMany([0, 1, 2]))).toEqual([failure, failure, failure]);
     expect(await outcomes(queue.submitMany([3, 4, 5]))).toEqual([3, 4, 5]);
     expectBalance(queue);
   });
 
-  it('too few results leave callers hanging without a word', async () => {
+  it('too few results leave callers waiting for ever, without an error', async () => {
     const queue = queueOf(() => []);
     await expect(queue.submit(1)).rejects.toThrow('must return an array of 1 results');
   });
 
-  it('a stop loses a batch that is partly collected', async () => {
+  it('a stop loses a partial batch', async () => {
     const queue = queueOf<number>(echo, { maxDelay: 60_000 });
     const collected = queue.submitMany([1, 2]);
     await setImmediate();
@@ -565,14 +567,14 @@ describe('what the reference gets wrong', () => {
     expect(await Promise.all(collected)).toEqual([1, 2]);
   });
 
-  it('a hard stop leaves those it drops hanging', async () => {
+  it('a hard stop leaves the callers of dropped inputs waiting for ever', async () => {
     const queue = queueOf<number>(echo, { maxDelay: 60_000 });
     const dropped = outcomes(queue.submitMany([1, 2]));
     await queue.stop({ hard: true });
     expect(await dropped).toEqual([expect.any(ServiceStoppedError), expect.any(ServiceStoppedError)]);
   });
 
-  it('who has given up is still computed', async () => {
+  it('an input whose caller has given up is still run', async () => {
     const { batches, run } = recording(20);
     const queue = queueOf<number>(run, { batchSize: 1 });
     const [first, second] = [queue.submit(1), queue.submit(2, { timeout: 5 })];
@@ -612,7 +614,7 @@ describe('a batch function that', () => {
       4,
       1,
     )((inputs: number[]) => Float32Array.from(inputs, (input) => input / 2));
-    // By its type it is a number, too.
+    // Its type is a number too.
     const [first = 0, second = 0]: number[] = await Promise.all(halves.submitMany([1, 2]));
     expect([first, second]).toEqual([0.5, 1]);
     const longs = queueOf((inputs: number[]) => Promise.resolve(BigInt64Array.from(inputs.map(BigInt))));
@@ -635,7 +637,7 @@ describe('a batch function that', () => {
     }
   });
 
-  it('throws something that is no error: it reaches the callers as it is', async () => {
+  it('throws a value that is not an Error: it reaches the callers unchanged', async () => {
     const queue = queueOf(() => Promise.reject('a string')); // eslint-disable-line @typescript-eslint/prefer-promise-reject-errors
     expect(await outcomes(queue.submitMany([1, 2]))).toEqual(['a string', 'a string']);
   });
@@ -658,13 +660,13 @@ describe('a batch function that', () => {
     }
   });
 
-  it('returns the same promise twice: its results are those of one batch only if they fit', async () => {
+  it('returns the same promise twice: the results are used only for a batch of the same size', async () => {
     const once = Promise.resolve([1, 2]);
     const queue = queueOf(() => once, { batchSize: 2 });
     expect(await outcomes(queue.submitMany([1, 2, 3]))).toEqual([1, 2, expect.any(BatchResultError)]);
   });
 
-  it('returns results with a getter that throws: only its own caller gets the error', async () => {
+  it('returns results with a getter that throws: only the caller in that place gets the error', async () => {
     const queue = queueOf((inputs: number[]) =>
       Object.defineProperty([...inputs], 1, {
         get: () => {
@@ -704,14 +706,14 @@ describe('a batch function that', () => {
 });
 
 describe('callers', () => {
-  it('who submit from within a continuation of a batch are served', async () => {
+  it('that submit in a continuation of a batch get their results', async () => {
     const queue = queueOf<number>(echo);
     const chain = async (left: number): Promise<number> =>
       left === 0 ? 0 : chain((await queue.submit(left)) - 1);
     expect(await Promise.all([chain(20), chain(20), chain(20)])).toEqual([0, 0, 0]);
   });
 
-  it('who come and go in one turn do not stop an adaptive queue', async () => {
+  it('that submit and abort in one turn do not block an adaptive queue', async () => {
     const queue = queueOf<number>(echo, { dispatch: 'adaptive' });
     const controller = new AbortController();
     const gone = queue.submit(1, { signal: controller.signal });
@@ -721,7 +723,7 @@ describe('callers', () => {
     expectBalance(queue);
   });
 
-  it('who abort in the handler of another result are dropped before the next batch', async () => {
+  it('that abort in the handler of another result are dropped before the next batch', async () => {
     const queue = queueOf<number>(echo, { batchSize: 1 });
     const controller = new AbortController();
     const second = queue.submit(1).then(() => {
@@ -733,7 +735,7 @@ describe('callers', () => {
     expectBalance(queue);
   });
 
-  it('who ask for the impossible are told at once, and those who wait are not disturbed', async () => {
+  it('with a timeout that cannot be met are rejected at once, and waiting inputs are not affected', async () => {
     const { batches, run } = recording(20);
     const queue = queueOf<number>(run, { batchSize: 1 });
     await queue.submit(0);
@@ -836,7 +838,7 @@ describe('many at once', () => {
     await queue.drain();
   });
 
-  it('one signal over 100,000 running inputs: giving up takes no look at the others', async () => {
+  it('one signal over 100,000 running inputs: giving up does not iterate over the others', async () => {
     const caller = new AbortController();
     const { queue, results, finish, signals } = await running(100_000, { signal: caller.signal });
     caller.abort('gone');
@@ -846,7 +848,7 @@ describe('many at once', () => {
     expect(new Set(await results)).toEqual(new Set(['gone']));
   });
 
-  it('2,000 timeouts in one batch: the batch learns that all its callers have gone', async () => {
+  it('2,000 timeouts in one batch: the batch is aborted when all its callers have gone', async () => {
     jest.useFakeTimers();
     try {
       let signal: AbortSignal | undefined;
@@ -894,7 +896,7 @@ describe('a long backlog', () => {
 });
 
 describe('signals', () => {
-  /** As the polyfills of old: no `reason`, and as much else is missing or broken as a test asks for. */
+  /** An old polyfill: no `reason`, and what a test needs is missing or broken. */
   class OldSignal extends EventTarget {
     aborted = false;
     abort(): void {
@@ -946,7 +948,7 @@ describe('signals', () => {
       change(signal);
       return signal;
     };
-    // It is used for inputs that end before it aborts, too.
+    // The signal is also used for inputs that end before it aborts.
     const signal = signalOf();
     const options = { signal: asSignal(signal) };
     expect(await outcomes(queue.submitMany([1, 2, 3, 4], options))).toEqual([1, 2, 3, 4]);
@@ -1085,7 +1087,7 @@ describe('what users pass in', () => {
     expectBalance(queue);
   });
 
-  it('as many inputs at once, and throws half way: none is taken in', () => {
+  it('an iterable that throws half way: none of its inputs is taken in', () => {
     const queue = queueOf<number>(echo);
     const inputs = function* () {
       yield 1;
@@ -1154,7 +1156,7 @@ describe('what users pass in', () => {
   });
 
   it('event-emitter#688: cost and groupBy that are async: that input’s TypeError, nothing unhandled', async () => {
-    // In a process of its own, which Node would end.
+    // In a process of its own: Node ends it after an unhandled rejection.
     const program = `
       import { BatchQueue } from './libs/batching/src/core/batch-queue.js';
       const ends = [];
@@ -1227,7 +1229,7 @@ describe('what users pass in', () => {
 });
 
 describe('observers', () => {
-  it('that throw hurt nobody and are told by a warning', async () => {
+  it('that throw affect no caller and are reported by a process warning', async () => {
     const queue = queueOf<number>(echo);
     const warnings: string[] = [];
     const warn = jest

@@ -5,15 +5,16 @@ import type { Dispatch } from './dispatch/dispatch-policy.js';
 import { Lane } from './lane.js';
 
 /**
- * The laws of docs/contract.md under random programs: callers submit, give up, time out, with priorities and for tenants; inputs
- * have a cost and a group; batch functions succeed, fail, answer by promises, wrongly or never; settings change; one or two queues
- * share a lane, drain and stop. Time is the fake clock's. What is expected comes from a model that knows only who was
- * submitted, who has ended, and which inputs the batch function has been given.
+ * The laws of docs/contract.md under random programs: callers submit, give up, time out, with priorities and
+ * for tenants; inputs have a cost and a group; batch functions succeed, fail, answer by promises, wrongly or
+ * never; settings change; one or two queues share a lane, drain and stop. Time is the fake clock's. What is
+ * expected comes from a model that knows only who was submitted, who has ended, and which inputs the batch
+ * function has been given.
  */
 
 type Answer = 'results' | 'promises' | 'some errors' | 'throw' | 'too few' | 'never';
 
-/** `old`: a polyfill without `reason` and `removeEventListener`; `broken`: one that takes no listener. */
+/** `old`: a polyfill without `reason` and `removeEventListener`; `broken`: its `addEventListener` throws. */
 type Signal = 'real' | 'old' | 'broken';
 
 interface Caller {
@@ -240,22 +241,22 @@ class Modelled {
     expect(this.queue.stats().runningBatches).toBeLessThanOrEqual(concurrency);
     if (usesCost) expect(sum(batch.map(({ cost }) => cost))).toBeLessThanOrEqual(MAX_COST);
     if (usesGroups) expect(new Set(batch.map(({ group }) => group)).size).toBe(1);
-    // With callers at the door, the model does not know who may travel.
+    // With inputs at the door, the model does not know which may share the batch.
     if (onFull === 'wait') return;
     const group = (known: Known) => (usesGroups ? known.group : '');
     const left = waited.filter((known) => !known.hasRun && group(known) === group(batch[0] ?? fail()));
     const isFull = (of: Known[]) =>
       of.length >= batchSize || (usesCost && sum(of.map(({ cost }) => cost)) >= MAX_COST);
-    // A group that fills a batch is not held up by one that does not.
+    // A group that fills a batch does not wait for one that does not.
     const groups = groupBy(waited, group);
     if (groups.some(isFull)) expect(isFull([...batch, ...left])).toBe(true);
     for (const known of batch) {
       for (const other of left) {
         const merit = (one: Known) => one.priority * aging + (now - one.at);
         if (known.tenant !== other.tenant) continue;
-        // Those of one priority leave in the order of arrival.
+        // Inputs of one priority leave in the order of arrival.
         if (known.priority === other.priority) expect(known.id).toBeLessThan(other.id);
-        // One level is worth `aging` milliseconds: where no tenants take turns, the dearest leave first.
+        // One level is worth `aging` milliseconds: without tenants, the highest sum of both leaves first.
         const takesTurns = [...batch, ...left].some(({ tenant }) => tenant !== known.tenant);
         if (!takesTurns) expect(merit(known)).toBeGreaterThanOrEqual(merit(other));
       }
@@ -280,7 +281,7 @@ class Modelled {
     if (options.onFull === 'reject') expect(blocked).toBe(0);
   }
 
-  /** Whether something waits that a free slot should have taken. */
+  /** Whether an input waits that a free slot should have taken. */
   get waitsForNothing(): boolean {
     const { state, options, runningBatches, waiting } = this.queue.stats();
     const isFree = runningBatches < options.concurrency;
@@ -302,7 +303,8 @@ class Modelled {
       expect(ends).toHaveLength(1);
       const [end = ''] = ends;
       if (!end.startsWith('error')) expect(end).toBe(`result ${id}`);
-      // An input that was isolated alone is at fault, and no other caller gets its error. A hard stop isolates none.
+      // An input that was isolated alone is at fault, and no other caller gets its error. A hard stop
+      // isolates none.
       if (this.settings.isolateErrors && !hard && end.includes('poison')) {
         expect(poison).toBe(true);
         expect(end).toBe('error poison in 1');

@@ -6,8 +6,8 @@ import { describe, expect, it } from '@jest/globals';
 const root = fileURLToPath(new URL('../../../..', import.meta.url));
 
 describe('200,000 inputs with mixed outcomes', () => {
-  it('leave nothing behind, and every one is accounted for (`npm run bench soak`: ten million)', async () => {
-    // In a process of its own: the heap of this one is Jest's, too.
+  it('leave no memory behind, and each is counted once (`npm run bench soak`: ten million)', async () => {
+    // In a process of its own: the heap of this one is also Jest's.
     const program = `
       import { checkCounts, soak } from './bench/soak.js';
       const soaked = await soak(200_000, () => undefined);
@@ -18,7 +18,7 @@ describe('200,000 inputs with mixed outcomes', () => {
 
     const heap = JSON.parse(stdout) as number[];
     const [first = NaN] = heap;
-    // What is kept for each input, in bytes: an entry alone would be a hundred.
+    // Bytes kept per input: one entry alone would be a hundred.
     expect((Math.max(...heap) - first) / 180_000).toBeLessThan(8);
   }, 60_000);
 });

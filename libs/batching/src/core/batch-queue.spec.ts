@@ -5,7 +5,7 @@ import { BatchTimeoutError, QueueFullError, ServiceStoppedError } from './errors
 import type { BatchOptions } from './options.js';
 import type { BatchReport } from './stats.js';
 
-/** A queue whose batch function doubles its inputs, `runTime` after it was called, and writes down each batch. */
+/** A queue whose batch function doubles its inputs, `runTime` ms after the call, and records each batch. */
 function doubling(options: Partial<BatchOptions> = {}, runTime = 0) {
   const batches: number[][] = [];
   const queue = new BatchQueue<number, number>(
@@ -21,10 +21,13 @@ function doubling(options: Partial<BatchOptions> = {}, runTime = 0) {
 
 const advance = (ms: number) => jest.advanceTimersByTimeAsync(ms);
 
-/** A turn of the event loop: the fake clock gives an immediate that is set by a timer one millisecond of its own. */
+/**
+ * A turn of the event loop: the fake clock gives an immediate that is set by a timer one millisecond of its
+ * own.
+ */
 const TURN = 1;
 
-/** What became of a promise, without waiting for it longer than a few microtasks. */
+/** The state of a promise after a few microtasks. */
 async function outcome(promise: Promise<unknown>): Promise<unknown> {
   const soon = async () => {
     for (let tick = 0; tick < 5; tick++) await Promise.resolve();
@@ -76,7 +79,7 @@ describe('a batch leaves', () => {
     expect(batches).toEqual([[1]]);
   });
 
-  it('at once when maxDelay is 0, with what came in the same turn', async () => {
+  it('at once when maxDelay is 0, with all inputs of the same turn', async () => {
     const { queue, batches } = doubling({ maxDelay: 0 });
     void queue.submitMany([1, 2]);
     await advance(0);
@@ -102,7 +105,7 @@ describe('a batch leaves', () => {
     expect(queue.stats().dispatches.idle).toBe(1);
   });
 
-  it('when the queue is as full as maxQueued lets it be', async () => {
+  it('when maxQueued inputs wait, as no more can come', async () => {
     const { queue, batches } = doubling({ batchSize: 10, maxQueued: 2 });
     void queue.submitMany([1, 2]);
     await advance(0);
@@ -136,7 +139,7 @@ describe('late binding', () => {
 });
 
 describe('giving up', () => {
-  it('is no different for who was next when a batch left', async () => {
+  it('works for the input that was next when a batch left', async () => {
     const { queue, batches } = doubling({ batchSize: 1, maxDelay: 0 }, 20);
     const caller = new AbortController();
     const first = queue.submit(1);
@@ -150,7 +153,7 @@ describe('giving up', () => {
     expect(await Promise.all([first, second, outcome(third)])).toEqual([2, 'gone', 6]);
   });
 
-  it('rejects with the reason of the signal, and never computes an input that still waits', async () => {
+  it('rejects with the reason of the signal, and never runs an input that still waits', async () => {
     const { queue, batches } = doubling();
     const caller = new AbortController();
     const given = queue.submit(1, { signal: caller.signal });
@@ -170,7 +173,7 @@ describe('giving up', () => {
     expect(batches).toEqual([]);
   });
 
-  it('rejects at once when the input runs, and does not disturb the others of its batch', async () => {
+  it('rejects at once when the input runs, and does not affect the others of its batch', async () => {
     const { queue } = doubling({}, 100);
     const caller = new AbortController();
     const given = queue.submit(1, { signal: caller.signal });
@@ -201,7 +204,7 @@ describe('giving up', () => {
     await outcomes;
   });
 
-  it('makes room for those at the door', async () => {
+  it('makes room for inputs at the door', async () => {
     const { queue } = doubling({ maxQueued: 1, onFull: 'wait', autoStart: false });
     const caller = new AbortController();
     const given = outcome(queue.submit(1, { signal: caller.signal }));
@@ -212,7 +215,7 @@ describe('giving up', () => {
     await given;
   });
 
-  it('turns the alarm off when nobody is left, as does a batch that takes all', async () => {
+  it('clears the alarm when no input is left, as does a batch that takes all', async () => {
     const { queue } = doubling({ maxDelay: 1000 });
     const caller = new AbortController();
     const given = outcome(queue.submit(1, { signal: caller.signal }));
@@ -242,7 +245,7 @@ describe('giving up', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  it('takes a timeout longer than a timer can hold for what it is', async () => {
+  it('accepts a timeout longer than a timer of Node can be', async () => {
     const { queue } = doubling({ maxDelay: 50 });
     const result = queue.submit(1, { timeout: 2 ** 40 });
     await advance(50 + TURN);
@@ -251,7 +254,7 @@ describe('giving up', () => {
 });
 
 describe('a full queue', () => {
-  it('refuses with a QueueFullError that says when to come again', async () => {
+  it('refuses with a QueueFullError that says when to try again', async () => {
     const { queue } = doubling({ batchSize: 1, maxQueued: 2 }, 100);
     void queue.submit(0);
     await advance(100);
@@ -296,7 +299,7 @@ describe('a full queue', () => {
 });
 
 describe('start', () => {
-  it('lets nothing leave before it', async () => {
+  it('no batch leaves before it', async () => {
     const { queue, batches } = doubling({ autoStart: false });
     void queue.submitMany([1, 2, 3, 4]);
     await advance(1000);
@@ -344,7 +347,7 @@ describe('drain', () => {
     expect(drained).toBe(true);
   });
 
-  it('does not hurry inputs of the same turn that came after it', async () => {
+  it('does not send off inputs of the same turn that came after it', async () => {
     const { queue, batches } = doubling({ batchSize: 2, maxDelay: 100 });
     void queue.submitMany([1, 2]);
     void queue.drain();
@@ -400,7 +403,7 @@ describe('stop', () => {
     expect(queue.stats()).toMatchObject({ settled: 3, dropped: 1, drops: { stopped: 1 } });
   });
 
-  it('with a timeout: leaves nobody hanging, not even on a batch function that never returns', async () => {
+  it('with a timeout: leaves no caller waiting, not even for a batch function that never returns', async () => {
     const queue = new BatchQueue<number, number>(() => new Promise(() => undefined), {
       batchSize: 1,
       maxDelay: 0,
@@ -451,7 +454,7 @@ describe('settings while it runs', () => {
     expect(batches[2]).toEqual([5]);
   });
 
-  it('a shorter maxDelay holds for those who wait already', async () => {
+  it('a shorter maxDelay applies to inputs that wait already', async () => {
     const { queue, batches } = doubling({ maxDelay: 1000 });
     void queue.submit(1);
     await advance(10);
@@ -462,7 +465,7 @@ describe('settings while it runs', () => {
     expect(batches).toEqual([[1]]);
   });
 
-  it('a longer maxDelay holds for those who wait already', async () => {
+  it('a longer maxDelay applies to inputs that wait already', async () => {
     const { queue, batches } = doubling({ maxDelay: 10 });
     void queue.submit(1);
     await advance(5);
@@ -533,7 +536,7 @@ describe('async context', () => {
 });
 
 describe('stats and reports', () => {
-  it('tell sizes, waits, run times and reasons', async () => {
+  it('contain sizes, waits, run times and reasons', async () => {
     const { queue } = doubling({}, 20);
     const reports: BatchReport[] = [];
     const unsubscribe = queue.onBatch((report) => reports.push(report));
@@ -604,13 +607,13 @@ describe('bad options', () => {
     expect(build(options)).toThrow(message);
   });
 
-  it('a batch function that is none', () => {
+  it('a batch function that is not a function', () => {
     expect(build({ batchSize: 1, maxDelay: 0 }, [])).toThrow(
       'batchFunction: expected a function, got an array of 0',
     );
   });
 
-  it('of one submission reject it and count nothing', async () => {
+  it('of one input reject it, and it is not counted', async () => {
     const { queue } = doubling();
     await expect(queue.submit(1, { timeout: -1 })).rejects.toThrow(RangeError);
     await expect(queue.submit(1, { signal: {} as AbortSignal })).rejects.toThrow(TypeError);

@@ -3,7 +3,7 @@ import { Batch } from './batch.js';
 import type { BatchFunction } from './batch-function.js';
 import { checkMilliseconds, functionName, show } from './checks.js';
 import { type Clock, LONGEST_TIMER, processClock } from './clock.js';
-import { createPolicy, type Departure, type View } from './dispatch/decide.js';
+import { createPolicy, type Departure, type Snapshot } from './dispatch/decide.js';
 import { Dispatcher } from './dispatch/dispatcher.js';
 import { untilSlot } from './dispatch/forecast.js';
 import { Drains } from './drains.js';
@@ -26,17 +26,17 @@ import { Turns } from './turns.js';
 import type { Group } from './waiting/group.js';
 
 /**
- * Takes inputs one at a time, runs them through the batch function in batches, and gives every caller its own result.
- * What it promises, law by law, is docs/contract.md.
+ * Takes inputs one at a time, runs them through the batch function in batches, and gives every caller its own
+ * result. docs/contract.md lists what it guarantees.
  *
- * An input's way, in the order of this file: `submit` → `#decide` → `#leave` → `#run` → `#end`.
+ * The way of an input, in the order of this file: `submit` → `#decide` → `#leave` → `#run` → `#end`.
  */
 export class BatchQueue<Input, Result> {
   readonly #options: ResolvedOptions<Input>;
   readonly #clock: Clock;
   #state: QueueState = 'created';
 
-  /** Who comes in. */
+  /** Which inputs are taken in. */
   readonly #admission: Admission<Input>;
   /** When the queue looks at what waits. */
   readonly #turns: Turns;
@@ -44,14 +44,16 @@ export class BatchQueue<Input, Result> {
   /** When a batch leaves. */
   readonly #dispatcher: Dispatcher;
   readonly #running: RunningBatches<Input>;
-  /** The batch function in its layers. */
+  /** The batch function, wrapped for checks, `runTimeout` and `isolateErrors`. */
   readonly #layers: ReturnType<typeof inLayers<Input, Result>>;
   readonly #ledger: Ledger;
 
   /**
    * @param batchFunction turns the inputs of a batch into their results
-   * @param clock the time that the queue lives by; for simulations
-   * @throws TypeError or RangeError for options that make no sense, with what was expected and what was given
+   * @param options settings; `batchSize` and `maxDelay` are required
+   * @param clock source of time, for simulations; default: the process's clock
+   * @throws TypeError or RangeError for an invalid option; the message says what was expected and what was
+   *   given
    */
   constructor(
     batchFunction: BatchFunction<Input, Result>,
@@ -82,11 +84,17 @@ export class BatchQueue<Input, Result> {
     if (autoStart) this.start();
   }
 
+  /** Name of the queue in errors, stats and logs. */
   get name(): string {
     return this.#options.name;
   }
 
-  /** Most inputs in one batch. May be set at any time; the next decision uses it. */
+  /**
+   * Most inputs in one batch: an integer ≥ 1, or `Infinity`. May be set at any time; the next decision uses
+   * it.
+   *
+   * @throws TypeError or RangeError for any other value
+   */
   get batchSize(): number {
     return this.#options.batchSize;
   }
@@ -95,7 +103,12 @@ export class BatchQueue<Input, Result> {
     this.#decideSoon();
   }
 
-  /** Longest wait with a free slot, in milliseconds. May be set at any time; the next decision uses it. */
+  /**
+   * Longest wait with a free slot, in milliseconds: ≥ 0, or `Infinity`. May be set at any time; the next
+   * decision uses it, for inputs that wait already too.
+   *
+   * @throws TypeError or RangeError for any other value
+   */
   get maxDelay(): number {
     return this.#options.maxDelay;
   }
@@ -104,7 +117,12 @@ export class BatchQueue<Input, Result> {
     this.#decideSoon();
   }
 
-  /** Batches that may run at the same time. May be set at any time; running ones are not stopped. */
+  /**
+   * Batches that may run at the same time: an integer ≥ 1, or `Infinity`. May be set at any time; batches
+   * that run are not stopped.
+   *
+   * @throws TypeError or RangeError for any other value
+   */
   get concurrency(): number {
     return this.#options.concurrency;
   }
@@ -113,7 +131,12 @@ export class BatchQueue<Input, Result> {
     this.#decideSoon();
   }
 
-  /** Inputs that may wait. May be set at any time; a lower bound drops no input, it only refuses the next. */
+  /**
+   * Inputs that may wait: an integer ≥ 1, or `Infinity`; setting 0 means `Infinity`. May be set at any time;
+   * a lower bound drops no input that waits already.
+   *
+   * @throws TypeError or RangeError for any other value
+   */
   get maxQueued(): number {
     return this.#options.maxQueued;
   }
@@ -124,11 +147,12 @@ export class BatchQueue<Input, Result> {
   }
 
   /**
-   * Takes in one input; never throws.
+   * Submits one input. Never throws: every error rejects the promise.
    *
-   * @returns a promise of the input's own result. It rejects with the batch function's error, with `signal.reason`, or
-   *   with a `QueueFullError`, `DeadlineError`, `InputCostError`, `ServiceStoppedError`, `BatchTimeoutError` or
-   *   `BatchResultError`.
+   * @returns a promise of the input's own result. It rejects with the batch function's error, with what
+   *   `cost` or `groupBy` throws, with `signal.reason`, with a `QueueFullError`, `DeadlineError`,
+   *   `InputCostError`, `ServiceStoppedError`, `BatchTimeoutError` or `BatchResultError`, or with a
+   *   `TypeError` or `RangeError` for invalid options
    */
   submit(input: Input, options?: SubmitOptions): Promise<Result> {
     const promise = new Promise<unknown>(takeResolver) as Promise<Result>;
@@ -137,14 +161,15 @@ export class BatchQueue<Input, Result> {
   }
 
   /**
-   * Takes in many inputs at once: all of them before a stop can take effect.
+   * Submits many inputs at once; no other call comes between them.
    *
-   * More than `maxQueued` could never wait together. Where their number is known before (an array, a `Set`, anything
-   * with a `length` or a `size`), none of them is taken in then, and every promise rejects with a `TooManyInputsError`;
-   * with `onFull: 'wait'` they go through the queue, a part at a time.
+   * More than `maxQueued` inputs could never wait together. If their number is known in advance (an array, a
+   * `Set`, anything with a `length` or a `size`), none of them is taken in, and every promise rejects with a
+   * `TooManyInputsError`. With `onFull: 'wait'` they pass through the queue in parts instead.
    *
-   * @returns one promise per input, in their order
-   * @throws what running through the inputs throws; none of them is taken in then
+   * @param options apply to every input
+   * @returns one promise per input, in their order; each rejects as that of `submit` does
+   * @throws what iterating over the inputs throws; then none of them is taken in
    */
   submitMany(inputs: Iterable<Input>, options?: SubmitOptions): Promise<Result>[] {
     const seemTooMany = this.#admission.seemTooMany(inputs, options);
@@ -154,9 +179,9 @@ export class BatchQueue<Input, Result> {
   }
 
   /**
-   * Lets batches leave, for a queue built with `autoStart: false`.
+   * Lets batches leave, for a queue built with `autoStart: false`. Does nothing on a queue that has started.
    *
-   * @throws ServiceStoppedError after a stop
+   * @throws ServiceStoppedError after `stop` was called
    */
   start(): void {
     if (this.#state === 'stopping' || this.#state === 'stopped') throw new ServiceStoppedError(this.name);
@@ -165,25 +190,26 @@ export class BatchQueue<Input, Result> {
   }
 
   /**
-   * Sends off what waits without further delay, and goes on taking inputs. Those that come later may travel in the same
-   * batches, as far as these have room.
+   * Lets the inputs that wait leave without further delay. The queue goes on taking inputs; later ones may
+   * fill up the batches of a drain.
    *
-   * @returns a promise that resolves when every input submitted before this call has ended; on a queue that was not
-   *   started, not before it is
+   * @returns a promise that resolves when every input submitted before this call has ended; on a queue that
+   *   has not been started, not before `start` is called. It never rejects.
    */
   drain(): Promise<void> {
     const drained = this.#drains.drain();
-    // Inputs that come from here on are not drained.
+    // Inputs submitted from now on do not belong to this drain.
     this.#turns.close();
     this.#decideSoon();
     return drained;
   }
 
   /**
-   * Takes no more inputs, runs those it has (also when it was never started) and stops. May be called again, with
-   * harder options, while it is under way.
+   * Takes no more inputs, runs those it has (even if it was never started) and stops. May be called again
+   * while a stop is under way, for example with `hard` or a shorter `timeout`.
    *
-   * @returns a promise that resolves when every input has ended
+   * @returns a promise that resolves when every input has ended; it rejects with a TypeError or RangeError
+   *   for an invalid `timeout`
    */
   async stop({ timeout = Infinity, hard = false }: StopOptions = {}): Promise<void> {
     const limit = checkMilliseconds('timeout', timeout);
@@ -198,19 +224,22 @@ export class BatchQueue<Input, Result> {
     await this.drain();
     if (timer !== undefined) clearTimeout(timer);
     this.#state = 'stopped';
-    // Of a batch that hangs only its slot of the lane is still of interest: nothing to keep the process alive for.
+    // A batch that hangs now holds at most a slot of the lane, which is no reason to keep the process alive.
     this.#layers.timeLimit.unref();
   }
 
   /**
-   * Calls `listener` after every batch. What it throws, or rejects with, becomes a process warning and affects no caller.
+   * Calls `listener` after every batch. An error that it throws or rejects with is reported with
+   * `process.emitWarning` and affects no caller.
    *
-   * @returns a function that ends the calls
+   * @returns a function that removes the listener
+   * @throws TypeError if `listener` is not a function
    */
   onBatch(listener: (report: BatchReport) => void): () => void {
     return this.#ledger.onBatch(listener);
   }
 
+  /** @returns settings, counts and recent distributions at this moment; a copy that does not change */
   stats(): QueueStats {
     return {
       name: this.name,
@@ -222,17 +251,20 @@ export class BatchQueue<Input, Result> {
     };
   }
 
-  /** Has `#decide` called in this turn, if something waits. */
+  /** Calls `#decide` later in this turn of the event loop, if inputs wait. */
   #decideSoon(): void {
     if (this.#admission.room.length > 0) this.#turns.begin();
   }
 
-  /** The one place where batches leave: if a slot is free and there is a reason, one does; else the alarm is set. */
+  /**
+   * The one place where batches leave: one does if a slot is free and there is a reason; else the alarm is
+   * set.
+   */
   readonly #decide = (now: number, since: number): void => {
     const { entered } = this.#ledger;
     this.#dispatcher.arrive(entered, this.#admission.room.length, this.#running.hasSlot, now, since);
-    const view = this.#view(now);
-    const decision = view && this.#dispatcher.decide(view, now);
+    const snapshot = this.#snapshot(now);
+    const decision = snapshot && this.#dispatcher.decide(snapshot, now);
     if (decision && 'group' in decision) {
       this.#leave(decision, now);
       return;
@@ -241,8 +273,11 @@ export class BatchQueue<Input, Result> {
     if (decision) this.#turns.wakeAt(decision.at, now);
   };
 
-  /** What the decision depends on, while there is one to take. */
-  #view(now: number): View<Group<Entry<Input>>> | undefined {
+  /**
+   * What a decision depends on; `undefined` if there is none to take: no free slot, not started, or none
+   * waits.
+   */
+  #snapshot(now: number): Snapshot<Group<Entry<Input>>> | undefined {
     if (!this.#running.hasSlot || this.#state === 'created') return undefined;
     const next = this.#admission.next();
     if (!next) return undefined;
@@ -265,21 +300,25 @@ export class BatchQueue<Input, Result> {
     };
   }
 
-  /** Sends a batch off, if the lane has a slot; else it is tried again when it has. */
+  /** Starts a batch if the lane has a slot; else the lane calls back when it has. */
   #leave({ group, reason }: Departure<Group<Entry<Input>>>, now: number): void {
-    if (!this.#running.tryEnter(now)) return;
+    if (!this.#running.tryAcquireSlot(now)) return;
     const batch = new Batch(this.#admission.take(group), reason, now, this.#ledger);
     this.#dispatcher.leave(batch.size, now);
     this.#running.start(batch, now);
     this.#ledger.leave(batch, now);
     this.#admission.letIn();
     if (this.#admission.room.length === 0) this.#clearAlarms();
-    // One batch per turn: the batch function may block the loop, then the sockets are read before the next.
+    // One batch per turn: if the batch function blocks the event loop, the sockets are read before the next
+    // batch.
     this.#decideSoon();
     void this.#run(batch);
   }
 
-  /** The one failure path: whatever broke, every caller of the batch gets an end, and its slot is free again. */
+  /**
+   * The one failure path: whatever fails, every caller of the batch gets a result or an error, and its slot
+   * is freed.
+   */
   async #run(batch: Batch<Input>): Promise<void> {
     try {
       const late = batch.settle(await this.#layers.run(batch.inputs, batch));
@@ -296,13 +335,13 @@ export class BatchQueue<Input, Result> {
     this.#running.end(batch, ran, now);
     this.#dispatcher.end(batch.size, ran, now);
     this.#ledger.end(batch, ran, now);
-    // A full batch gains nothing from another look at the sockets, but they shall not wait for a long backlog.
+    // A full batch need not wait for another poll phase, but a long backlog must not keep the sockets unread.
     const { polledAt } = this.#turns;
     if (this.#admission.room.length >= this.batchSize && now - polledAt < 1) this.#decide(now, polledAt);
     else this.#decideSoon();
   }
 
-  /** The time limit of a stop is over: waits for nothing any more. */
+  /** The time limit of a stop has expired: rejects everything that is left. */
   readonly #abandon = (): void => {
     this.#admission.dropAll();
     for (const batch of this.#running.all) {
@@ -312,14 +351,13 @@ export class BatchQueue<Input, Result> {
     }
   };
 
-  /** Another clock has come, as in a test. */
+  /** The clock was replaced or set back, as tests do. */
   readonly #changeClock = (now: number): void => {
     this.#running.clearAlarm();
     this.#admission.changeClock(now);
     this.#layers.timeLimit.restart(now);
   };
 
-  /** There are no alarms while nothing waits. */
   readonly #clearAlarms = (): void => {
     this.#turns.clearAlarm();
     this.#running.clearAlarm();

@@ -19,7 +19,7 @@ async function outcomes(promises: Promise<unknown>[]): Promise<unknown[]> {
   return settled.map((one): unknown => (one.status === 'fulfilled' ? one.value : one.reason));
 }
 
-/** Waits for what the queue is about to do: how long that takes on a busy machine, no number of milliseconds tells. */
+/** Waits for a condition instead of a time: a busy machine may take any time. */
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await setImmediate();
 }
@@ -51,7 +51,7 @@ describe('isolateErrors', () => {
     expect(results).toEqual([0, 1, poison, poison, 4, 5, 6, 7, 8, poison]);
   });
 
-  it('does not run again for those who have gone meanwhile', async () => {
+  it('does not run inputs again whose callers have gone meanwhile', async () => {
     const caller = new AbortController();
     const seen: number[][] = [];
     const queue = queueOf(
@@ -77,7 +77,7 @@ describe('isolateErrors', () => {
     ]);
   });
 
-  it('runs the last one left again: who has gone may have been at fault', async () => {
+  it('runs the last one left again: an input whose caller has gone may have been at fault', async () => {
     const caller = new AbortController();
     let calls = 0;
     const queue = queueOf(
@@ -144,7 +144,7 @@ describe('isolateErrors', () => {
     expect(run).toHaveBeenCalledTimes(1);
   });
 
-  it('is off by default: the function may not bear being called again', async () => {
+  it('is off by default: the function may not be safe to call again', async () => {
     const run = failing([1]);
     expect(await outcomes(queueOf(run).submitMany([0, 1, 2]))).toEqual([poison, poison, poison]);
     expect(run).toHaveBeenCalledTimes(1);
@@ -298,7 +298,7 @@ describe('promises in the places of results', () => {
     ]);
   });
 
-  it('reach each caller as soon as they are there; the slot stays taken until the last', async () => {
+  it('reach each caller as soon as they settle; the slot stays taken until the last has', async () => {
     const open: (() => void)[] = [];
     const seen: number[][] = [];
     const queue = queueOf(
@@ -332,7 +332,7 @@ describe('promises in the places of results', () => {
     expect(await next).toBe(4);
   });
 
-  it('reject their own caller alone, with whatever they reject, and are no failure to isolate', async () => {
+  it('reject their own caller alone, with whatever they reject, and are not isolated', async () => {
     const run = jest.fn(
       (inputs: number[]) =>
         inputs.map((input) => (input === 1 ? Promise.reject<number>('no error') : Promise.resolve(input))), // eslint-disable-line @typescript-eslint/prefer-promise-reject-errors
@@ -360,7 +360,7 @@ describe('promises in the places of results', () => {
     expect(most).toBe(1);
   });
 
-  it('may be any thenable: odd ones are their own caller’s', async () => {
+  it('may be any thenable: a faulty one affects its own caller only', async () => {
     const throwing = Object.defineProperty({}, 'then', {
       get: () => {
         throw broken;
@@ -431,8 +431,8 @@ describe('promises in the places of results', () => {
     expect(signal?.aborted).toBe(true);
   });
 
-  it('are nowhere unhandled: not of callers that have gone, of a run given up, of a wrong number', async () => {
-    // In a process of its own, where Node would end it.
+  it('never reject unhandled: not of callers that have gone, of a run given up, of a wrong number', async () => {
+    // In a process of its own: Node ends it after an unhandled rejection.
     const program = `
       import { BatchQueue } from './libs/batching/src/core/batch-queue.js';
       const later = (ms) => new Promise((_, reject) => setTimeout(reject, ms, 'late'));
@@ -461,7 +461,7 @@ describe('promises in the places of results', () => {
 });
 
 describe('runTimeout', () => {
-  it('frees the slot of a batch function that never returns, fails its callers and says so', async () => {
+  it('frees the slot of a batch function that never returns, rejects its callers with a typed error', async () => {
     let calls = 0;
     let signal: AbortSignal | undefined;
     const queue = queueOf(
@@ -480,7 +480,7 @@ describe('runTimeout', () => {
     expect(calls).toBe(2);
   });
 
-  it('has one end: what comes later counts no more', async () => {
+  it('ends a batch once: later results are ignored', async () => {
     const queue = queueOf(
       async (inputs) => {
         await setTimeout(30);
@@ -510,7 +510,7 @@ describe('runTimeout', () => {
     clearTimeout(limit);
   });
 
-  it('leaves one that is in time alone, whether it succeeds or fails', async () => {
+  it('does not affect a run that ends in time, whether it succeeds or fails', async () => {
     const failure = new Error('broken');
     const queue = queueOf(
       async (inputs) => {
@@ -525,7 +525,7 @@ describe('runTimeout', () => {
 });
 
 describe('a timeout that cannot be met', () => {
-  it('is refused at once, with when to try again, by the run times learned', async () => {
+  it('is refused at once, with a `retryAfter` from recent run times', async () => {
     const queue = queueOf(
       async (inputs) => {
         await setTimeout(30);
@@ -546,7 +546,7 @@ describe('a timeout that cannot be met', () => {
     expect(queue.stats().drops.timeout).toBe(1);
   });
 
-  it('is tried all the same by an idle queue, which may have become faster', async () => {
+  it('is accepted by an idle queue, which may have become faster', async () => {
     let slow = true;
     const queue = queueOf(async (inputs) => {
       if (slow) await setTimeout(60);
@@ -557,7 +557,7 @@ describe('a timeout that cannot be met', () => {
     expect(await queue.submit(2, { timeout: 30 })).toBe(2);
   });
 
-  it('counts what leaves before it: its own priority and the higher ones', async () => {
+  it('counts the inputs that leave before it: of its own priority and of higher ones', async () => {
     jest.useFakeTimers();
     try {
       const queue = queueOf(
@@ -582,7 +582,7 @@ describe('a timeout that cannot be met', () => {
     }
   });
 
-  it('does not count what leaves later because of its lower priority', async () => {
+  it('does not count inputs that leave later because of their lower priority', async () => {
     const queue = queueOf(
       async (inputs) => {
         await setTimeout(20);

@@ -5,18 +5,19 @@ import type { Ledger } from './ledger.js';
 import type { Underway } from './run/run.js';
 import { isThenable } from './thenable.js';
 
-/** Inputs that travel together, a chain of entries linked by `next`, and how each of them ends. */
+/** The inputs of one run, a chain of entries linked by `next`, and how each of them ends. */
 export class Batch<Input> implements Underway, Running<Input> {
   readonly inputs: Input[] = [];
   readonly size: number;
-  /** When its oldest input came. */
+  /** When its oldest input was submitted. */
   readonly oldest: number;
-  /** Whether all came in one turn of the event loop. */
+  /** Whether all were submitted in one turn of the event loop. */
   readonly ofOneTurn: boolean;
-  /** Callers that have got a result; those among them that the ledger has not counted yet. */
+  /** Callers that have their result, as counted by the ledger. */
   results = 0;
+  /** Callers that have their result, but are not counted yet. */
   uncounted = 0;
-  /** Callers that have not got their end, and those that are not counted yet. */
+  /** Callers that have neither a result nor an error, and the uncounted ones. */
   remaining: number;
   #entries: Entry<Input>[] | undefined;
   #controller: AbortController | undefined;
@@ -24,26 +25,26 @@ export class Batch<Input> implements Underway, Running<Input> {
   #isAborted = false;
 
   constructor(
-    readonly first: Entry<Input> | undefined,
+    readonly first: Entry<Input>,
     readonly reason: DispatchReason,
     readonly leftAt: number,
     private readonly ledger: Ledger,
   ) {
-    let oldest = first?.turn;
+    let oldest = first.turn;
     let ofOneTurn = true;
-    for (let entry = first; entry; entry = entry.next) {
+    for (let entry: Entry<Input> | undefined = first; entry; entry = entry.next) {
       entry.place = this;
       this.inputs.push(entry.input);
       if (entry.turn === oldest) continue;
       ofOneTurn = false;
-      if (oldest && entry.turn.at < oldest.at) oldest = entry.turn;
+      if (entry.turn.at < oldest.at) oldest = entry.turn;
     }
-    this.oldest = oldest?.at ?? leftAt;
+    this.oldest = oldest.at;
     this.ofOneTurn = ofOneTurn;
     this.size = this.remaining = this.inputs.length;
   }
 
-  /** Made when it is asked for: most batch functions never do. */
+  /** Created when it is first read: most batch functions never read it. */
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
     if (this.#isAborted) this.#controller.abort(this.#abortReason);
@@ -58,7 +59,7 @@ export class Batch<Input> implements Underway, Running<Input> {
     return this.#abortReason;
   }
 
-  /** The first reason stands, as in an `AbortController`. */
+  /** Only the first call has an effect, as with an `AbortController`. */
   abort(reason: unknown): void {
     if (this.#isAborted) return;
     this.#isAborted = true;
@@ -71,38 +72,40 @@ export class Batch<Input> implements Underway, Running<Input> {
     return this.#entries[index]?.place === this;
   }
 
-  /** @returns what to wait for: promises in results' places are part of the run */
+  /**
+   * Gives each caller its result. @returns a promise of those that are promises themselves, if there are any
+   */
   settle(results: ArrayLike<unknown>): Promise<unknown> | undefined {
-    let late: Promise<void>[] | undefined;
+    let unsettled: Promise<void>[] | undefined;
     let index = 0;
-    for (let entry = this.first; entry; entry = entry.next) {
+    for (let entry: Entry<Input> | undefined = this.first; entry; entry = entry.next) {
       try {
         const result = results[index++];
-        if (isThenable(result)) (late ??= []).push(this.#settleLater(entry, result));
+        if (isThenable(result)) (unsettled ??= []).push(this.#settleLater(entry, result));
         else this.#give(entry, result);
       } catch (error) {
-        // A result that cannot even be looked at is its own caller's alone.
+        // A getter threw: the error of this input alone.
         this.#reject(entry, error);
       }
     }
     this.ledger.count(this);
-    return late && Promise.all(late);
+    return unsettled && Promise.all(unsettled);
   }
 
-  /** Ends all inputs that have not ended. */
+  /** Rejects all inputs that have not ended. */
   reject(error: unknown): void {
     this.ledger.count(this);
     for (const entry of this) this.#reject(entry, error);
   }
 
-  /** The caller of an input gives up. With the last of them the batch is aborted. */
+  /** Rejects one caller, which gives up, and aborts the batch if it was the last. */
   giveUp(entry: Entry<Input>, error: unknown): void {
     this.#reject(entry, error);
     if (this.remaining === this.uncounted) this.abort(error);
   }
 
   *[Symbol.iterator](): Generator<Entry<Input>> {
-    for (let entry = this.first; entry; entry = entry.next) yield entry;
+    for (let entry: Entry<Input> | undefined = this.first; entry; entry = entry.next) yield entry;
   }
 
   async #settleLater(entry: Entry<Input>, result: PromiseLike<unknown>): Promise<void> {
@@ -133,7 +136,7 @@ export class Batch<Input> implements Underway, Running<Input> {
   }
 }
 
-/** Errors of another realm (a vm context, Jest) are no `instanceof Error` here. */
+/** An `Error` of another realm (a vm context, Jest) is not `instanceof Error` here. */
 function isError(value: unknown): value is Error {
   return typeof value === 'object' && (value instanceof Error || types.isNativeError(value));
 }

@@ -34,12 +34,18 @@ export function checkType<T>(name: string, type: 'string' | 'boolean' | 'functio
   throw new TypeError(`${name}: expected a ${type}, got ${show(value)}`);
 }
 
-/** The name of a function, if it has one: a class may have a static `name` of any type. */
+/**
+ * The name of a function, or `otherwise` if it is empty or no string: a class may have a static `name` of any
+ * type.
+ */
 export function functionName({ name }: { readonly name: unknown }, otherwise: string): string {
   return typeof name === 'string' && name !== '' ? name : otherwise;
 }
 
-/** What was thrown, as it may stand in a message: anything can be thrown, also what has no text. */
+/**
+ * A thrown value as text for a message. Anything can be thrown, even a value whose conversion to a string
+ * throws.
+ */
 export function showThrown(thrown: unknown): string {
   try {
     return String(thrown);
@@ -48,7 +54,7 @@ export function showThrown(thrown: unknown): string {
   }
 }
 
-/** A value as it may stand in a message: short, and never throwing. */
+/** A short description of any value, for a message. Never throws. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
   if (typeof value === 'function') return `a function`;
@@ -62,7 +68,7 @@ export function show(value: unknown): string {
   }
 }
 
-/** Calls `check`, and puts the place of the options before the message of what it throws. */
+/** Calls `check`; prefixes the message of the error that it throws with `where`. */
 export function naming<T>(where: string, check: () => T): T {
   try {
     return check();

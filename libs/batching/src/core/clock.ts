@@ -1,4 +1,4 @@
-/** Largest delay, in milliseconds, that a timer of Node can hold; a longer one would ring at once. */
+/** Largest delay of a timer of Node, in milliseconds (24 days); with a longer one it would ring at once. */
 export const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** What `setTimeout` returns: an object under Node's clock, a number under some fake ones. */
@@ -7,8 +7,8 @@ export interface Timer {
 }
 
 /**
- * The functions that a queue knows the time by. `now` is in milliseconds and never goes back. They are called without a
- * `this`. Where a function is replaced by another, the queue takes it for the sign that another clock has come.
+ * The functions through which a queue reads the time and sets timers. `now` is in milliseconds and never
+ * decreases. They are called without `this`. If one of them is replaced, the queue treats it as a new clock.
  */
 export interface Clock {
   readonly now: () => number;
@@ -19,7 +19,10 @@ export interface Clock {
   readonly clearImmediate: (immediate: unknown) => void;
 }
 
-/** The process's clock. Its functions are looked up at every use, since a test may replace them while a queue lives. */
+/**
+ * The process's clock. Its functions are looked up at every use: fake timers may replace them while a queue
+ * exists.
+ */
 export const processClock: Clock = {
   now: () => performance.now(),
   get setTimeout() {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { RecentDistribution } from './distribution.js';
 
 describe('RecentDistribution', () => {
-  it('gives quantiles within 1/32 of the exact ones, and never above the maximum', () => {
+  it('returns quantiles within 1/32 of the exact ones, and never above the maximum', () => {
     fc.assert(
       fc.property(
         fc.array(fc.double({ min: 0, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 300 }),
@@ -48,7 +48,7 @@ describe('RecentDistribution', () => {
     });
   });
 
-  it('forgets what is older than two minutes, and keeps what is younger than one', () => {
+  it('forgets values older than two minutes, and keeps those of the last minute', () => {
     const waits = new RecentDistribution(1000);
     waits.record(7, 1, 0);
     waits.record(3, 1, 59_000);

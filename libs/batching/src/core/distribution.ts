@@ -1,5 +1,6 @@
-/** Values in short: how many, mean, and the values that 50 %, 90 % and 99 % of them do not exceed (within 3 %). */
+/** Summary of recorded values; all 0 if there are none. Quantiles are exact within 3 %. */
 export interface Summary {
+  /** Number of values. */
   count: number;
   mean: number;
   p50: number;
@@ -11,24 +12,27 @@ export interface Summary {
 /** Steps within each power of two: bounds the error of a quantile to 1/32. */
 const STEPS = 32;
 const STEP_BITS = 5;
-/** Values up to 2^31 − 1: half an hour in microseconds. */
+/** Buckets for values up to 2^31 − 1: 35 minutes in microseconds. */
 const BUCKETS = (31 - STEP_BITS + 1) * STEPS;
 /** A window's length in milliseconds. */
 const WINDOW = 60_000;
 
 /**
- * The distribution of what was recorded in the last one to two minutes, in constant memory: counts in buckets whose
- * width grows with the value (as in HdrHistogram), for this window and the one before it.
+ * The distribution of the values recorded in the last one to two minutes, in constant memory: counts in
+ * buckets whose width grows with the value (as in HdrHistogram), for the current window and the one before.
  */
 export class RecentDistribution {
   #current = new Histogram();
   #previous = new Histogram();
   #windowEnd = -Infinity;
 
-  /** `scale`: what one unit of a recorded value is worth in whole steps; 1000 keeps milliseconds to the microsecond. */
+  /**
+   * @param scale steps per unit of a value, as values are rounded to whole steps; 1000 keeps milliseconds to
+   *   the microsecond
+   */
   constructor(private readonly scale: number) {}
 
-  /** `now` in milliseconds; `count` equal values at once. */
+  /** Records `count` equal values; `now` in milliseconds. */
   record(value: number, count: number, now: number): void {
     if (now >= this.#windowEnd) this.#turnOver(now);
     this.#current.record(value * this.scale, count);
@@ -50,7 +54,7 @@ export class RecentDistribution {
   #turnOver(now: number): void {
     [this.#previous, this.#current] = [this.#current, this.#previous];
     this.#current.clear();
-    // After a pause of more than a window, what is in `previous` is too old as well.
+    // After a pause of more than a window, `previous` is too old as well.
     if (now >= this.#windowEnd + WINDOW) this.#previous.clear();
     this.#windowEnd = now + WINDOW;
   }
@@ -76,7 +80,7 @@ class Histogram {
   max = 0;
 
   record(value: number, count: number): void {
-    // Times may be negative where the clock has been replaced, as in a test.
+    // A time may be negative if the clock was replaced meanwhile, as tests do.
     const whole = Math.min(Math.max(0, Math.round(value)), 2 ** 31 - 1);
     const bucket = bucketOf(whole);
     this.counts[bucket] = (this.counts[bucket] ?? 0) + count;

@@ -1,6 +1,6 @@
 import { invariant } from './invariant.js';
 
-/** The inputs that were submitted between two drains, or since the last one. */
+/** The inputs submitted between two calls of `drain`, or since the last one. */
 export class Epoch {
   /** Inputs of this epoch that have not ended. */
   pending = 0;
@@ -15,7 +15,7 @@ export class Epoch {
     return this.resolve !== undefined;
   }
 
-  /** One of its inputs has ended. */
+  /** One of its inputs has a result or an error, or was dropped. */
   end(): void {
     this.pending--;
     invariant(this.pending >= 0, 'an input ended twice');
@@ -24,21 +24,21 @@ export class Epoch {
 }
 
 /**
- * The one list of what `drain` waits for.
+ * What the pending calls of `drain` wait for: a linked list of epochs.
  *
- * A drain closes the present epoch, and resolves when this epoch and all before it have no pending input. So an input
- * is counted once, however many drains wait for it; drains between which nothing was submitted share one promise; and
- * the list is as long as there are drains under way.
+ * A drain closes the current epoch, and resolves when this epoch and all before it have no pending input. So
+ * an input is counted once, however many drains wait for it; drains without a submission between them share
+ * one promise; and the list has one item per pending drain, and the current one.
  */
 export class Drains {
   readonly #ended = (): void => {
     this.#resolveEnded();
   };
-  /** To which the inputs belong that are submitted now. */
+  /** The epoch of inputs submitted now. */
   current = new Epoch(this.#ended);
-  /** The first epoch that has not ended: the head of the list whose tail is `current`. */
+  /** The first epoch with pending inputs: the head of the list whose tail is `current`. */
   #oldest = this.current;
-  /** That of the last drain. */
+  /** The promise of the last drain. */
   #drained = Promise.resolve();
 
   /** @returns a promise that resolves when every input submitted before this call has ended */

@@ -2,7 +2,9 @@ import type { Turn } from './turns.js';
 import type { Linked } from './waiting/waiting-line.js';
 import type { Ticket, Waiting } from './waiting/group.js';
 
-/** Where an input is: at the `door`, its caller waits for room in a full queue; once it runs, its batch. */
+/**
+ * Where an input is: at the `door` of a full queue, in the waiting `room`, or in the batch that it runs in.
+ */
 export type Place<Input> = 'nowhere' | 'door' | 'room' | 'gone' | Running<Input>;
 
 /** The batch that an entry runs in. */
@@ -10,18 +12,18 @@ export interface Running<Input> {
   giveUp(entry: Entry<Input>, error: unknown): void;
 }
 
-/** What an entry has beside the input, where the caller asks for more than its result. */
+/** What only some entries need: those with options, a cost or a group. */
 export class Extras<Input> {
   previous: Entry<Input> | undefined = undefined;
-  /** Clears the caller's timer and listener. */
+  /** Clears the timer of its timeout and the listener of its signal. */
   onEnd: (() => void) | undefined = undefined;
 
   constructor(readonly ticket: Ticket<Entry<Input>> | undefined) {}
 }
 
 /**
- * One input and its caller. All fields are set from the beginning, so that entries share one shape; they are few,
- * because the garbage collector is the greatest part of what an input costs.
+ * One input and its caller. All fields are set by the constructor, so that entries share one hidden class.
+ * They are few, because garbage collection is the largest part of what an input costs.
  */
 export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>> {
   next: Entry<Input> | undefined = undefined;
@@ -34,7 +36,7 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
     readonly resolve: (result: unknown) => void,
   ) {}
 
-  /** The end of every input, whatever its outcome; its promise is settled next. */
+  /** Ends the input, whatever its outcome; the caller of this method settles its promise next. */
   end(): void {
     this.place = 'gone';
     this.extras?.onEnd?.();
@@ -42,7 +44,8 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
   }
 
   /**
-   * By way of `resolve`: the promise's own `reject` would make everything that waits a quarter larger.
+   * Rejects through `resolve`, with a thenable: keeping the promise's own `reject` would make an entry a
+   * quarter larger.
    */
   reject(error: unknown): void {
     this.resolve({
@@ -53,10 +56,10 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
   }
 }
 
-/** What `takeResolver` took last. */
+/** The `resolve` of the promise made last with `takeResolver`. */
 export let takenResolver: (result: unknown) => void;
 
-/** One executor for all promises: a closure per input would cost more than the queue's own work on it. */
+/** The executor of all promises: a closure per input would cost more than the queue's own work on it. */
 export function takeResolver(resolve: (result: unknown) => void): void {
   takenResolver = resolve;
 }

@@ -40,7 +40,7 @@ describe('errors', () => {
     }
   });
 
-  it('nest#10059: a subclass made elsewhere has its own instances only, and is known as what it extends', () => {
+  it('nest#10059: a user’s subclass has its own instances only, and they are instances of its base class', () => {
     for (const make of makers) {
       for (const error of [make(here), make(there)]) {
         expect(error instanceof OwnError || error instanceof OwnFullError).toBe(false);
@@ -53,13 +53,13 @@ describe('errors', () => {
     expect(classesOf(new OwnError('own'), there)).toEqual(['BatchingError']);
   });
 
-  it('nothing else is one', () => {
+  it('no other value is an instance', () => {
     for (const value of [undefined, null, 1, 'ERR_BATCHING_FULL', {}, new Error('full'), () => 1]) {
       expect(classesOf(value, here)).toEqual([]);
     }
   });
 
-  it('say what they mean for their caller by a kind, and in a message that tells nothing of the settings', () => {
+  it('have a kind, and a public message that contains no settings', () => {
     expect(makers.map((make) => [make(here).kind, make(here).publicMessage])).toEqual([
       ['overload', 'queue is full'],
       ['too-large', 'queue takes at most 8 inputs at once, not 9'],

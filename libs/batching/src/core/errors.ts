@@ -1,9 +1,9 @@
-/** Brands of the classes of this copy of the library; subclasses made elsewhere have none. */
+/** The brands of this copy's error classes. A user's subclass has none. */
 const brands = new WeakMap<object, symbol>();
 
 /**
- * Brands a class of errors, so that `instanceof` also takes its instances from another copy of this library: a process
- * may load it twice, as ESM and as CommonJS, or in two versions.
+ * Brands an error class, so that `instanceof` also accepts instances from another copy of this library: a
+ * process may load it as ESM and as CommonJS, or in two versions.
  */
 export function brand(type: abstract new (...args: never) => BatchingError, name: string): void {
   const key = Symbol.for(`nest-batching:error:${name}`);
@@ -13,23 +13,23 @@ export function brand(type: abstract new (...args: never) => BatchingError, name
 
 /**
  * What an error means for its caller:
- * - `overload`: the queue cannot serve it now; try again after `retryAfter` milliseconds.
- * - `unavailable`: the model behind the queue cannot serve it now; try again soon.
+ * - `overload`: the queue cannot serve the input now; try again after `retryAfter` milliseconds.
+ * - `unavailable`: the model behind the queue cannot serve the input now; try again soon.
  * - `stopped`: the queue takes no more inputs.
  * - `timeout`: a time limit passed.
- * - `too-large`: the input, or the number of inputs, is beyond a bound; trying again is of no use.
- * - `input`: the input is not what the model takes; trying again is of no use.
- * - `failure`: the application is at fault: its batch function, its model, its settings.
+ * - `too-large`: the input, or the number of inputs, exceeds a bound; the same call will fail again.
+ * - `input`: the model does not accept the input; the same call will fail again.
+ * - `failure`: a fault of the application: of its batch function, its model or its settings.
  *
- * A later version may add kinds; treat one that is not known as a `failure`.
+ * A later version may add kinds; treat an unknown one as a `failure`.
  */
 export type ErrorKind =
   'overload' | 'unavailable' | 'stopped' | 'timeout' | 'too-large' | 'input' | 'failure';
 
 /**
- * What every error of this library has in common: a stable `code` to switch on, and its `kind`, which many codes share.
+ * Base class of this library's errors: each has a stable `code`, and a `kind` that several codes share.
  *
- * An error thrown by the batch function is not wrapped in one of these, and an abort rejects with `signal.reason`.
+ * Errors of the batch function are not wrapped in one of these, and an abort rejects with `signal.reason`.
  */
 export abstract class BatchingError extends Error {
   static {
@@ -42,8 +42,9 @@ export abstract class BatchingError extends Error {
     return typeof value === 'object' && value !== null && key in value;
   }
 
+  /** Stable across versions: `ERR_BATCHING_…`. */
   abstract readonly code: string;
-  /** Default: `failure`. */
+  /** What the error means for its caller. */
   readonly kind: ErrorKind = 'failure';
 
   constructor(message: string, options?: ErrorOptions) {
@@ -52,15 +53,15 @@ export abstract class BatchingError extends Error {
   }
 
   /**
-   * The message for callers outside the application: it names the queue or the model and no setting. `undefined` where
-   * the error is none of their business.
+   * The message for clients of the application: it names the queue or the model, but no setting. `undefined`
+   * if the error does not concern them.
    */
   get publicMessage(): string | undefined {
     return undefined;
   }
 }
 
-/** The queue holds `maxQueued` inputs already and takes no more for now. */
+/** The queue is full: the inputs that wait have reached `maxQueued` or `maxQueuedCost`. */
 export class QueueFullError extends BatchingError {
   static {
     brand(this, 'QueueFullError');
@@ -74,9 +75,9 @@ export class QueueFullError extends BatchingError {
     readonly queue: string,
     /** The bound, in inputs. */
     readonly maxQueued: number,
-    /** When the inputs that wait now should have left, in milliseconds, from the run times learned. */
+    /** Milliseconds until the inputs now waiting should have left, estimated from recent run times. */
     readonly retryAfter: number,
-    /** How many wait: fewer than `maxQueued` where `maxQueuedCost` was met first. */
+    /** Inputs that wait: fewer than `maxQueued` if `maxQueuedCost` was reached first. */
     waiting = maxQueued,
   ) {
     super(
@@ -91,8 +92,8 @@ export class QueueFullError extends BatchingError {
 }
 
 /**
- * More inputs came at once, as an array, than the queue may ever hold. None of them was taken in; trying again with as
- * many is of no use.
+ * One call submitted more inputs than may ever wait in the queue (`maxQueued`). None of them was taken in,
+ * and the same call will fail again.
  */
 export class TooManyInputsError extends BatchingError {
   static {
@@ -105,9 +106,9 @@ export class TooManyInputsError extends BatchingError {
   constructor(
     /** Name of the queue. */
     readonly queue: string,
-    /** Inputs that came at once. */
+    /** Inputs of the call. */
     readonly count: number,
-    /** Inputs that may wait in the queue. */
+    /** The bound, in inputs. */
     readonly maxQueued: number,
   ) {
     super(
@@ -121,7 +122,7 @@ export class TooManyInputsError extends BatchingError {
   }
 }
 
-/** The input could not have been served within its `timeout`, by the run times learned, and was not taken in. */
+/** The input was refused: by recent run times, its result would not have been ready within its `timeout`. */
 export class DeadlineError extends BatchingError {
   static {
     brand(this, 'DeadlineError');
@@ -133,9 +134,9 @@ export class DeadlineError extends BatchingError {
   constructor(
     /** Name of the queue. */
     readonly queue: string,
-    /** The timeout that was asked for, in milliseconds. */
+    /** The input's timeout, in milliseconds. */
     readonly timeout: number,
-    /** How much too long it would have taken: when to try again, in milliseconds. */
+    /** Milliseconds by which the input was expected to be late, so when to try again. */
     readonly retryAfter: number,
   ) {
     super(
@@ -149,7 +150,7 @@ export class DeadlineError extends BatchingError {
   }
 }
 
-/** One input costs more than a whole batch may. */
+/** The input by itself costs more than a whole batch may: `cost` returned more than `maxCost`. */
 export class InputCostError extends BatchingError {
   static {
     brand(this, 'InputCostError');
@@ -161,7 +162,9 @@ export class InputCostError extends BatchingError {
   constructor(
     /** Name of the queue. */
     readonly queue: string,
+    /** What `cost` returned for the input. */
     readonly cost: number,
+    /** The bound of a batch, in the same unit. */
     readonly maxCost: number,
   ) {
     super(
@@ -174,7 +177,10 @@ export class InputCostError extends BatchingError {
   }
 }
 
-/** The queue was stopped: before the input came, or while it waited or ran and the stop could not wait for it. */
+/**
+ * The queue was stopped before the input was submitted, or did not wait for it: a hard stop, or one with a
+ * timeout.
+ */
 export class ServiceStoppedError extends BatchingError {
   static {
     brand(this, 'ServiceStoppedError');
@@ -197,7 +203,7 @@ export class ServiceStoppedError extends BatchingError {
   }
 }
 
-/** A time limit passed before the result was there: the input's own `timeout`, or the queue's `runTimeout`. */
+/** A time limit passed before the result was ready: the input's `timeout`, or the queue's `runTimeout`. */
 export class BatchTimeoutError extends BatchingError {
   static {
     brand(this, 'BatchTimeoutError');
@@ -211,7 +217,7 @@ export class BatchTimeoutError extends BatchingError {
     readonly queue: string,
     /** The limit that passed, in milliseconds. */
     readonly timeout: number,
-    /** Where the input was: `hanging` in a batch whose function took longer than `runTimeout`. */
+    /** Where the input was. `hanging`: in a batch whose function took longer than `runTimeout`. */
     readonly phase: 'waiting' | 'running' | 'hanging',
   ) {
     super(
@@ -226,7 +232,7 @@ export class BatchTimeoutError extends BatchingError {
   }
 }
 
-/** The batch function broke its promise to return an array with one result per input, in the order of the inputs. */
+/** The batch function did not return an array with one result per input. */
 export class BatchResultError extends BatchingError {
   static {
     brand(this, 'BatchResultError');
@@ -237,9 +243,9 @@ export class BatchResultError extends BatchingError {
   constructor(
     /** Name of the queue. */
     readonly queue: string,
-    /** Inputs in the batch, so results expected. */
+    /** Results expected: the number of inputs in the run. */
     readonly expected: number,
-    /** What came instead, in words: `2 results`, `undefined`, `a Map`. */
+    /** What it returned instead, in words: `2 results`, `undefined`, `a Map`. */
     readonly received: string,
   ) {
     super(

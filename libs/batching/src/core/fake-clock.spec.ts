@@ -72,7 +72,7 @@ describe('jest#12907: a queue lives on', () => {
     expect(batches).toEqual([[1, 2]]);
   });
 
-  it('when a fake clock comes while an alarm is pending, and then keeps to its time', async () => {
+  it('when a fake clock comes while an alarm is pending, and then uses its time', async () => {
     const { queue, batches } = queueOf({ maxDelay: 50 });
     const first = queue.submit(1);
     await pollPhase();
@@ -117,12 +117,12 @@ describe('jest#12907: a queue lives on', () => {
     jest.clearAllTimers();
     jest.advanceTimersByTime(10);
     const last = queue.submitMany([4, 5]);
-    // The clock has been wound back as well, so it waits its time anew.
+    // The clock was set back too, so the input waits its full time again.
     await jest.advanceTimersByTimeAsync(6);
     expect(await Promise.all([alarmed, ...last])).toEqual([3, 4, 5]);
   });
 
-  it('when a fake clock loses an alarm alone, which was for an input that has gone', async () => {
+  it('when a fake clock loses only the alarm of an input that has gone', async () => {
     jest.useFakeTimers();
     const timers = jest.spyOn(globalThis, 'setTimeout');
     const { queue } = queueOf();
@@ -156,7 +156,7 @@ describe('jest#12907: a queue lives on', () => {
     expect(next).toEqual({ status: 'fulfilled', value: 2 });
   });
 
-  it('and clears what is pending by the clock that it was set by', async () => {
+  it('and clears what is pending with the clock that set it', async () => {
     const { queue } = queueOf({ maxDelay: 60_000 });
     const first = queue.submit(1);
     await pollPhase();
@@ -170,7 +170,7 @@ describe('jest#12907: a queue lives on', () => {
     cleared.mockRestore();
   });
 
-  it('and its inputs wait their time by the clock that is there', async () => {
+  it('and its inputs wait for their time on the present clock', async () => {
     const { queue, batches } = queueOf({ maxDelay: 60_000 });
     const first = queue.submit(1);
     await pollPhase();

@@ -1,7 +1,9 @@
 /**
- * Ends what is being done where the queue's own books do not agree: going on would give a caller another's result, or none.
+ * Asserts what the library relies on. A violation is a bug here: to go on could give a caller a wrong result,
+ * or none.
  *
- * @throws Error with the sentence, which says what must never be
+ * @param sentence says what must never be the case, for the message
+ * @throws Error with the sentence, if the condition is false
  */
 export function invariant(condition: boolean, sentence: string): asserts condition {
   if (!condition) throw new Error(`nest-batching is broken, please report this: ${sentence}`);

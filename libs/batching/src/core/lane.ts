@@ -2,43 +2,51 @@ import { checkCount } from './checks.js';
 import { invariant } from './invariant.js';
 import { Progress } from './progress.js';
 
-/** Where a lane keeps its slots: by a key that two copies of this library in one process share. */
+/** Key under which a lane keeps its slots; two copies of this library in one process share it. */
 const SLOTS = Symbol.for('nest-batching:slots');
 
 /**
- * Slots that several queues share, because they use one device: at most `concurrency` of their batches run at a time.
- * Queues with a batch to send take turns, so that none starves.
+ * Slots that several queues share, because they use one device: at most `concurrency` of their batches run at
+ * the same time. Queues that have a batch ready take turns, so that none starves.
  */
 export class Lane {
-  /** @param concurrency batches that may run at the same time, of all queues together: an integer ≥ 1, or `Infinity` */
+  /**
+   * @param concurrency batches that may run at the same time, of all queues together: an integer ≥ 1, or
+   *   `Infinity`. Default 1
+   * @throws TypeError or RangeError for any other value
+   */
   constructor(readonly concurrency = 1) {
     checkCount('concurrency', concurrency, 1);
     Object.defineProperty(this, SLOTS, { value: new Slots(concurrency) });
   }
 }
 
-/** The slots of a lane, for its queues; `undefined` for what is no lane. */
+/** The slots of a lane; `undefined` if the value is not a lane. */
 export function slotsOf(lane: unknown): Slots | undefined {
   if (typeof lane !== 'object' || lane === null) return undefined;
   return (lane as { [SLOTS]?: Slots })[SLOTS];
 }
 
 /**
- * A semaphore with turns. A queue that finds no slot stands in line, and is called when it is first and a slot is free.
- * A slot that is free goes to the first in line only, even when a queue further back, or a new one, could use it at once:
- * else a queue that always has a batch ready could keep the others from ever getting one.
+ * A semaphore with a first-in-first-out line of queues. A queue that gets no slot joins the line, and is
+ * called back when it is first and a slot is free. A free slot goes to the first in line only, even if a
+ * queue further back, or a new one, could use it at once: else a queue that always has a batch ready could
+ * keep the others from ever getting a slot.
  */
 export class Slots {
-  /** Of the batches of all queues. */
+  /** Starts and ends of the batches that hold the slots, of all queues. */
   readonly progress = new Progress();
   #running = 0;
-  /** What to call when a slot is free, in the order of turns. */
+  /** The queues' callbacks, in the order of their turns. */
   readonly #line = new Set<() => void>();
 
   constructor(private readonly count: number) {}
 
-  /** Takes a slot; if none is free or it is another queue's turn, `retry` is called when it may be tried again. */
-  tryEnter(retry: () => void, now: number): boolean {
+  /**
+   * Takes a slot. If none is free or it is another queue's turn, returns false, and calls `retry` at this
+   * queue's turn.
+   */
+  tryAcquire(retry: () => void, now: number): boolean {
     const [first = retry] = this.#line;
     if (this.#running >= this.count || first !== retry) {
       this.#line.add(retry);
@@ -47,13 +55,13 @@ export class Slots {
     this.#line.delete(retry);
     this.#running++;
     this.progress.started(now);
-    // Of slots that became free together, only the first in line has heard.
+    // Several slots may have become free together, and only the first in line was called.
     this.#callFirst();
     return true;
   }
 
-  /** Gives a slot back, that a batch has had for `ran` milliseconds. */
-  leave(ran: number, now: number): void {
+  /** Gives back a slot that a batch held for `ran` milliseconds. */
+  release(ran: number, now: number): void {
     invariant(this.#running > 0, 'a slot was given back that no batch had');
     this.#running--;
     this.progress.ended(now, ran);
@@ -65,7 +73,7 @@ export class Slots {
     return this.#line.has(retry);
   }
 
-  /** Leaves the line: there is no batch to send any more. */
+  /** Removes `retry` from the line: its queue has no batch ready any more. */
   withdraw(retry: () => void): void {
     if (this.#line.delete(retry)) this.#callFirst();
   }

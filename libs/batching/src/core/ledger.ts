@@ -20,13 +20,12 @@ type Counted =
   | 'waitTime'
   | 'runTime';
 
-/** What is recorded of a batch. */
+/** What the ledger reads and counts of a batch. */
 interface Recorded {
-  readonly first: Linked | undefined;
+  readonly first: Linked;
   readonly size: number;
   readonly reason: DispatchReason;
   readonly leftAt: number;
-  /** When its oldest input came, and whether all came in one turn. */
   readonly oldest: number;
   readonly ofOneTurn: boolean;
   results: number;
@@ -39,11 +38,14 @@ interface Linked {
   readonly next: Linked | undefined;
 }
 
-/** What has become of every input and every batch: counts, distributions, and the reports of batches to listeners. */
+/**
+ * Counts inputs and batches by their ends, keeps distributions of sizes and times, and reports batches to
+ * listeners.
+ */
 export class Ledger {
   /** Inputs taken in since the queue was built. */
   entered = 0;
-  /** Inputs that never were. */
+  /** Inputs dropped without having been taken in. */
   #refused = 0;
   #results = 0;
   #errors = 0;
@@ -56,30 +58,31 @@ export class Ledger {
   readonly #listeners = new Set<(report: BatchReport) => unknown>();
 
   /**
-   * @param queue its name
-   * @param waiting inputs that wait now
+   * @param queue name of the queue
+   * @param waiting returns the number of inputs that wait now
    */
   constructor(
     private readonly queue: string,
     private readonly waiting: () => number,
   ) {}
 
-  /** An input was taken in. */
+  /** Counts an input that was taken in. */
   enter(): void {
     this.entered++;
   }
 
-  /** Inputs were dropped that were not taken in. */
+  /** Counts inputs that were dropped without having been taken in. */
   refuse(reason: DropReason, count = 1): void {
     this.#refused += count;
     this.#drops[reason] += count;
   }
 
-  /** An input was dropped that waited. */
+  /** Counts an input that was dropped while it waited. */
   drop(reason: DropReason): void {
     this.#drops[reason]++;
   }
 
+  /** Counts a batch that leaves, and the waits of its inputs. */
   leave(batch: Recorded, now: number): void {
     this.#dispatches[batch.reason]++;
     this.#running += batch.size;
@@ -92,11 +95,14 @@ export class Ledger {
       this.#waitTime.record(leftAt - oldest, size, leftAt);
       return;
     }
-    for (let entry = first; entry; entry = entry.next)
+    for (let entry: Linked | undefined = first; entry; entry = entry.next)
       this.#waitTime.record(leftAt - entry.turn.at, 1, leftAt);
   }
 
-  /** Results are counted together: this is the hottest path. */
+  /**
+   * Counts the results given since the last call: once per batch, as counting each is too slow for the
+   * hottest path.
+   */
   count(batch: Recorded): void {
     batch.results += batch.uncounted;
     batch.remaining -= batch.uncounted;
@@ -105,12 +111,13 @@ export class Ledger {
     batch.uncounted = 0;
   }
 
-  /** An input that ran ended in an error. */
+  /** Counts an input that ran and ended in an error. */
   fail(): void {
     this.#errors++;
     this.#running--;
   }
 
+  /** Records that a batch ended after a run of `ran` milliseconds, and reports it. */
   end(batch: Recorded, ran: number, now: number): void {
     invariant(batch.remaining === 0, 'a batch ended before its inputs');
     this.#runTime.record(ran, 1, now);
@@ -131,7 +138,7 @@ export class Ledger {
     const warn = (thrown: unknown) => {
       process.emitWarning(`a listener of ${queue} threw: ${showThrown(thrown)}`, 'BatchingWarning');
     };
-    // Those of now: a listener may add others.
+    // A copy: a listener may add or remove listeners.
     for (const listener of [...this.#listeners]) {
       try {
         const returned = listener(report);

@@ -2,56 +2,63 @@ import { checkCost, checkCount, checkMilliseconds, checkOneOf, checkType, show }
 import type { Dispatch } from './dispatch/dispatch-policy.js';
 import { type Lane, slotsOf } from './lane.js';
 
-/** The settings of a queue besides its batch size and its delay. */
+/** The settings of a queue, all optional, beside `batchSize` and `maxDelay`. */
 export interface QueueOptions<Input = unknown> {
   /** Names the queue in errors, stats and logs. Default: the name of the batch function. */
   name?: string;
   /**
-   * When a batch that is not full leaves, once a slot is free. `adaptive`: when waiting longer would cost the waiting
-   * inputs more than it saves, as learned from the traffic. `fixed`: when its oldest input has waited `maxDelay`, as in
-   * the reference (docs/contract.md). `eager`: at once. Default: `adaptive`.
+   * When a partial batch leaves, once a slot is free. `adaptive`: when waiting longer would cost the waiting
+   * inputs more than it saves, as learned from the traffic. `fixed`: when its oldest input has waited
+   * `maxDelay`, as in the reference (docs/contract.md). `eager`: at once. Default: `adaptive`.
    */
   dispatch?: Dispatch;
   /** Batches that may run at the same time. Default 1; an integer ≥ 1, or `Infinity`. */
   concurrency?: number;
-  /** Slots shared with other queues, where several use one device. Default: none, `concurrency` alone counts. */
+  /**
+   * Slots shared with other queues that use the same device. Default: none; then only `concurrency` limits
+   * the runs.
+   */
   lane?: Lane | undefined;
   /**
-   * What an input costs (tokens, pixels, bytes): a number ≥ 0, asked once, when it comes. What it throws, or a
-   * `TypeError` for a promise, rejects that input alone. Default: nothing costs anything.
+   * Returns what an input costs (tokens, pixels, bytes): a finite number ≥ 0. Called once per input, when it
+   * is submitted. What it throws rejects that input alone, as do a `TypeError` for any other type (a promise,
+   * for example) and a `RangeError` for any other number. Default: every input costs 0.
    */
   cost?(input: Input): number;
-  /** Most that the inputs of one batch cost together; one that costs more by itself is refused. Default `Infinity`. */
+  /**
+   * Largest total cost of one batch, ≥ 0; an input that costs more by itself is refused with an
+   * `InputCostError`. Default `Infinity`.
+   */
   maxCost?: number;
-  /** Most that all waiting inputs cost together. Default `Infinity`. */
+  /** Largest total cost of the inputs that wait, ≥ 0; an empty queue takes any input. Default `Infinity`. */
   maxQueuedCost?: number;
   /**
-   * Tells apart what may not share a batch (shape, options, model variant): only inputs with the same key, as in a
-   * `Map`, travel together. What it throws, or a `TypeError` for a promise, rejects that input alone. Default: all
-   * share.
+   * Returns the key of an input's group (shape, options, model variant), compared as a `Map` key: only inputs
+   * with the same key share a batch. What it throws, or a `TypeError` for a promise, rejects that input
+   * alone. Default: one group.
    */
   groupBy?(input: Input): unknown;
-  /** What one level of `priority` is worth, in milliseconds of waiting. Default 1000; ≥ 0. */
+  /** What one level of `priority` is worth, in milliseconds of waiting: ≥ 0. Default 1000. */
   aging?: number;
   /**
-   * When a batch fails, run its halves, and theirs, to find the inputs at fault: only their callers get the error. One
-   * culprit in n inputs costs at most 2 · log₂ n runs more, so the function has to bear being called again. Default
-   * `false`.
+   * Whether a batch that fails is split in halves that run again, and so on, until only the callers of the
+   * inputs at fault get an error. One faulty input among n costs at most 2 · log₂ n more runs, so the batch
+   * function must be safe to call again with the same inputs. Default `false`.
    */
   isolateErrors?: boolean;
   /**
-   * Longest that the batch function may take, in milliseconds. Then its callers get a `BatchTimeoutError`, its slot is
-   * free again, and what it returns later is ignored. Default: no limit.
+   * Longest that the batch function may take, in milliseconds: ≥ 0, or `Infinity`. After that its callers get
+   * a `BatchTimeoutError`, its slot is free again, and what it returns is ignored. Default `Infinity`.
    */
   runTimeout?: number;
-  /** Inputs that may wait at the same time; 0 or `Infinity` for no limit. Default 10,000; an integer ≥ 0. */
+  /** Inputs that may wait at the same time: an integer ≥ 1; 0 or `Infinity` for no limit. Default 10,000. */
   maxQueued?: number;
   /**
-   * What becomes of an input that finds the queue full. `reject`: it is refused with a `QueueFullError`.
-   * `wait`: its caller waits for room, in order of arrival. Default: `reject`.
+   * What happens to an input that is submitted to a full queue. `reject`: it is refused with a
+   * `QueueFullError`. `wait`: it is taken in when there is room, in order of arrival. Default: `reject`.
    */
   onFull?: 'reject' | 'wait';
-  /** Whether batches leave from the beginning; `false`: only after `start()`. Default `true`. */
+  /** Whether batches leave at once; if `false`, only after `start()`. Default `true`. */
   autoStart?: boolean;
 }
 
@@ -61,44 +68,60 @@ export interface BatchOptions<Input = unknown> extends QueueOptions<Input> {
   batchSize: number;
   /**
    * Longest that an input waits for others while a slot is free, in milliseconds from its submission: ≥ 0, or
-   * `Infinity`, under `fixed` to wait until the batch is full. Under `adaptive` it is a bound that is hardly ever met.
+   * `Infinity`. With `fixed`, `Infinity` waits for a full batch. With `adaptive` it is an upper bound that is
+   * seldom reached.
    */
   maxDelay: number;
 }
 
-/** What a caller can ask for, for one input. */
+/** Options of one input; with `submitMany`, of each. */
 export interface SubmitOptions {
   /**
-   * Gives up when it aborts; the promise rejects with `signal.reason`, or an `AbortError` where the signal has none. An
-   * input that still waits is never computed.
+   * Gives the input up when it aborts: the promise rejects with `signal.reason`, or an `AbortError` if the
+   * signal has none. An input that still waits is not run.
    */
   signal?: AbortSignal | undefined;
   /**
-   * Gives up after so many milliseconds, with a `BatchTimeoutError`. An input that could not make it, by the run times
-   * learned, is refused at once with a `DeadlineError`. Default: never.
+   * Gives the input up after this many milliseconds, ≥ 0, with a `BatchTimeoutError`. An input that is
+   * expected to be late, by recent run times, is refused at once with a `DeadlineError`. Default: no timeout.
    */
   timeout?: number | undefined;
-  /** Higher ones leave first; a level is worth `aging` milliseconds of waiting. Default 0; any finite number. */
+  /**
+   * Inputs of higher priority leave first; one level is worth `aging` milliseconds of waiting. Any finite
+   * number; default 0.
+   */
   priority?: number | undefined;
-  /** Key of a tenant, compared as a `Map` key. Tenants of equal priority take turns, so that none can crowd the others out. */
+  /**
+   * Key of a tenant, compared as a `Map` key. Tenants of equal priority take turns, so that none can crowd
+   * the others out.
+   */
   tenant?: unknown;
 }
 
-/** How to stop. */
+/** Options of `stop`. */
 export interface StopOptions {
-  /** After so many milliseconds nothing is waited for any more: what is left is rejected. Default: no limit. */
+  /**
+   * Milliseconds, ≥ 0, after which all inputs that are left are rejected with a `ServiceStoppedError`.
+   * Default: no limit.
+   */
   timeout?: number | undefined;
-  /** Drop what waits instead of running it; batches that run are still waited for. Default `false`. */
+  /**
+   * Drops the inputs that wait, instead of running them, and aborts the signals of the batches that run;
+   * these are still waited for. Default `false`.
+   */
   hard?: boolean | undefined;
 }
 
-/** How an option is checked, and what it is where it is not given. */
+/** How an option is checked, and its default. */
 interface Option<T> {
   /** @returns the value as the queue uses it */
   readonly check: (name: string, value: T) => T;
-  /** None: the option is required, or may stay away. */
+  /** Without a default, the option is required, or may be `undefined` (see `OPTIONAL`). */
   readonly default?: T;
-  /** Whether it may be set for one queue in production, and `stats` shows it. */
+  /**
+   * Whether it may be overridden for one queue by its name (`BatchingModuleOptions.queues`), and `stats`
+   * shows it.
+   */
   readonly isSetting?: true;
 }
 
@@ -111,13 +134,13 @@ const oneOf =
   (name: string, value: T): T =>
     checkOneOf(name, choices, value);
 
-/** The one list of the options; what is said of all of them derives from it. */
+/** The one list of the options: types, checks, defaults and the names of settings derive from it. */
 const OPTIONS = {
   batchSize: { ...setting, check: (name: string, value: number) => checkCount(name, value, 1) },
   maxDelay: { ...setting, check: checkMilliseconds },
   dispatch: { ...setting, check: oneOf<Dispatch>('adaptive', 'fixed', 'eager'), default: 'adaptive' },
   concurrency: { ...setting, check: (name: string, value: number) => checkCount(name, value, 1), default: 1 },
-  // 0 is the word of the reference (docs/contract.md) for no limit.
+  // 0 means no limit, as in the reference (docs/contract.md).
   maxQueued: {
     ...setting,
     check: (name: string, value: number) => checkCount(name, value, 0) || Infinity,
@@ -140,11 +163,11 @@ type Name = keyof typeof OPTIONS;
 
 const NAMES = Object.keys(OPTIONS) as Name[];
 
-/** Options that have no default and may stay away. */
+/** Options that have no default and may be `undefined`. */
 type Optional = 'lane' | 'cost' | 'groupBy';
 const OPTIONAL: readonly Name[] = ['lane', 'cost', 'groupBy'] satisfies Optional[];
 
-/** Names of the options that `stats` shows, and that may be set for one queue in production. */
+/** Names of the options that `stats` shows, and that may be overridden for one queue. */
 export type SettingName = { [K in Name]: (typeof OPTIONS)[K] extends { isSetting: true } ? K : never }[Name];
 
 export const SETTINGS = NAMES.filter((name): name is SettingName => 'isSetting' in OPTIONS[name]);
@@ -153,12 +176,13 @@ export const SETTINGS = NAMES.filter((name): name is SettingName => 'isSetting' 
 export type ResolvedOptions<Input = unknown> = Required<Omit<BatchOptions<Input>, Optional>> &
   Pick<BatchOptions<Input>, Optional>;
 
-/** What `stats` shows of the options. */
+/** The options that `stats` shows. */
 export type PublicOptions = Pick<ResolvedOptions, SettingName>;
 
 /**
- * Checks all options and completes them. Each is read once.
+ * Checks all options and adds the defaults. Each option is read once.
  *
+ * @param defaultName used if the options have no `name`
  * @throws TypeError or RangeError with the option's name, what was expected and what was given
  */
 export function resolveOptions<Input>(
@@ -182,7 +206,10 @@ export function resolveOptions<Input>(
   return resolved as unknown as ResolvedOptions<Input>;
 }
 
-/** @returns the value as the queue uses it; throws as `resolveOptions` does */
+/**
+ * @returns the value as the queue uses it
+ * @throws TypeError or RangeError with the option's name, what was expected and what was given
+ */
 export function checkOption<K extends Name>(
   name: K,
   value: Parameters<(typeof OPTIONS)[K]['check']>[1],
@@ -191,7 +218,7 @@ export function checkOption<K extends Name>(
   return check(name, value);
 }
 
-/** The settings of a queue as they are now. */
+/** A copy of the settings that `stats` shows. */
 export function publicOptions<Input>(options: ResolvedOptions<Input>): PublicOptions {
   return Object.fromEntries(SETTINGS.map((name) => [name, options[name]])) as unknown as PublicOptions;
 }
@@ -202,7 +229,7 @@ export function checkSubmitOptions(
   priority: number | undefined,
 ): void {
   if (timeout !== undefined) checkMilliseconds('timeout', timeout);
-  // By shape, as an `instanceof` would refuse the signals of another realm.
+  // By its methods: `instanceof` would refuse a signal of another realm.
   if (
     signal !== undefined &&
     typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function'

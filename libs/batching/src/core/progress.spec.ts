@@ -22,7 +22,7 @@ afterEach(() => {
 const options = { batchSize: 4, maxDelay: 0 };
 
 describe('a standstill', () => {
-  it('p-limit#91: of a batch function that awaits its own queue is warned of once, by name', async () => {
+  it('p-limit#91: a batch function that awaits its own queue is warned about once, by name', async () => {
     const tree = new BatchQueue<number, number>(
       async (depths) => {
         if (depths[0] === 0) return depths;
@@ -41,13 +41,13 @@ describe('a standstill', () => {
     await advance(600_000);
     expect(warnings).toHaveLength(1);
     expect(jest.getTimerCount()).toBe(0);
-    // Another slot is the way out.
+    // Another slot ends the standstill.
     tree.concurrency = 2;
     await advance(10);
     expect(tree.stats()).toMatchObject({ waiting: 0, running: 0, results: 3 });
   });
 
-  it('p-limit#91: of two services on one lane that call each other is warned of', async () => {
+  it('p-limit#91: two services on one lane that call each other are warned about', async () => {
     const lane = new Lane();
     const inner = new BatchQueue<number, number>((inputs) => inputs, { ...options, lane, name: 'inner' });
     const outer = new BatchQueue<number, number>((inputs) => Promise.all(inner.submitMany(inputs)), {
@@ -60,7 +60,7 @@ describe('a standstill', () => {
     expect(warnings.map(([text]) => text.slice(0, 22))).toEqual(['inner: 1 inputs wait, ']);
   });
 
-  it('is none while batches come and go, be they ten times as long', async () => {
+  it('is not reported while batches start and end, even if they take ten times as long', async () => {
     let ms = 20_000;
     const lane = new Lane();
     const run = async (inputs: number[]) => {
@@ -80,7 +80,7 @@ describe('a standstill', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  it('is none where inputs wait for others, however long a slot has been free', async () => {
+  it('is not reported where inputs wait for more inputs, however long a slot has been free', async () => {
     const lane = new Lane();
     const queue = new BatchQueue<number, number>(
       async (inputs) => {

@@ -1,46 +1,51 @@
 import { Alarm } from './alarm.js';
 import type { Clock } from './clock.js';
 
-/** Milliseconds without any progress that are suspicious, and batches as long as the longest so far. */
+/** Milliseconds without a start or an end of a batch that count as a standstill. */
 const STANDSTILL = 30_000;
-const STANDSTILL_IN_BATCHES = 10;
+/** The same as a multiple of the longest run so far; the longer of the two counts. */
+const STANDSTILL_IN_RUNS = 10;
 
-/** Whether the batches that hold a number of slots come and go. */
+/** When the batches that hold a set of slots start and end. */
 export class Progress {
   /** When a batch last started or ended. */
   movedAt = -Infinity;
   #longest = 0;
 
-  /** A batch has taken a slot. */
   started(now: number): void {
     this.movedAt = now;
   }
 
-  /** A batch has given its slot back, having run for `ran` milliseconds. */
+  /** @param ran how long the batch ran, in milliseconds */
   ended(now: number, ran: number): void {
     this.movedAt = now;
     if (ran > this.#longest) this.#longest = ran;
   }
 
-  /** From when on it is a standstill for inputs that wait since then, if no batch starts or ends before. */
+  /**
+   * When it becomes a standstill, if no batch starts or ends before.
+   *
+   * @param since when inputs began to wait for these slots
+   */
   standstillAt(since = -Infinity): number {
-    const limit = Math.max(STANDSTILL, STANDSTILL_IN_BATCHES * this.#longest);
+    const limit = Math.max(STANDSTILL, STANDSTILL_IN_RUNS * this.#longest);
     return Math.max(this.movedAt, since) + limit;
   }
 }
 
 /**
- * Warns once, with a process warning, when inputs wait for a slot and no batch has started or ended for long: the batches
- * that hold the slots may wait for these very inputs.
+ * Emits one process warning when inputs wait for a slot and no batch has started or ended for a long time:
+ * the batches that hold the slots may be waiting for these very inputs.
  */
 export class Standstill {
   readonly #alarm: Alarm;
   #hasWarned = false;
 
   /**
-   * @param queue its name
-   * @param waiting inputs that wait
-   * @param holders the batches that hold the slots the inputs wait for; `undefined` if they wait for none
+   * @param queue name of the queue
+   * @param waiting returns the number of inputs that wait
+   * @param holders returns the progress of the batches that hold the slots which the inputs wait for;
+   *   `undefined` if a slot is free
    */
   constructor(
     private readonly queue: string,
@@ -57,8 +62,8 @@ export class Standstill {
     );
   }
 
-  /** Inputs may wait, and these batches hold all slots. */
-  expect(progress: Progress, now: number): void {
+  /** Sets the alarm, if inputs wait: batches with this progress hold all slots. */
+  watch(progress: Progress, now: number): void {
     if (this.waiting() === 0 || this.#hasWarned) return;
     if (this.#alarm.at < Infinity && !this.#alarm.isOverdue(now)) return;
     this.#alarm.set(progress.standstillAt(now), now);
@@ -70,7 +75,7 @@ export class Standstill {
 
   #look(now: number): void {
     const progress = this.holders();
-    // Else a slot is free again, and the inputs wait for others.
+    // A slot is free: the inputs wait for more inputs.
     if (!progress) return;
     const at = progress.standstillAt();
     if (at > now) {

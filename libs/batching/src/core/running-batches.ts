@@ -4,7 +4,10 @@ import { type Slots, slotsOf } from './lane.js';
 import type { ResolvedOptions } from './options.js';
 import { Progress, Standstill } from './progress.js';
 
-/** The batches that run, and the slots that they hold: `concurrency` of the queue's own, and one of its lane's each. */
+/**
+ * The batches that run, and the slots that they hold: each one of the queue's `concurrency`, and one of its
+ * lane.
+ */
 export class RunningBatches<Input> {
   readonly all = new Set<Batch<Input>>();
   readonly #lane: Slots | undefined;
@@ -12,8 +15,8 @@ export class RunningBatches<Input> {
   readonly #standstill: Standstill;
 
   /**
-   * @param waiting inputs that wait
-   * @param retry called when the lane may have a slot after it had none
+   * @param waiting returns the number of inputs that wait
+   * @param retry called when the lane may have a slot for this queue, after `tryAcquireSlot` returned false
    */
   constructor(
     private readonly options: ResolvedOptions<Input>,
@@ -25,22 +28,25 @@ export class RunningBatches<Input> {
     this.#standstill = new Standstill(options.name, waiting, () => this.#holders, clock);
   }
 
-  /** Whether the queue itself has a slot. */
+  /** Whether fewer than `concurrency` batches run. */
   get hasSlot(): boolean {
     return this.all.size < this.options.concurrency;
   }
 
-  /** Takes a slot of the lane; if it has none, `retry` is called when it may have one. */
-  tryEnter(now: number): boolean {
-    if (!this.#lane || this.#lane.tryEnter(this.retry, now)) return true;
-    this.#standstill.expect(this.#lane.progress, now);
+  /**
+   * Takes a slot of the lane, if there is a lane. @returns false if none is free; then `retry` is called
+   * later
+   */
+  tryAcquireSlot(now: number): boolean {
+    if (!this.#lane || this.#lane.tryAcquire(this.retry, now)) return true;
+    this.#standstill.watch(this.#lane.progress, now);
     return false;
   }
 
-  /** No batch leaves now: the turn in the lane goes to another queue. */
+  /** Gives up the queue's turn in the lane: it has no batch that leaves now. */
   withdraw(now: number): void {
     this.#lane?.withdraw(this.retry);
-    if (!this.hasSlot) this.#standstill.expect(this.#progress, now);
+    if (!this.hasSlot) this.#standstill.watch(this.#progress, now);
   }
 
   start(batch: Batch<Input>, now: number): void {
@@ -51,15 +57,15 @@ export class RunningBatches<Input> {
   end(batch: Batch<Input>, ran: number, now: number): void {
     this.all.delete(batch);
     this.#progress.ended(now, ran);
-    this.#lane?.leave(ran, now);
+    this.#lane?.release(ran, now);
   }
 
-  /** Nothing waits for a slot, or another clock has come. */
+  /** Stops watching for a standstill: no input waits, or the clock was replaced. */
   clearAlarm(): void {
     this.#standstill.clear();
   }
 
-  /** Of the batches that hold the slots for which inputs wait. */
+  /** Progress of the batches that hold the slots which inputs wait for; `undefined` if a slot is free. */
   get #holders(): Progress | undefined {
     if (!this.hasSlot) return this.#progress;
     return this.#lane?.hasWaiting(this.retry) ? this.#lane.progress : undefined;

@@ -3,22 +3,27 @@ import type { BatchFunction } from './batch-function.js';
 import { functionName } from './checks.js';
 import type { QueueOptions, StopOptions, SubmitOptions } from './options.js';
 
-/** A queue that is called like a function: one input in, its own result out. */
+/** A queue that is called like a function: takes one input, and returns a promise of its result. */
 export interface BatchedService<Input, Result> {
   (input: Input, options?: SubmitOptions): Promise<Result>;
-  /** The same as the call: ask now, await later. */
+  /** The same as a call of the service itself. */
   submit(input: Input, options?: SubmitOptions): Promise<Result>;
-  /** Takes in all inputs before a stop can take effect; one promise per input, in their order. */
+  /**
+   * Submits many inputs at once; returns one promise per input, in their order. See `BatchQueue.submitMany`.
+   */
   submitMany(inputs: Iterable<Input>, options?: SubmitOptions): Promise<Result>[];
-  /** The queue behind it: settings, stats, `onBatch`. */
+  /** The queue behind the service: settings, stats, `onBatch`. */
   readonly queue: BatchQueue<Input, Result>;
+  /** Lets batches leave, after `autoStart: false`. See `BatchQueue.start`. */
   start(): void;
+  /** Resolves when every input submitted before has ended. See `BatchQueue.drain`. */
   drain(): Promise<void>;
+  /** Takes no more inputs, and resolves when all have ended. See `BatchQueue.stop`. */
   stop(options?: StopOptions): Promise<void>;
 }
 
 /**
- * Makes a batch function a service for single inputs.
+ * Turns a batch function into a service for single inputs.
  *
  * ```ts
  * const square = asBatchedService(3, 100)(async (xs: number[]) => xs.map((x) => x * x));
@@ -26,7 +31,9 @@ export interface BatchedService<Input, Result> {
  * ```
  *
  * @param batchSize most inputs in one batch: an integer ≥ 1, or `Infinity`
- * @param maxDelay longest wait for others, in milliseconds ≥ 0
+ * @param maxDelay longest that an input waits for others, in milliseconds: ≥ 0, or `Infinity`
+ * @returns a function that takes the batch function and returns the service; it throws a TypeError or
+ *   RangeError for an invalid option
  */
 export function asBatchedService(
   batchSize: number,
@@ -43,12 +50,15 @@ export function asBatchedService(
     );
 }
 
-/** The settings of a service that runs one call at a time. */
+/** The settings of a service that runs one call at a time; all optional. */
 export type SerialOptions = Omit<QueueOptions, 'dispatch' | 'concurrency'>;
 
 /**
- * Makes a function of one input a service that is never used by two at once: one call at a time, in the order of
- * arrival, however many callers there are.
+ * Turns a function of one input into a service that runs one call at a time, in order of arrival, for
+ * something that must not be used concurrently.
+ *
+ * @returns a function that takes the function of one input and returns the service; it throws a TypeError or
+ *   RangeError for an invalid option
  */
 export function asService(
   options?: SerialOptions,
@@ -62,7 +72,7 @@ export function asService(
 /** The settings that make a queue run one call at a time. */
 export const serial = { batchSize: 1, maxDelay: 0, dispatch: 'eager', concurrency: 1 } as const;
 
-/** A function of one input as a batch function for batches of one. */
+/** Turns a function of one input into a batch function for batches of one. */
 export function oneByOne<Input, Result>(
   fn: (input: Input) => PromiseLike<Result> | Result,
 ): BatchFunction<Input, Result> {

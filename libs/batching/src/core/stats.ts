@@ -2,38 +2,47 @@ import type { DispatchReason } from './dispatch/dispatch-policy.js';
 import type { Summary } from './distribution.js';
 import type { PublicOptions } from './options.js';
 
-/** Why an input left without running. */
+/**
+ * Why an input was dropped, so never ran. `aborted`: its signal aborted. `timeout`: its timeout expired, or
+ * could not be met. `full`: the queue was full. `stopped`: the queue was stopped.
+ */
 export type DropReason = 'aborted' | 'timeout' | 'full' | 'stopped';
 
-/** `created`: not started yet, inputs only wait. `stopping`: takes no more, runs what it has. */
+/** `created`: not started, inputs only wait. `stopping`: takes no more inputs, and runs those it has. */
 export type QueueState = 'created' | 'started' | 'stopping' | 'stopped';
 
 /**
- * A queue at one moment. Counts are since it was built, and at any moment
- * `submitted = settled + dropped + waiting + running` and `settled = results + errors`.
+ * The state of a queue at one moment. Counts of inputs and batches start when the queue is built. At any
+ * moment `submitted = settled + dropped + waiting + running` and `settled = results + errors`.
  */
 export interface QueueStats {
   name: string;
   state: QueueState;
-  /** The settings in force. */
+  /** The present settings. */
   options: PublicOptions;
-  /** Inputs that came, refused ones included; not those whose caller still waits for room (`blocked`). */
+  /** Inputs submitted, refused ones included; not those that still wait for room (`blocked`). */
   submitted: number;
   /** Inputs that ran and ended in a result or an error. */
   settled: number;
+  /** Inputs that ran and ended in a result. */
   results: number;
+  /** Inputs that ran and ended in an error. */
   errors: number;
-  /** Inputs that left without running. */
+  /** Inputs that were dropped, so never ran. */
   dropped: number;
+  /** The same by reason. */
   drops: Record<DropReason, number>;
+  /** Inputs that wait now. */
   waiting: number;
+  /** Inputs in the batches that run now, except those that have ended. */
   running: number;
-  /** Callers that wait for room in a full queue (`onFull: 'wait'`). */
+  /** Inputs that now wait for room in a full queue (`onFull: 'wait'`). */
   blocked: number;
-  /** Batches that left, and why. */
+  /** Batches that left. */
   batches: number;
+  /** The same by reason. */
   dispatches: Record<DispatchReason, number>;
-  /** Batches running now, at most `concurrency`. */
+  /** Batches that run now. */
   runningBatches: number;
   /** Inputs per batch as it left, in the last one to two minutes. */
   batchSizes: Summary;
@@ -43,12 +52,13 @@ export interface QueueStats {
   runTime: Summary;
 }
 
-/** One batch that has ended, as the listeners of `onBatch` get it. */
+/** A batch that has ended, as listeners of `onBatch` get it. */
 export interface BatchReport {
   /** Name of the queue. */
   queue: string;
-  /** Inputs in it when it left. */
+  /** Inputs in the batch when it left. */
   size: number;
+  /** Why it left. */
   reason: DispatchReason;
   /** Milliseconds that its oldest input had waited. */
   waited: number;
@@ -56,6 +66,6 @@ export interface BatchReport {
   ran: number;
   /** Callers that got a result. */
   results: number;
-  /** Callers that got an error, including those that gave up while it ran. */
+  /** Callers that got an error, including those whose signal or timeout ended the input while it ran. */
   errors: number;
 }

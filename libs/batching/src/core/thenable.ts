@@ -6,16 +6,19 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as Partial<PromiseLike<unknown>>).then === 'function';
 }
 
-/** A promise that is not wanted must not end the process when it rejects. Other thenables are not even started. */
+/**
+ * Keeps a promise that is not used from ending the process when it rejects. `then` of other thenables is not
+ * called.
+ */
 export async function ignoreRejection(value: unknown): Promise<void> {
   try {
     if (types.isPromise(value)) await value;
   } catch {
-    // Its caller has another error already.
+    // The caller has got another error already.
   }
 }
 
-/** The same for each place of an answer that is not used. */
+/** The same for each place of results that are not used. */
 export function ignoreRejections(results: ArrayLike<unknown>): void {
   for (const result of Array.from(results)) void ignoreRejection(result);
 }

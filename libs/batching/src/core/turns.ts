@@ -4,15 +4,15 @@ import type { Clock } from './clock.js';
 import type { Drains, Epoch } from './drains.js';
 
 /**
- * One turn of the event loop. Its inputs share one reading of the clock, and one object instead of a number each:
- * both cost as much as the rest of a submission.
+ * One turn of the event loop. The inputs submitted in it share one reading of the clock, and one object
+ * instead of a number each: both would cost as much as the rest of a submission.
  */
 export class Turn {
-  /** Grows from turn to turn, though the clock may not. */
+  /** Increases from turn to turn, even where the clock does not. */
   readonly order = ++turns;
 
   constructor(
-    /** When it began. Changes only when another clock comes, as in a test. */
+    /** When it began, in milliseconds of the clock. Changes only when the clock is replaced, as tests do. */
     public at: number,
     readonly epoch: Epoch,
   ) {}
@@ -21,38 +21,43 @@ export class Turn {
 let turns = 0;
 
 /**
- * When the queue looks at what waits: once per turn of the event loop in which something happened, and when the alarm
- * rings. At most one immediate and one alarm are pending.
+ * Decides when the queue looks at what waits: once per turn of the event loop in which something happened,
+ * and when the alarm rings. At most one immediate and one alarm are pending.
  *
- * The look comes in the check phase, after the poll phase has read the sockets, so that requests which are already there
- * travel together. An immediate that is set in the check phase waits for the next one: after a batch function that blocked
- * the loop, a poll phase passes first.
+ * The look is in the check phase, after the poll phase has read the sockets, so that requests which have
+ * already arrived share a batch. An immediate that is set in the check phase runs in the next one, so a poll
+ * phase comes between, also after a batch function that blocked the event loop.
  */
 export class Turns {
-  /** When the last look began. The sockets had just been read. */
+  /** When the last look began, just after the poll phase. */
   polledAt = -Infinity;
 
-  /** The present turn, if an input came in it. */
+  /** The current turn, if an input was submitted in it. */
   #turn: Turn | undefined;
   #immediate: unknown;
-  /** The function that the pending immediate was set through: not always the present one, as tests replace it. */
+  /** The function that set the pending immediate: fake timers may have replaced it since. */
   #immediateSetBy: Clock['setImmediate'] | undefined;
   #immediateSetAt = -Infinity;
   /** Calls of `begin` since the last look. */
   #begun = 0;
+  /** The clock's `setTimeout` at the last look; another one means another clock. */
   #timersSetBy: Clock['setTimeout'];
 
   readonly #alarm: Alarm;
-  /** Deadline of the last alarm that rang; Node may ring up to 1 ms before it. */
+  /** Deadline of the last alarm that rang; Node may ring it up to 1 ms early. */
   #rangFor = -Infinity;
 
-  /** Made here, so that batch functions run in the context that built the queue and never in that of a caller. */
+  /**
+   * Created with the queue, so that batch functions run in the async context that built it, never in a
+   * caller's.
+   */
   readonly #context = new AsyncResource('BatchQueue', { requireManualDestroy: true });
 
   /**
-   * @param look called once per turn, with the moment and that of the look before: what has come, came since then
-   * @param changeClock called before `look` when another clock has come, or this one was wound back, as in a test: moments
-   *   of before mean nothing to it
+   * @param look called once per turn, with the present moment and that of the look before: inputs that are
+   *   new at this look were submitted between the two
+   * @param changeClock called before `look` when the clock was replaced or set back, as tests do: moments
+   *   read before are not comparable
    */
   constructor(
     private readonly clock: Clock,
@@ -71,7 +76,7 @@ export class Turns {
     );
   }
 
-  /** Makes sure that a look follows in this turn. */
+  /** Makes sure that a look follows in this turn. @returns the turn, for an input that is submitted now */
   begin(): Turn {
     const begun = ++this.#begun;
     if (this.#immediateSetBy !== this.clock.setImmediate) this.#setImmediate();
@@ -79,14 +84,14 @@ export class Turns {
     return (this.#turn ??= new Turn(this.clock.now(), this.drains.current));
   }
 
-  /** Inputs that come from here on belong to another turn. */
+  /** Inputs submitted from now on belong to a new turn. */
   close(): void {
     this.#turn = undefined;
   }
 
-  /** Looks again at that moment, or somewhat before. */
+  /** Looks again at the moment `at`, or earlier. */
   wakeAt(at: number, now: number): void {
-    // A spurious wake-up is cheaper than setting the timer anew for every input.
+    // An earlier alarm stays: a spurious wake-up is cheaper than resetting the timer for every input.
     if (this.#alarm.at > at || this.#alarm.isOverdue(now)) this.#alarm.set(at, now);
   }
 
@@ -94,14 +99,15 @@ export class Turns {
     this.#alarm.clear();
   }
 
-  /** Moments up to this one count as reached. */
+  /** Moments up to the returned one count as reached: `now`, or the deadline of an alarm that rang early. */
   reached(now: number): number {
     return Math.max(now, this.#rangFor);
   }
 
   /**
-   * A fake clock (of a test) that comes or goes, or is wound back, takes along what is pending, and the queue would wait
-   * for ever. As it costs to read the clock, that is done at the 1st, 2nd, 4th, 8th … call of `begin` in a turn.
+   * Sets the immediate again if it is overdue: fake timers that are installed, removed or reset discard what
+   * is pending, and the queue would wait for ever. Reading the clock is slow, so this is called only at the
+   * 1st, 2nd, 4th, 8th … call of `begin` in a turn.
    */
   #checkImmediate(): void {
     if (Math.abs(this.clock.now() - this.#immediateSetAt) > OVERDUE) this.#setImmediate();
@@ -109,7 +115,7 @@ export class Turns {
 
   #setImmediate(): void {
     const { setImmediate, clearImmediate } = this.clock;
-    // That of another clock is left alone: a spurious look does no harm.
+    // An immediate of another clock stays: a spurious look does no harm.
     if (this.#immediateSetBy === setImmediate) clearImmediate(this.#immediate);
     this.#immediate = setImmediate(this.#end);
     this.#immediateSetBy = setImmediate;
@@ -134,5 +140,8 @@ export class Turns {
   };
 }
 
-/** Milliseconds after which an immediate has been lost. One that is only late, as the loop is blocked, is set anew. */
+/**
+ * Milliseconds after which an immediate counts as lost. One that is only late, in a blocked event loop, is
+ * set again too.
+ */
 const OVERDUE = 5;

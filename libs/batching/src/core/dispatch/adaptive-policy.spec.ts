@@ -1,11 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 import { AdaptivePolicy } from './adaptive-policy.js';
-import type { DispatchPolicy, Plan, QueueView } from './dispatch-policy.js';
+import type { DispatchPolicy, Plan, QueueSnapshot } from './dispatch-policy.js';
 
 const curve = { alpha: 0.25, beta: 5, batchSize: 32 };
 
-/** What the policy plans, as the queue asks it. */
-function planOf(policy: DispatchPolicy, now: number, view: Partial<QueueView> = {}): Plan {
+/** The plan of the policy, after the calls that the queue makes. */
+function planOf(policy: DispatchPolicy, now: number, view: Partial<QueueSnapshot> = {}): Plan {
   const serviceTime = (size: number) => curve.alpha * size + curve.beta;
   const queue = {
     batchSize: 32,
@@ -21,12 +21,15 @@ function planOf(policy: DispatchPolicy, now: number, view: Partial<QueueView> = 
   return policy.plan(queue, now);
 }
 
-/** How long the policy would wait. */
-function patience(policy: DispatchPolicy, now: number, view: Partial<QueueView> = {}): number {
+/** How long the policy would wait, in milliseconds. */
+function patience(policy: DispatchPolicy, now: number, view: Partial<QueueSnapshot> = {}): number {
   return planOf(policy, now, view).at - now;
 }
 
-/** Shows the policy a burst: one input every 0.1 ms, of which the first leaves alone and the others come while it runs. */
+/**
+ * Shows the policy a burst: one input every 0.1 ms, of which the first leaves alone and the others come while
+ * it runs.
+ */
 function showBurst(policy: DispatchPolicy, start: number, size = 16): void {
   policy.arrived?.(1, 1, true, start, start);
   patience(policy, start);
@@ -102,7 +105,7 @@ describe('AdaptivePolicy', () => {
     expect(planOf(policy, 20_000, { maxDelay: 30 }).reason).toBe('idle');
   });
 
-  it('stops waiting after a few waits in vain when bursts are over', () => {
+  it('stops waiting after a few wasted waits when bursts are over', () => {
     const policy = new AdaptivePolicy();
     for (let burst = 0; burst < 20; burst++) showBurst(policy, 1000 * burst);
     const waits = Array.from({ length: 12 }, (_, index) => {
@@ -141,7 +144,7 @@ describe('AdaptivePolicy', () => {
     expect(patience(policy, 20_000)).toBe(0);
   });
 
-  it('bears a service time of which nothing is known but its mean', () => {
+  it('works with a service time of which only the mean is known', () => {
     const policy = new AdaptivePolicy();
     for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
     policy.arrived(1, 1, true, 20_000);
@@ -150,7 +153,7 @@ describe('AdaptivePolicy', () => {
     expect(patience(policy, 20_000, { serviceTime: () => 0 })).toBe(0);
   });
 
-  it('does not wait where more in a batch costs them as much as it saves', () => {
+  it('does not wait where a larger batch costs as much as it saves', () => {
     const policy = new AdaptivePolicy();
     for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
     policy.arrived(1, 1, true, 20_000);
@@ -158,7 +161,7 @@ describe('AdaptivePolicy', () => {
     expect(patience(policy, 20_000, { serviceTime: (size) => 0.08 * size })).toBe(0);
   });
 
-  it('knows batches of thousands apart by powers of two', () => {
+  it('distinguishes batches of thousands by powers of two', () => {
     const policy = new AdaptivePolicy();
     for (let now = 0; now < 1000; now += 10) {
       policy.arrived(5000, 5000, true, now);
@@ -169,7 +172,7 @@ describe('AdaptivePolicy', () => {
     }
   });
 
-  it('gives the same answer when it is asked twice, and learns nothing from that', () => {
+  it('returns the same plan twice, and learns nothing from being asked', () => {
     const [asked, other] = [new AdaptivePolicy(), new AdaptivePolicy()];
     for (const policy of [asked, other]) {
       for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);

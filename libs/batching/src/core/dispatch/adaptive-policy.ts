@@ -1,62 +1,67 @@
-import type { DispatchPolicy, Plan, QueueView } from './dispatch-policy.js';
+import type { DispatchPolicy, Plan, QueueSnapshot } from './dispatch-policy.js';
 
 /**
  * Waits only while waiting pays.
  *
- * With a free slot and n inputs waiting, the gap until the next input is known from what followed in the same situation
- * before: the same n, counted from an arrival, or from the end of a batch amid arrivals or not. So is what follows
- * when the batch leaves without it: m inputs come while the batch runs and share the next one, and r come while that
- * one runs. A batch of n takes s(n) = α n + β. To wait for a next input that comes after a gap of g
- * - saves β, since it shares a run, and α (m + r − n), since it lengthens this batch instead of the next;
- * - saves the r inputs a share of β: if all join, no second batch delays them;
- * - delays by g all n + m + r inputs, and itself.
- * The same is computed for the k-th input to come, by the mean gaps. Where others follow the next input closely, as the
- * callers of one batch do when they submit again, what these save is added to what it saves.
- * With several slots an input saves less by as much as another slot is free before this batch ends, and no r has to wait
- * for the next batch. With groups it saves only if it may share the batch, and the wait delays the other groups, too.
+ * A situation is a number n of waiting inputs with a free slot, and the event that led to it: an arrival, or
+ * the end of a batch, amid arrivals or not. For each situation the policy learns the distribution of the gap
+ * until the next input, and what follows if the batch leaves without it: m inputs that come while the batch
+ * runs and share the next one, and r that come while the next one runs. A batch of n takes s(n) = α n + β
+ * milliseconds. To wait for a next input that comes after a gap of g
+ * - saves β, since the input shares a run, and α (m + r − n), since it lengthens this batch instead of the
+ *   next;
+ * - saves the r inputs a share of β: if all m join, no second batch delays them;
+ * - delays all n + m + r inputs, and the next input itself, by g. The same is computed for the k-th next
+ *   input, by the mean gaps. If more inputs follow the next one closely, as when the callers of one batch
+ *   submit again, their savings are added to its own. With several slots, an input saves less by the time for
+ *   which another slot is free before this batch ends, and the r inputs do not wait for the next batch. With
+ *   groups, an input saves only if it may share the batch, and the wait delays the other groups too.
  *
- * The policy waits for the time with the greatest expected gain, if any gain is above 0. Under steady arrivals none is,
- * so it does not wait; nor for a lone caller, whose next input never comes before its own result. Waiting pays within a
- * burst, and after a batch for the callers that it has just answered. The derivation and its sources are in
- * docs/adr/0003-adaptive-dispatch.md.
+ * The policy chooses the wait with the greatest expected gain, if that is above 0. It does not wait under
+ * steady arrivals, where no wait gains anything, nor for a lone caller, whose next input never comes before
+ * its own result. Waiting pays within a burst, and after a batch, for the callers that it has just answered.
+ * docs/adr/0003-adaptive-dispatch.md has the derivation and its sources.
  */
 export class AdaptivePolicy implements DispatchPolicy {
   readonly #afterArrival = new Situations();
-  /** After the end of a batch, when the last input had come long before, or just before: a burst may be under way. */
+  /** After the end of a batch when no input had come for a while. */
   readonly #afterEnd = new Situations();
+  /** After the end of a batch when an input had come just before: a burst may be under way. */
   readonly #afterEndAmid = new Situations();
-  /** Where the queue stands since `#since`, until the next input comes. */
+  /** The present situation, since the moment `#since`, until the next input comes. */
   #situation: Situation | undefined;
   #since = 0;
-  /** When the last batch ended, while no decision has been taken since. */
+  /** When the last batch ended; `undefined` after the next decision. */
   #endedAt: number | undefined;
-  /** Situations that the inputs waiting have been in, those of the batch that left last, and of the one before it. */
+  /** The situations since the last batch left, of that batch, and of the batch before it. */
   #passed: Situation[] = [];
   #left: Situation[] = [];
   #leftBefore: Situation[] = [];
+  /** When the last input came. */
   #lastCame = -Infinity;
-  /** Inputs that have come since a batch left. */
+  /** Inputs that have come since the last batch left. */
   #came = 0;
-  /** Inputs of the batch that left last. */
+  /** Size of the last batch that left. */
   #leftSize = 0;
-  /** Share of the inputs waiting that may travel together; 1 without groups. */
+  /** Mean share of the waiting inputs that may share a batch; 1 without groups. */
   #sharing: number | undefined;
 
   arrived(count: number, waiting: number, slotFree: boolean, now: number): void {
     this.#came += count;
     this.#lastCame = now;
-    // Negative where the clock has been replaced, as in a test.
+    // The gap is negative if the clock was replaced meanwhile, as tests do.
     this.#situation?.observeGap(Math.max(0, now - this.#since));
-    // While a batch runs: as many as would be waiting had it waited, so that it is known what follows if one does.
+    // While a batch runs: as many as would wait now if it had not left. So the policy learns what a wait
+    // would have met.
     const together = slotFree ? waiting : this.#leftSize + this.#came;
     for (let size = together - Math.min(count, FINE) + 1; size < together; size++) {
       this.#afterArrival.at(size).observeNext(0);
     }
-    if (slotFree) this.#enter(this.#afterArrival.at(waiting), now);
-    else this.#watch(this.#afterArrival.at(together), now);
+    if (slotFree) this.#pass(this.#afterArrival.at(waiting), now);
+    else this.#begin(this.#afterArrival.at(together), now);
   }
 
-  // The sizes of batches are not used: a situation knows how many waited in it.
+  // The batch's size is not used: a situation has its own number of inputs.
   left(): void {
     this.#leftSize = this.#passed.at(-1)?.waiting ?? 0;
     this.#left = this.#passed;
@@ -69,25 +74,26 @@ export class AdaptivePolicy implements DispatchPolicy {
     for (const situation of this.#left) situation.observeMissed(this.#came + size - situation.waiting);
     const sizeBefore = this.#leftBefore.at(-1)?.waiting ?? 0;
     for (const situation of this.#leftBefore) situation.observeReturned(this.#came / sizeBefore);
-    // After a batch that no input missed comes no next one that others would have to wait for.
+    // If no input came while the batch ran, no next batch follows that later inputs would wait for.
     this.#leftBefore = this.#came > 0 ? this.#left : [];
     this.#left = [];
     this.#endedAt = now;
   }
 
-  opened(queue: QueueView): void {
+  opened(queue: QueueSnapshot): void {
     const { waiting, others, serviceTime } = queue;
     if (waiting + others > 1) this.#sharing = remember(this.#sharing, waiting / (waiting + others));
     if (this.#endedAt !== undefined && !(this.#situation && this.#since > this.#endedAt)) {
-      // Just before: if another came as soon after, to wait for it would cost less than a run.
+      // Amid arrivals: if another input came as soon after the end, the wait for it would cost less than a
+      // run.
       const isAmid = (this.#endedAt - this.#lastCame) * waiting < serviceTime(1);
-      this.#enter((isAmid ? this.#afterEndAmid : this.#afterEnd).at(waiting), this.#endedAt);
+      this.#pass((isAmid ? this.#afterEndAmid : this.#afterEnd).at(waiting), this.#endedAt);
     }
     this.#endedAt = undefined;
     if (this.#situation) this.#situation.patience = this.#patience(queue, this.#situation);
   }
 
-  plan(queue: QueueView, now: number): Plan {
+  plan(queue: QueueSnapshot, now: number): Plan {
     const patience = this.#situation?.patience ?? 0;
     const leaveAt = this.#since + patience;
     const latest = queue.oldest + queue.maxDelay;
@@ -97,8 +103,8 @@ export class AdaptivePolicy implements DispatchPolicy {
     };
   }
 
-  /** How long to wait from the beginning of the situation, in milliseconds: 0 if no waiting gains anything. */
-  #patience(queue: QueueView, situation: Situation): number {
+  /** How long to wait, in milliseconds from the beginning of the situation; 0 if no wait gains anything. */
+  #patience(queue: QueueSnapshot, situation: Situation): number {
     const { waiting, others } = queue;
     const known =
       situation.missed === undefined
@@ -106,16 +112,19 @@ export class AdaptivePolicy implements DispatchPolicy {
         : situation;
     const more = waiting - (known?.waiting ?? 0);
     const missed = Math.max(0, (known?.missed ?? 0) - more);
-    // Where another slot is free before, no input has to wait for the next batch to end.
+    // With another slot, no input has to wait for the end of the next batch.
     const returned = queue.untilOtherSlot < Infinity ? 0 : (known?.returned ?? 0) * waiting;
     const saved = savings(queue, missed, returned, this.#sharing ?? 1);
     const delayed = waiting + others + missed + returned;
-    const ahead = this.#ahead(waiting, (known?.followed ?? 0) - more, saved, delayed);
-    return situation.bestPatience(queue, saved(0), ahead, delayed);
+    const later = this.#gainOfLater(waiting, (known?.followed ?? 0) - more, saved, delayed);
+    return situation.bestPatience(queue, saved(0), later, delayed);
   }
 
-  /** Expected gain, in milliseconds, of also waiting for the inputs after the next, by the means of their gaps; 0 if none. */
-  #ahead(waiting: number, following: number, saved: (came: number) => number, delayed: number): number {
+  /**
+   * Expected gain, in milliseconds, of also waiting for the inputs after the next, by their mean gaps; 0 if
+   * none.
+   */
+  #gainOfLater(waiting: number, following: number, saved: (came: number) => number, delayed: number): number {
     let best = 0;
     let gain = 0;
     for (let came = 1; came < Math.min(following, FINE); came++) {
@@ -127,24 +136,25 @@ export class AdaptivePolicy implements DispatchPolicy {
     return best;
   }
 
-  #enter(situation: Situation, now: number): void {
-    this.#watch(situation, now);
-    // Inputs may have gone without a batch; kept in rising order, the list cannot grow without bound.
+  /** Begins a situation, and remembers that the waiting inputs have been in it. */
+  #pass(situation: Situation, now: number): void {
+    this.#begin(situation, now);
+    // Inputs may have been dropped. In rising order the list has at most one situation per number of inputs.
     while ((this.#passed.at(-1)?.waiting ?? -1) >= situation.waiting) this.#passed.pop();
     this.#passed.push(situation);
   }
 
-  #watch(situation: Situation, now: number): void {
+  #begin(situation: Situation, now: number): void {
     this.#situation = situation;
     this.#since = now;
   }
 }
 
 /**
- * What an input that joins saves, by how many have joined before it. That those in a loop come back later for it counts
- * for the first alone: the rest would wait too often (docs/adr/0003-adaptive-dispatch.md).
+ * @returns a function of k: the milliseconds that the (k + 1)-th input to join saves. The r inputs count for
+ *   the first one only, else the policy would wait too often (docs/adr/0003-adaptive-dispatch.md).
  */
-function savings(queue: QueueView, missed: number, returned: number, sharing: number) {
+function savings(queue: QueueSnapshot, missed: number, returned: number, sharing: number) {
   const { waiting, serviceTime, untilOtherSlot } = queue;
   const ran = serviceTime(waiting);
   const alpha = serviceTime(waiting + 1) - ran;
@@ -156,10 +166,10 @@ function savings(queue: QueueView, missed: number, returned: number, sharing: nu
   };
 }
 
-/** Beyond so many waiting inputs, situations differ by powers of two only. */
+/** Above this number of waiting inputs, the situations of one power of two are not distinguished. */
 const FINE = 64;
 
-/** The situations of one origin, by the number of inputs waiting. */
+/** The situations after one kind of event, by the number of waiting inputs. */
 class Situations {
   readonly #byWaiting: (Situation | undefined)[] = [];
 
@@ -168,7 +178,7 @@ class Situations {
     return (this.#byWaiting[index] ??= new Situation(waiting));
   }
 
-  /** The situation with the most inputs, but no more than `waiting`, from which batches are known to have left. */
+  /** Of the situations that batches have left from, the one with the most inputs up to `waiting`. */
   nearest(waiting: number): Situation | undefined {
     for (let fewer = Math.min(waiting, FINE); fewer > 0; fewer--) {
       if (this.#byWaiting[fewer]?.missed !== undefined) return this.#byWaiting[fewer];
@@ -177,40 +187,52 @@ class Situations {
   }
 }
 
-/** Gaps are counted in buckets that double in width: up to 0.02 ms, 0.04 ms, … 1.3 s. */
+/**
+ * Upper bound of the first bucket of gaps, in milliseconds; each next bound is twice as large, the last 1.3
+ * s.
+ */
 const NARROWEST = 0.02;
 const BUCKETS = 17;
-/** Share that an observation keeps when the next of its kind comes: about the last eleven count. */
+/** Factor on the weight of past observations at each new one: about the last eleven count. */
 const MEMORY = 0.91;
-/** The same after a wait for which no input came, so that a load that has changed costs one or two such waits, not eleven. */
+/**
+ * The same after a wait in which no input came, so that a change of load costs one or two wasted waits, not
+ * eleven.
+ */
 const MEMORY_OF_WASTE = 0.25;
-/** The same where fewer followed than before: it is better to wait too little than for inputs of another load. */
+/**
+ * The same if fewer inputs followed than before: to wait too little is better than to wait for inputs of a
+ * past load.
+ */
 const MEMORY_OF_MORE = 0.5;
-/** Share of a run within which the next input must come for others to be expected after it. */
+/** Part of a run's time within which the next input must come, for more inputs to be expected after it. */
 const SOON = 0.7;
 
 /** Rounding tolerance when shares are summed to 1. */
 const EPSILON = 1e-9;
 
-/** What followed in one situation. */
+/** What has followed one situation. */
 class Situation {
-  /** Inputs that came after such a moment, until the batch that left then or later ended; undefined if none has. */
+  /**
+   * Mean number of inputs that came from the situation until its batch ended; `undefined` before the first
+   * such end.
+   */
   missed: number | undefined;
   /** Like `missed`, but falls faster than it rises. */
   followed = 0;
-  /** Milliseconds until the next input; undefined if none has come. */
+  /** Mean gap until the next input, in milliseconds; `undefined` before the first. */
   meanGap: number | undefined;
-  /** Inputs that came while the batch after that ran, for each input of the first. */
+  /** Mean number of inputs that came while the batch after that ran, per input of the first batch. */
   returned: number | undefined;
-  /** Weights of the gaps until the next input; the last bucket takes all that are longer. */
+  /** Weights of the gaps by bucket; the last bucket takes all longer gaps. */
   readonly #gaps = new Float64Array(BUCKETS + 1);
   #weight = 0;
-  /** The wait chosen when the queue last looked at a batch in this situation, in milliseconds. */
+  /** The wait chosen last in this situation, in milliseconds. */
   patience = 0;
 
   constructor(readonly waiting: number) {}
 
-  /** The next input came after `gap`. */
+  /** Records a gap in the mean only: while a batch runs, or between inputs of one turn. */
   observeNext(gap: number): void {
     this.meanGap = remember(this.meanGap, gap);
   }
@@ -239,13 +261,19 @@ class Situation {
   }
 
   /**
-   * The wait for the next input with the greatest expected gain, in milliseconds: 0 if no waiting gains anything.
+   * The wait for the next input with the greatest expected gain, in milliseconds; 0 if no wait gains
+   * anything.
    *
-   * @param saved what the next input saves by sharing the batch, in milliseconds
-   * @param ahead what the inputs after it save, if it comes soon
-   * @param delayed inputs that the wait delays
+   * @param saved milliseconds that the next input saves by sharing the batch
+   * @param later milliseconds that the inputs after it save, if it comes soon
+   * @param delayed number of inputs that the wait delays
    */
-  bestPatience({ waiting, serviceTime }: QueueView, saved: number, ahead: number, delayed: number): number {
+  bestPatience(
+    { waiting, serviceTime }: QueueSnapshot,
+    saved: number,
+    later: number,
+    delayed: number,
+  ): number {
     const soon = SOON * serviceTime(waiting);
     let best = 0;
     let gain = 0;
@@ -254,7 +282,7 @@ class Situation {
     let upper = NARROWEST;
     let patience = 0;
     for (let bucket = 0; bucket < BUCKETS; bucket++) {
-      const credit = saved + (upper <= soon ? ahead : 0);
+      const credit = saved + (upper <= soon ? later : 0);
       if (upper * waiting > credit) break;
       const share = this.#weight > 0 ? (this.#gaps[bucket] ?? 0) / this.#weight : 0;
       const middle = (lower + upper) / 2;
@@ -263,7 +291,7 @@ class Situation {
       gain -= delayed * (share * (middle - lower) + still * (upper - lower));
       if (gain > best) {
         best = gain;
-        // So few gaps cannot tell where they end: if all were shorter, one may well be twice as long.
+        // All known gaps are shorter, but a few gaps do not bound the next one: allow twice the longest.
         patience = still < EPSILON ? 2 * upper : upper;
       }
       if (still < EPSILON) break;
@@ -274,6 +302,7 @@ class Situation {
   }
 }
 
+/** The mean with one more observation, by exponential forgetting. */
 function remember(known: number | undefined, observed: number, memory = MEMORY): number {
   return known === undefined ? observed : known * memory + observed * (1 - memory);
 }

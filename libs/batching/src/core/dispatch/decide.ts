@@ -6,17 +6,20 @@ import {
   eager,
   fixed,
   type Plan,
-  type QueueView,
+  type QueueSnapshot,
 } from './dispatch-policy.js';
 
-/** What a decision depends on, beside the policy: a queue at a moment when a slot is free and something waits. */
-export interface View<Group> extends QueueView {
-  /** The inputs that may share the next batch. */
+/**
+ * What a decision depends on, beside the policy: the queue at a moment when a slot is free and inputs wait.
+ */
+export interface Snapshot<Group> extends QueueSnapshot {
+  /** The group of the next batch. */
   readonly group: Group;
   /** Whether the next batch is as full as it can get. */
   readonly isFull: boolean;
+  /** Whether a drain waits for the oldest input of the group. */
   readonly isDraining: boolean;
-  /** Moments up to this one count as reached: `now`, or the deadline of an alarm that rang a little early. */
+  /** Moments up to this one count as reached: `now`, or the deadline of an alarm that rang early. */
   readonly reached: number;
 }
 
@@ -26,21 +29,28 @@ export interface Departure<Group> {
   readonly reason: DispatchReason;
 }
 
-/** The one decision: whether a batch leaves now, or when to look again. Pure: it changes neither queue nor policy. */
+/**
+ * Decides whether a batch leaves now. Pure: changes neither the queue nor the policy.
+ *
+ * @returns the departure, or the moment at which to decide again
+ */
 export function decide<Group>(
-  view: View<Group>,
+  snapshot: Snapshot<Group>,
   policy: DispatchPolicy,
   now: number,
 ): Departure<Group> | Pick<Plan, 'at'> {
-  const { group, isFull, isDraining, reached } = view;
+  const { group, isFull, isDraining, reached } = snapshot;
   if (isFull) return { group, reason: 'size' };
   if (isDraining) return { group, reason: 'drain' };
-  const { at, reason } = policy.plan(view, now);
+  const { at, reason } = policy.plan(snapshot, now);
   return at <= reached ? { group, reason } : { at };
 }
 
-/** Whether the decision is the policy's, so that it shall hear of it before it is asked. */
-export function isOpen({ isFull, isDraining }: View<unknown>): boolean {
+/**
+ * Whether the policy decides: neither a full batch nor a drain does. Its `opened` is called before `decide`
+ * then.
+ */
+export function isOpen({ isFull, isDraining }: Snapshot<unknown>): boolean {
   return !isFull && !isDraining;
 }
 

@@ -1,50 +1,56 @@
-/** Names of the policies. */
+/** The names of the dispatch policies; `QueueOptions.dispatch` describes them. */
 export type Dispatch = 'adaptive' | 'fixed' | 'eager';
 
 /**
- * Why a batch left. `size`: it was full. `delay`: its oldest input had waited `maxDelay`. `idle`: a slot was free and
- * waiting did not pay. `drain`: the queue is being emptied.
+ * Why a batch left. `size`: it was as full as it could get. `delay`: its oldest input had waited `maxDelay`.
+ * `idle`: a slot was free and waiting longer did not pay. `drain`: a drain or a stop was waiting for its
+ * inputs.
  */
 export type DispatchReason = 'size' | 'delay' | 'idle' | 'drain';
 
-/** What a policy may look at. All moments are milliseconds of one monotonic clock. */
-export interface QueueView {
+/** What a policy knows of the queue. All moments are milliseconds of one monotonic clock. */
+export interface QueueSnapshot {
   readonly batchSize: number;
   readonly maxDelay: number;
   /** Inputs that may share the batch: at least one, and fewer than a full batch. */
   readonly waiting: number;
-  /** Inputs that wait, too, but may not share this batch: those of other groups. */
+  /** Waiting inputs of other groups, which may not share the batch. */
   readonly others: number;
-  /** When the input that has waited longest was submitted. */
+  /** When the oldest of the `waiting` inputs was submitted. */
   readonly oldest: number;
-  /** Milliseconds that a batch of so many inputs is expected to take; 0 while nothing is known. */
+  /** Milliseconds that a batch of this size is expected to take; 0 while nothing is known. */
   readonly serviceTime: (size: number) => number;
-  /** Milliseconds until another slot than that of this batch is expected to be free: 0 if one is, `Infinity` if there is none. */
+  /**
+   * Milliseconds until a second slot is expected to be free; 0 if one is, `Infinity` if the queue has only
+   * one slot.
+   */
   readonly untilOtherSlot: number;
 }
 
-/** When a batch leaves, if no input joins it before, and why it leaves then. */
+/** When the batch leaves if no more inputs come, and the reason. */
 export interface Plan {
-  /** At or before now: it leaves now. */
+  /** If this moment is reached already, the batch leaves now. */
   readonly at: number;
   readonly reason: DispatchReason;
 }
 
 /**
- * Decides when a batch that is not full leaves. It is asked in one place only, `decide`, when a slot is free and
- * something waits; full batches and draining queues leave without it.
+ * Decides when a partial batch leaves. Called by `decide` only, when a slot is free and inputs wait; a full
+ * batch, or one that a drain waits for, leaves without it.
  *
- * `plan` is a query: asked twice it gives the same answer, and changes nothing. What a policy may learn from comes as
- * events, in the order of the moments.
+ * `plan` changes nothing: two calls with the same arguments return the same plan. A policy learns from the
+ * other methods, which are called for every event, in the order of time.
  */
 export interface DispatchPolicy {
-  plan(queue: QueueView, now: number): Plan;
-  /** The queue looks at a batch that is not full while a slot is free, and asks for its plan next. */
-  opened?(queue: QueueView, now: number): void;
+  plan(queue: QueueSnapshot, now: number): Plan;
+  /** Called before `plan`, whenever the queue considers a partial batch while a slot is free. */
+  opened?(queue: QueueSnapshot, now: number): void;
   /**
-   * `count` inputs have come; `waiting` includes them.
+   * `count` inputs have been taken in.
    *
-   * @param since the earliest moment at which they can have come: when the sockets were read before
+   * @param waiting all inputs that wait now, these included
+   * @param since the earliest moment at which they can have come: the previous look, just after the sockets
+   *   were read
    */
   arrived?(count: number, waiting: number, slotFree: boolean, now: number, since: number): void;
   /** A batch of `size` inputs has left. */
@@ -53,12 +59,15 @@ export interface DispatchPolicy {
   ended?(now: number, size: number): void;
 }
 
-/** The rule of the reference (docs/contract.md): wait for a full batch, but no input longer than `maxDelay`. */
+/**
+ * Waits for a full batch, but lets no input wait longer than `maxDelay`: the rule of the reference
+ * (docs/contract.md).
+ */
 export const fixed: DispatchPolicy = {
   plan: ({ oldest, maxDelay }) => ({ at: oldest + maxDelay, reason: 'delay' }),
 };
 
-/** Never wait while a slot is free. Batches form from what comes in while all slots are busy. */
+/** Never waits while a slot is free. Batches form from the inputs that come while all slots are busy. */
 export const eager: DispatchPolicy = {
   plan: (_queue, now) => ({ at: now, reason: 'idle' }),
 };

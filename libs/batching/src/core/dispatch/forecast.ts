@@ -1,16 +1,19 @@
 import type { ServiceTime } from './service-time.js';
 
-/** What stands before an input that comes now. */
+/** The work before an input that is submitted now. */
 export interface Backlog {
   readonly batchSize: number;
   readonly concurrency: number;
-  /** Inputs that wait and leave before it. */
+  /** Waiting inputs that leave before it. */
   readonly ahead: number;
-  /** Batches that run. */
+  /** Batches that run now. */
   readonly running: ReadonlySet<{ readonly leftAt: number; readonly size: number }>;
 }
 
-/** Milliseconds until it would leave, by the run times learned: the rest of the batch that ends first, and those ahead. */
+/**
+ * Expected milliseconds until the input would leave, by recent run times: the rest of the batch that ends
+ * first, and the runs of the batches ahead.
+ */
 export function expectedWait(
   { batchSize, concurrency, ahead, running }: Backlog,
   serviceTime: ServiceTime,
@@ -18,11 +21,13 @@ export function expectedWait(
 ): number {
   const batchesAhead = Math.floor(ahead / batchSize);
   const rest = untilSlot(running, concurrency, serviceTime, now);
-  // None of them where batches have no bound: the run time of one without a bound is no number.
+  // With an unbounded `batchSize` no batch is ahead, and the run time of one of infinite size would be NaN.
   return batchesAhead === 0 ? rest : rest + (batchesAhead * serviceTime.of(batchSize)) / concurrency;
 }
 
-/** Milliseconds until one of `slots` is free, by the run times learned; `Infinity` if there is none at all. */
+/**
+ * Expected milliseconds until one of `slots` is free, by recent run times; `Infinity` if there are no slots.
+ */
 export function untilSlot(
   running: Backlog['running'],
   slots: number,
@@ -38,15 +43,16 @@ export function untilSlot(
 }
 
 /**
- * By how many milliseconds it would miss its timeout; at most 0 if it can be served in time.
+ * Expected milliseconds by which the input would miss its timeout; ≤ 0 if it is expected in time.
  *
- * The runs may all take somewhat longer than expected. Who comes just in time by the mean is late every other time, and
- * its run is then wasted; under overload there is always another to take instead. So the forecast allows for four mean
- * deviations, as TCP does for its retransmissions (RFC 6298), which add up like those of independent runs.
+ * Run times vary: an input that is in time by the mean is late about every other time, and then its run is
+ * wasted, while under overload other inputs could use it. So the forecast adds a margin of four mean
+ * deviations, as TCP does for its retransmission timeout (RFC 6298); over several runs it grows with the
+ * square root, as for independent runs.
  *
- * What would leave at once, into a slot that is free, is never late, nor is anything for a queue that has learned
- * nothing yet: if it refused, it would never learn that it has become faster. For the same reason what has been learned
- * counts for less and less while no batch ends.
+ * An input that would leave at once, into a free slot, is never late, nor is any input while nothing is known
+ * of run times: a queue that refused them would never learn that it has become faster. For the same reason
+ * the forecast counts for less and less while no batch ends (`ServiceTime.trust`).
  */
 export function lateness(backlog: Backlog, timeout: number, serviceTime: ServiceTime, now: number): number {
   const { batchSize, concurrency, ahead, running } = backlog;

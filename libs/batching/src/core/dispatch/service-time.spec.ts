@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { ServiceTime } from './service-time.js';
 
-/** Runs one after the other, each as long as given, of batches of one size. */
+/** Records runs one after the other, of the given times in ms, for batches of one size. */
 function after(...runs: number[]): { serviceTime: ServiceTime; run: (ran: number, size?: number) => void } {
   const serviceTime = new ServiceTime();
   let now = 0;
@@ -30,7 +30,7 @@ describe('ServiceTime', () => {
     const { serviceTime } = after(...usual);
     for (let slot = 0; slot < 8; slot++) serviceTime.record(8, 3000, 3600 + slot);
     expect(serviceTime.of(8)).toBeLessThan(40);
-    // And one that was not struck by it is as good as any.
+    // A run that the stall did not affect counts as usual.
     serviceTime.record(8, 30, 3700);
     serviceTime.record(8, 3000, 9000);
     expect(serviceTime.of(8)).toBeLessThan(50);
@@ -44,7 +44,7 @@ describe('ServiceTime', () => {
     expect(serviceTime.deviation).toBe(0);
   });
 
-  it('takes a load that has changed for true with its second run, whether slower or faster', () => {
+  it('accepts a changed load with its second run, whether slower or faster', () => {
     const { serviceTime, run } = after(...usual, 3000, 3000);
     expect(serviceTime.of(8)).toBe(3000);
     for (const ran of usual) run(100 * ran);
@@ -53,7 +53,7 @@ describe('ServiceTime', () => {
     expect(serviceTime.of(8)).toBe(30);
   });
 
-  it('learns runs that differ widely all the time, as they are', () => {
+  it('learns from runs that always vary widely without clipping them', () => {
     const runs = Array.from({ length: 400 }, (_, index) => [20, 40, 400][index % 3] ?? 0);
     const { serviceTime } = after(...runs);
     expect(serviceTime.of(8)).toBeGreaterThan(120);

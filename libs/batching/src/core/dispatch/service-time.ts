@@ -1,26 +1,31 @@
-/** Share that a batch keeps in what has been learned when the next one ends: about the last twenty count. */
+/** Factor on the weight of past batches at the end of each batch: about the last twenty count. */
 const MEMORY = 0.95;
-/** A run that takes so many times as long as expected, or as short, is a surprise … */
+/**
+ * A run is a surprise if it takes this many times as long as expected, or a fraction of one in this many …
+ */
 const SURPRISE = 4;
-/** … and one of another size, if it takes more than in proportion to the size by this factor … */
+/** … or, for another batch size, if it exceeds the growth in proportion to the size by this factor … */
 const PROPORTION = 1.25;
-/** … unless the difference is within so many mean deviations, or so few milliseconds: timers and the garbage collector. */
+/** … unless the difference is within this many mean deviations … */
 const DEVIATIONS = 4;
+/** … or within this many milliseconds, which timers and the garbage collector may take. */
 const TRIFLE = 10;
-/** What has been learned is trusted for so many milliseconds, and runs, in which no batch ends … */
+/** Milliseconds for which the estimate is fully trusted although no batch ends … */
 const TRUSTED = 1000;
+/** … or this many mean run times, if they are longer … */
 const TRUSTED_RUNS = 2;
-/** … and half as much with each time that lasts so many times as long. */
+/** … and after which trust halves in every period of this many times that length. */
 const HALF_LIFE = 10;
 
 /**
- * Learns s(n) = a · n + b, the milliseconds that a batch of n takes, by least squares with forgetting.
+ * Estimates s(n) = α n + β, the milliseconds that a batch of n inputs takes, by least squares with
+ * forgetting.
  *
- * Where batch sizes hardly differ, the slope cannot be distinguished from noise; a ridge of 5 % of the size draws it to 0, so
- * that the estimate becomes the mean and is right for the sizes that do occur.
+ * If batch sizes hardly differ, the slope cannot be distinguished from noise. A ridge of 5 % of the mean size
+ * pulls it to 0 then, so that the estimate is the mean, which is right for the sizes that do occur.
  *
- * One surprise (a database that hung, a process that was paused) counts for no more than the bound of what is none.
- * With the second in a row all that was known before is forgotten: the load has changed.
+ * One surprise (a database that hung, a process that was paused) is clipped to the largest time that is no
+ * surprise. A second one in a row means that the load has changed: everything learned before is forgotten.
  */
 export class ServiceTime {
   #weight = 0;
@@ -28,22 +33,23 @@ export class ServiceTime {
   #ran = 0;
   #sizeSquared = 0;
   #sizeRan = 0;
-  /** Milliseconds by which a batch has differed from what was expected, on average. */
+  /** Mean absolute difference between the time of a run and the estimate, in milliseconds. */
   deviation = 0;
   #recordedAt = 0;
-  /** Whether the last run was a surprise, and when the last surprise ended. */
+  /** Whether the last run was a surprise. */
   #isSurprised = false;
+  /** When the last surprise ended. */
   #surprisedAt = -Infinity;
 
-  /** A batch of `size` has ended `now`, having run for `ran` milliseconds. */
+  /** Learns from a batch of `size` inputs that has ended after a run of `ran` milliseconds. */
   record(size: number, ran: number, now: number): void {
-    // Under a clock that has been replaced while the batch ran, as in a test.
+    // The clock was replaced while the batch ran, as tests do.
     if (ran < 0) return;
     this.#recordedAt = now;
     const likely = this.#likely(size);
     const isSurprise = ran < likely.least || ran > likely.most;
     if (isSurprise) {
-      // Batches that ran at the same time have met the same stall: together they are one surprise.
+      // Batches that ran at the same time met the same stall: together they are one surprise.
       if (now - ran < this.#surprisedAt) return;
       this.#surprisedAt = now;
       if (this.#isSurprised || this.#weight === 1) this.#weight = this.deviation = 0;
@@ -52,7 +58,9 @@ export class ServiceTime {
     this.#learn(size, this.isKnown ? Math.min(Math.max(ran, likely.least), likely.most) : ran);
   }
 
-  /** Between what a run of `size` is no surprise. Times may grow with the size, though no such size has been seen. */
+  /**
+   * Bounds between which the time of a run is no surprise; they allow for growth in proportion to the size.
+   */
   #likely(size: number): { least: number; most: number } {
     if (!this.isKnown) return { least: 0, most: Infinity };
     const expected = this.of(size);
@@ -75,12 +83,11 @@ export class ServiceTime {
     this.#sizeRan += (size * ran - this.#sizeRan) * share;
   }
 
-  /** Whether anything has been learned. */
   get isKnown(): boolean {
     return this.#weight > 0;
   }
 
-  /** Milliseconds that a batch of `size` is expected to take; 0 while nothing is known. */
+  /** Expected milliseconds of a batch of `size` inputs; 0 while nothing is known. */
   of(size: number): number {
     const variance = this.#sizeSquared - this.#size * this.#size + (0.05 * this.#size) ** 2;
     const covariance = this.#sizeRan - this.#size * this.#ran;
@@ -89,7 +96,7 @@ export class ServiceTime {
     return Math.max(0, this.#ran + slope * (size - this.#size));
   }
 
-  /** How far what has been learned may be relied on: 1, and down to 0 when no batch has ended for long. */
+  /** Factor on the estimate: 1, falling towards 0 while no batch ends for a long time. */
   trust(now: number): number {
     const trusted = Math.max(TRUSTED, TRUSTED_RUNS * this.#ran);
     return 0.5 ** (Math.max(0, now - this.#recordedAt - trusted) / (HALF_LIFE * trusted));

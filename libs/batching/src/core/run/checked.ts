@@ -6,15 +6,15 @@ import { ignoreRejections } from '../thenable.js';
 import { type Run, UserContext } from './run.js';
 
 /**
- * The innermost layer: calls the user's batch function, and rejects with a `BatchResultError` what is no array, or typed array, of one place
- * per input.
+ * The innermost layer: calls the user's batch function, and rejects with a `BatchResultError` if it returns
+ * anything but an array or a typed array with one result per input.
  */
 export function checked<Input, Result>(
   batchFunction: BatchFunction<Input, Result>,
   queue: string,
 ): Run<Input> {
   return async (inputs, batch) => {
-    // Before: the array belongs to the function, which may empty it.
+    // Read before the call: the function may change the array.
     const { length } = inputs;
     const results: unknown = await batchFunction(inputs, new UserContext(batch));
     const list: ArrayLike<unknown> | undefined =

@@ -3,13 +3,13 @@ import { BatchResultError } from '../errors.js';
 import { placeOf, type Run, type Underway } from './run.js';
 
 /**
- * The layer of `isolateErrors`: when a run fails, it runs the halves of what failed, and theirs, down to the inputs at
- * fault. It returns at once, with a promise in every place: the callers of a half that succeeds need not wait for the
- * search to end.
+ * The layer of `isolateErrors`: when a run fails, it runs the two halves of its inputs, and splits those that
+ * fail again, down to the inputs at fault. It returns at once, with a promise in every result's place, so
+ * that the callers of a half that succeeds need not wait for the end of the search.
  */
 export function isolating<Input>(run: Run<Input>): Run<Input> {
   return async (inputs, batch) => {
-    // The array belongs to the function, which may change it.
+    // A copy: the function may change its array.
     const all = [...inputs];
     try {
       return await run(inputs, batch);
@@ -21,15 +21,20 @@ export function isolating<Input>(run: Run<Input>): Run<Input> {
 }
 
 /**
- * Whether the error is that of all inputs: after a wrong number of results no part would fare better; a batch that was
- * aborted, because a part of it hangs or by a hard stop, is given up as a whole.
+ * Whether the error is that of all inputs, so that no search follows. That is so for a wrong number of
+ * results, which a part would not change, and for an aborted batch (`runTimeout` in a part, a hard stop),
+ * which is given up as a whole.
  */
 function isWhole(size: number, error: unknown, batch: Underway): boolean {
   return size < 2 || error instanceof BatchResultError || batch.isAborted;
 }
 
-/** The search for the inputs at fault in one batch. Its runs come one after the other: the batch holds one slot. */
+/**
+ * The search for the inputs at fault in one batch. Its runs follow one another, as the batch holds one slot
+ * only.
+ */
 class Search<Input> {
+  /** By the index of the input, as are the places. */
   readonly #settle: { resolve: (result: unknown) => void; reject: (error: unknown) => void }[] = [];
   readonly #places: Promise<unknown>[];
   #isGivenUp = false;
@@ -47,16 +52,17 @@ class Search<Input> {
 
   begin(error: unknown): readonly Promise<unknown>[] {
     void this.#halve([...this.inputs.keys()], error).then(() => {
-      // What is left has no caller any more.
+      // Places not settled yet are those of inputs whose callers have given up.
       for (const { resolve } of this.#settle) resolve(undefined);
     });
     return this.#places;
   }
 
   /**
-   * Inputs whose callers have gone since took part in the run that failed, and may be at fault, but are not run again.
+   * Runs the two halves of a part that failed. Inputs whose callers have given up meanwhile count as part of
+   * a half, since they may be at fault, but are not run again.
    *
-   * @param failed indices of the inputs that took part in a run that failed
+   * @param failed indices of the inputs of the run that failed
    */
   async #halve(failed: number[], error: unknown): Promise<void> {
     if (isWhole(failed.length, error, this.batch)) {
@@ -76,7 +82,9 @@ class Search<Input> {
     }
   }
 
-  /** Ends when the promises in the part's places have settled: they are part of the run. */
+  /**
+   * Runs the inputs with these indices. Resolves when the promises in their results' places have settled too.
+   */
   async #runPart(part: number[]): Promise<void> {
     const results = await this.run(
       part.map((index) => this.inputs[index] as Input),

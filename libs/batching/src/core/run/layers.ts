@@ -6,15 +6,16 @@ import type { Run } from './run.js';
 import { TimeLimit } from './time-limited.js';
 
 interface LayerOptions {
-  /** The queue's, for messages. */
+  /** Name of the queue. */
   readonly name: string;
   readonly runTimeout: number;
   readonly isolateErrors: boolean;
 }
 
 /**
- * The batch function in its layers, from the inside: what it returns is checked; each run has its time limit; a run that
- * fails is searched for the inputs at fault, by runs that have a limit each.
+ * Wraps the batch function. From the inside out: its results are checked; each run has the time limit
+ * `runTimeout`; if a run fails, `isolateErrors` searches for the inputs at fault, by runs with a time limit
+ * each.
  */
 export function inLayers<Input, Result>(
   batchFunction: BatchFunction<Input, Result>,

@@ -2,8 +2,9 @@ import type { BatchContext } from '../batch-function.js';
 import { isThenable } from '../thenable.js';
 
 /**
- * Runs a batch: an array of one place per input, or an error of the whole batch. An `Error`, or a promise, in a place is
- * its own caller's alone. Layers take one of these and return another; the innermost calls the user's function.
+ * Runs a batch. Resolves to one place per input: a result, or an `Error` or a promise, which concern that
+ * input alone. Rejects with an error of the whole batch. A layer takes such a function and returns another;
+ * the innermost calls the user's batch function.
  */
 export type Run<Input> = (inputs: Input[], batch: Underway) => Promise<ArrayLike<unknown>>;
 
@@ -11,13 +12,13 @@ export type Run<Input> = (inputs: Input[], batch: Underway) => Promise<ArrayLike
 export interface Underway extends BatchContext {
   readonly isAborted: boolean;
   readonly abortReason: unknown;
-  /** Gives the batch up as a whole; the first reason stands. */
+  /** Gives the batch up as a whole. Only the first call has an effect. */
   abort(reason: unknown): void;
   /** Whether the caller of the input at this index still waits for its result. */
   isAwaited(index: number): boolean;
 }
 
-/** What the user's function gets of a batch: nothing that the queue works with. */
+/** The `BatchContext` for the user's function: hides the rest of the batch from it. */
 export class UserContext implements BatchContext {
   readonly #batch: BatchContext;
 
@@ -31,14 +32,15 @@ export class UserContext implements BatchContext {
 }
 
 /**
- * What stands in a place; for a thenable a promise of this realm, and one that rejects where the place cannot be looked at.
+ * @returns the result at the index; a native promise if it is a thenable; a rejected promise if reading it
+ *   throws
  */
 export function placeOf(results: ArrayLike<unknown>, index: number): unknown {
   try {
     const place = results[index];
     return isThenable(place) ? Promise.resolve(place) : place;
   } catch (error) {
-    // As it was thrown, which need not be an Error.
+    // What was thrown need not be an Error.
     return Promise.reject(error); // eslint-disable-line @typescript-eslint/prefer-promise-reject-errors
   }
 }

@@ -6,11 +6,11 @@ import { ignoreRejections } from '../thenable.js';
 import { placeOf, type Run, type Underway } from './run.js';
 
 /**
- * The layer of `runTimeout`: a run that takes longer, the promises in its places included, is rejected with a
- * `BatchTimeoutError`, and its batch is aborted. What the function returns later is ignored.
+ * The layer of `runTimeout`: if a run, including the promises in its results' places, takes longer, it
+ * rejects with a `BatchTimeoutError` and its batch is aborted. What the function returns later is ignored.
  */
 export class TimeLimit {
-  /** One for each run under way. */
+  /** One for each run that has not ended. */
   readonly #alarms = new Set<Alarm>();
 
   constructor(
@@ -20,11 +20,11 @@ export class TimeLimit {
   ) {}
 
   layer<Input>(run: Run<Input>): Run<Input> {
-    // A longer limit is none: no timer can hold it.
+    // No timer can be that long: there is no limit.
     if (this.runTimeout > LONGEST_TIMER) return run;
     return async (inputs, batch) => {
       const returned = run(inputs, batch);
-      // Set now: a function that blocked the loop has returned, and needs no limit.
+      // Started after the call: a function that blocked the event loop has returned already.
       const { isOver, clear } = this.#start(batch);
       try {
         return limitPlaces(await Promise.race([returned, isOver]), isOver, clear);
@@ -36,12 +36,12 @@ export class TimeLimit {
     };
   }
 
-  /** Begins the limits of all runs anew: another clock has come, as in a test. */
+  /** Gives every run the full limit again: the clock was replaced or set back, as tests do. */
   restart(now: number): void {
     for (const alarm of this.#alarms) alarm.set(now + this.runTimeout, now);
   }
 
-  /** From here on no limit keeps the process alive. */
+  /** Stops the alarms from keeping the process alive. */
   unref(): void {
     for (const alarm of this.#alarms) alarm.unref();
   }
@@ -68,7 +68,10 @@ export class TimeLimit {
   }
 }
 
-/** The places, whose promises reject when the time is over. `clear` is called when all of them have settled. */
+/**
+ * @returns the places; promises among them reject as `isOver` does. `clear` is called when all of them have
+ *   settled.
+ */
 function limitPlaces(
   results: ArrayLike<unknown>,
   isOver: Promise<never>,
@@ -79,7 +82,6 @@ function limitPlaces(
   return places.map((place) => (types.isPromise(place) ? Promise.race([place, isOver]) : place));
 }
 
-/** Its callers have another error already. */
 function ignore(): void {
-  // Nothing to do.
+  // The callers have got another error already.
 }

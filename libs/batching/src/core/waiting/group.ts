@@ -1,14 +1,17 @@
-import { Heap, type Placed } from './heap.js';
+import { Heap, type Indexed } from './heap.js';
 import { type Linked, WaitingLine } from './waiting-line.js';
 
-/** What waits: linked into one line; with a ticket, unless it is plain (no group, priority, tenant or cost). */
+/**
+ * A waiting input: linked into one line, and with a ticket if it has a group, priority, tenant or cost; else
+ * it is plain.
+ */
 export interface Waiting<T extends Waiting<T>> extends Linked<T> {
-  /** `order` tells turns apart that are so short that the clock does not. */
+  /** `order` distinguishes turns with the same time. */
   readonly turn: { readonly at: number; readonly order: number };
   readonly extras: { previous: T | undefined; readonly ticket: Ticket<T> | undefined } | undefined;
 }
 
-/** Where an input that is not plain stands, and what it costs. */
+/** Group, priority, tenant and cost of an input that is not plain, and the line that it stands in. */
 export interface Ticket<T extends Waiting<T>> {
   readonly group: unknown;
   readonly priority: number;
@@ -18,25 +21,26 @@ export interface Ticket<T extends Waiting<T>> {
 }
 
 /** Inputs that may share a batch. */
-export class Group<T extends Waiting<T>> implements Placed {
-  place = 0;
+export class Group<T extends Waiting<T>> implements Indexed {
+  index = 0;
   readonly #levels = new Map<number, Level<T>>();
-  /** By what their next input is worth. */
+  /** Levels by the priority of their next input, with aging. */
   readonly #byMerit: Heap<Level<T>>;
-  /** By what has waited longest in them. */
+  /** Lines by their oldest input. */
   readonly #byAge = new Heap<Line<T>>((one, other) => {
     if (!one.first || !other.first) return one.first !== undefined;
     return one.first.turn.order < other.first.turn.order;
   });
-  /** The line of plain inputs, in the common group. */
+  /** The line of plain inputs, in the common group only. */
   plain: Line<T> | undefined;
-  /** Inputs in other lines than that. */
+  /** Inputs in other lines than `plain`. */
   elsewhere = 0;
+  /** Total cost of its inputs. */
   cost = 0;
 
   constructor(
     readonly key: unknown,
-    /** Tells which of two groups is older. */
+    /** Increases with every group that is created. */
     readonly order: number,
     aging: number,
   ) {
@@ -52,16 +56,17 @@ export class Group<T extends Waiting<T>> implements Placed {
     return this.plain ? this.elsewhere + this.plain.length : this.elsewhere;
   }
 
-  /** Whether the next batch is as full as it can get. */
-  isFull(batchSize: number, maxCost: number): boolean {
+  /** Whether its inputs suffice for a full batch. */
+  fillsBatch(batchSize: number, maxCost: number): boolean {
     return this.cost >= maxCost || this.length >= batchSize;
   }
 
-  /** The input that has waited longest, whatever its priority. */
+  /** The input that has waited longest, of all priorities. */
   get oldest(): T | undefined {
     return this.#byAge.first?.first;
   }
 
+  /** The line of a tenant and a priority; created if there is none. */
   line(priority: number, tenant: unknown): Line<T> {
     let level = this.#levels.get(priority);
     if (!level) {
@@ -76,12 +81,12 @@ export class Group<T extends Waiting<T>> implements Placed {
     return line;
   }
 
-  /** The line to take the next input from, if there is any. */
+  /** The line whose first input leaves next. */
   nextLine(): Line<T> | undefined {
     return this.#byMerit.first?.nextLine();
   }
 
-  /** Finds the places of a line and its level anew, after it has changed. */
+  /** Restores the order of the heaps after the line has changed. */
   rank(line: Line<T>): void {
     if (line.isOpen) this.#byAge.update(line);
     if (line.level.lines.size > 0) this.#byMerit.update(line.level);
@@ -101,12 +106,12 @@ export class Group<T extends Waiting<T>> implements Placed {
   }
 }
 
-/** Inputs of one priority. */
-class Level<T extends Waiting<T>> implements Placed {
-  place = 0;
-  /** A line for each tenant with inputs that wait. */
+/** The inputs of one priority in a group. */
+class Level<T extends Waiting<T>> implements Indexed {
+  index = 0;
+  /** The lines by tenant. */
   readonly lines = new Map<unknown, Line<T>>();
-  /** Whose turn it is. The lines stand in a ring, in the order of their turns. */
+  /** The line that has the next turn, in a ring of all lines in the order of their turns. */
   #next: Line<T> | undefined;
 
   constructor(
@@ -128,20 +133,20 @@ class Level<T extends Waiting<T>> implements Placed {
     line.close();
   }
 
-  /** Only the line of plain inputs may be empty. */
+  /** The line that has the next turn; skips the plain line, which alone may be empty. */
   nextLine(): Line<T> | undefined {
     return this.#next?.length === 0 ? this.#next.after : this.#next;
   }
 
-  /** The tenant has had its turn. */
+  /** Passes the turn on after an input of the line was taken. */
   turnOver(line: Line<T>): void {
     if (line.isOpen) this.#next = line.after;
   }
 }
 
-/** The inputs of one tenant. */
-export class Line<T extends Waiting<T>> extends WaitingLine<T> implements Placed {
-  place = 0;
+/** The inputs of one tenant in a level, and its links in the ring of the level's lines. */
+export class Line<T extends Waiting<T>> extends WaitingLine<T> implements Indexed {
+  index = 0;
   isOpen = true;
   after: Line<T> = this;
   #before: Line<T> = this;

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { Tally } from './tally.js';
 
 describe('Tally', () => {
-  it('counts what is at least as high, as adding all up does', () => {
+  it('sums the counts from a key upwards, as a plain sum does', () => {
     const keys = fc.integer({ min: -5, max: 5 });
     fc.assert(
       fc.property(fc.array(fc.tuple(keys, fc.boolean())), fc.array(keys), (steps, asked) => {
@@ -24,7 +24,7 @@ describe('Tally', () => {
     );
   });
 
-  it('takes keys that come in order, and is as deep as the logarithm of their number only', () => {
+  it('stays at logarithmic depth for keys that come in order', () => {
     const tally = new Tally();
     // A list instead of a tree would overflow the stack.
     for (let key = 0; key < 50_000; key++) tally.add(key, 1);

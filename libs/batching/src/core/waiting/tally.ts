@@ -1,16 +1,17 @@
 /**
- * Counts by key, and how many there are of a key or above, both in O(log n) for n keys: a search tree that knows the sum
- * of each branch. It is balanced by chance (a treap): each node has a random rank, and stands above those of lower rank.
+ * Counts by key; adds to a count, and sums the counts from a key upwards, in O(log n) for n keys. A search
+ * tree whose nodes hold the sum of their branch, balanced at random (a treap): each node has a random rank,
+ * and is above those of lower rank.
  */
 export class Tally {
   #root: Node | undefined;
 
-  /** A key whose count becomes 0 is forgotten. */
+  /** Adds to the count of a key; a key whose count becomes 0 is removed. */
   add(key: number, count: number): void {
     this.#root = add(this.#root, key, count);
   }
 
-  /** Sum of the counts of `key` and all keys above. */
+  /** Sum of the counts of `key` and all greater keys. */
   atLeast(key: number): number {
     let sum = 0;
     let node = this.#root;
@@ -40,7 +41,7 @@ class Node {
   }
 }
 
-/** Returns what stands in the place of `node` then. */
+/** @returns the root that replaces `node` */
 function add(node: Node | undefined, key: number, count: number): Node | undefined {
   if (!node) return new Node(key, count);
   if (key === node.key) {
@@ -61,7 +62,7 @@ function add(node: Node | undefined, key: number, count: number): Node | undefin
   return summed(right);
 }
 
-/** One tree of two, of which the left has the lower keys. */
+/** Joins two trees; all keys of the left one are less than those of the right one. */
 function join(left: Node | undefined, right: Node | undefined): Node | undefined {
   if (!left || !right) return left ?? right;
   if (left.rank > right.rank) {

@@ -1,8 +1,8 @@
 import { invariant } from '../invariant.js';
 
 /**
- * What stands in a line. The links are the line's own; an entry stands in one line at a time. An entry that may leave from
- * the middle has `extras` when it comes, for the way back to the one before it; others leave from the front only.
+ * An entry of a line; it is in one line at a time, which alone writes its links. Only an entry with `extras`,
+ * which hold the link back, can be removed from the middle.
  */
 export interface Linked<T> {
   next: T | undefined;
@@ -10,10 +10,10 @@ export interface Linked<T> {
 }
 
 /**
- * First in, first out, with removal from the middle in constant time.
+ * A first-in-first-out line with removal from the middle in O(1).
  *
- * A linked list, because the callers of waiting inputs may go away in any order (an array would keep holes or shift),
- * and because a batch is cut off its front without copying: the entries of a batch stay linked by `next`.
+ * A linked list, because inputs may be dropped in any order (an array would have holes or shift its items),
+ * and because a batch is cut off the front without copying: its entries stay linked by `next`.
  */
 export class WaitingLine<T extends Linked<T>> {
   first: T | undefined;
@@ -48,7 +48,10 @@ export class WaitingLine<T extends Linked<T>> {
     this.length--;
   }
 
-  /** Cuts the first `count` off, or all if there are fewer. @returns the first of a chain linked by `next` */
+  /**
+   * Removes the first `count` entries, or all if there are fewer. @returns the first; the others are linked
+   * by `next`
+   */
   cut(count: number): T | undefined {
     const { first } = this;
     if (count >= this.length) {

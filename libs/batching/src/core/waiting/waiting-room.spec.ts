@@ -8,7 +8,7 @@ import type { BatchOptions } from '../options.js';
 import type { Waiting } from './group.js';
 import { WaitingRoom } from './waiting-room.js';
 
-/** A queue that is not started, so that a test can fill it first; it writes down each batch. */
+/** A queue that is not started, so that a test can fill it first; it records each batch. */
 function filling<Input>(options: Partial<BatchOptions<Input>> = {}) {
   const batches: Input[][] = [];
   const queue = new BatchQueue<Input, Input>(
@@ -21,14 +21,14 @@ function filling<Input>(options: Partial<BatchOptions<Input>> = {}) {
   return { queue, batches };
 }
 
-/** A promise to hold a batch function with until it is released. */
+/** A promise that keeps a batch function from returning until it is released. */
 function holding() {
   let release!: () => void;
   const promise = new Promise<void>((resolve) => (release = resolve));
   return { promise, release };
 }
 
-/** Lets the queues take their decisions, one after the other. */
+/** Lets the queues decide, one after the other. */
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 4; turn++) await setImmediate();
 }
@@ -54,7 +54,7 @@ describe('priority', () => {
 });
 
 describe('tenants', () => {
-  it('take turns, so that a flood slows the others no further than their share', async () => {
+  it('take turns, so that a flood of one takes no more than its share', async () => {
     const { queue, batches } = filling<string>({ batchSize: 4 });
     for (let input = 0; input < 9; input++) void queue.submit(`flood ${input}`, { tenant: 'flood' });
     void queue.submit('other 0', { tenant: 'other' });
@@ -120,14 +120,14 @@ describe('cost', () => {
     );
   });
 
-  it('bounds what waits, but an empty queue takes any input', async () => {
+  it('bounds the inputs that wait, but an empty queue takes any input', async () => {
     const { queue } = filling<number>({ cost: (input) => input, maxQueuedCost: 10 });
     void queue.submit(12);
     await expect(queue.submit(1)).rejects.toBeInstanceOf(QueueFullError);
     void queue.stop();
   });
 
-  it('lets in those at the door when there is room for what they cost', async () => {
+  it('lets inputs at the door in when there is room for their cost', async () => {
     const { queue, batches } = filling<number>({
       cost: (input) => input,
       maxCost: 6,
@@ -146,7 +146,7 @@ describe('cost', () => {
 });
 
 describe('a queue that is full by cost', () => {
-  it('waits for nobody more, as nobody more can come in', async () => {
+  it('sends a batch off, as no more inputs can come in', async () => {
     for (const inputs of [
       [3, 3],
       [3, 2, 5],
@@ -187,11 +187,11 @@ describe('a lane', () => {
     const all = [...greedy.submitMany(Array(20).fill(1)), ...modest.submitMany(Array(6).fill(2))];
     await Promise.all(all);
     expect(most).toBe(1);
-    // Three batches of the modest one, each at the latest after one of the greedy one.
+    // Three batches of the modest queue, each after at most one of the greedy queue.
     expect(order.slice(0, 7).filter((name) => name === 'modest')).toHaveLength(3);
   });
 
-  it('does so when batches take no time, too', async () => {
+  it('does so for batches that take no time too', async () => {
     const lane = new Lane();
     const { promise: held, release } = holding();
     const order: string[] = [];
@@ -215,7 +215,7 @@ describe('a lane', () => {
     expect(order).toEqual(['held', 'first', 'second', 'first', 'second', 'first', 'second']);
   });
 
-  it('goes on when the queue whose turn it is has nothing to send any more', async () => {
+  it('goes on when the queue whose turn it is has no batch any more', async () => {
     const lane = new Lane();
     const { promise: held, release } = holding();
     const options = { batchSize: 1, maxDelay: 0, lane };
@@ -228,7 +228,7 @@ describe('a lane', () => {
     await turns();
     const last = third?.submit(3);
     await turns();
-    // All three have asked for the slot, in this order.
+    // All three stand in line for the slot, in this order.
     caller.abort(new Error('gone'));
     await expect(gone).rejects.toThrow('gone');
     release();
@@ -266,8 +266,8 @@ describe('a lane', () => {
   });
 });
 
-describe('what waits', () => {
-  it('costs O(log n) each, however many groups, priorities and tenants there are', () => {
+describe('waiting inputs', () => {
+  it('cost O(log n) each, however many groups, priorities and tenants there are', () => {
     interface Counted extends Waiting<Counted> {
       next: Counted | undefined;
     }
@@ -303,7 +303,7 @@ describe('what waits', () => {
     }
   });
 
-  it('leaves by the batch size of the moment: a group that it fills goes first', async () => {
+  it('leave by the present batch size: a group that fills a batch goes first', async () => {
     const held = holding();
     const batches: string[][] = [];
     const queue = new BatchQueue<string, string>(
@@ -328,7 +328,7 @@ describe('what waits', () => {
     await Promise.all(all);
   });
 
-  it('leaves in an order that a simple model tells, whatever is mixed', async () => {
+  it('leave in the order of a simple model, whatever is mixed', async () => {
     const inputs = fc.record({
       group: fc.constantFrom('a', 'b'),
       priority: fc.integer({ min: 0, max: 2 }),

@@ -3,39 +3,41 @@ import { Heap } from './heap.js';
 import { Tally } from './tally.js';
 
 /**
- * Everything that waits, and which of it travels next.
+ * The inputs that wait, and which of them leave next.
  *
- * Inputs of one group may share a batch. Within a group the highest priority comes first, but each level of priority
- * is only worth `aging` milliseconds of waiting, so the lowest is late and never starved. Within a priority the
- * tenants take turns. Within a tenant the order is that of arrival.
+ * Inputs of one group may share a batch. Within a group the highest priority comes first, but each level of
+ * priority is worth only `aging` milliseconds of waiting, so that the lowest is never starved. Within a
+ * priority the tenants take turns. Within a tenant the order is that of arrival.
  *
  *     room ─┬─ group ─┬─ level (priority 1) ─── line (tenant a)    heaps: groups in the room; levels, and lines by
  *           │         └─ level (priority 0) ─┬─ line (tenant a)    their oldest input, in a group
  *           │                                └─ line (tenant b)    ring: lines in a level
  *           └─ …
  *
- * Plain inputs, which is all of them until a caller asks for more, stand in one line that is cut without a look at the rest.
- * While there are no tickets that line is alone in the heaps, which are not updated then. With tickets an input costs
- * O(log n), however many groups, priorities and tenants there are.
+ * Plain inputs (no group, priority, tenant or cost) stand in one line. While no input has a ticket, a batch
+ * is cut off that line in O(1) per input, and the heaps, which contain no other line, are not updated. With
+ * tickets an input costs O(log n) for n groups, priorities and tenants.
  */
 export class WaitingRoom<T extends Waiting<T>> {
   readonly #plain: Line<T>;
   readonly #common: Group<T>;
-  /** Groups that are not empty, and the common group, where plain inputs stand: that is never removed. */
+  /** Non-empty groups by key, and the common group, which has the plain line and is never removed. */
   readonly #groups = new Map<unknown, Group<T>>();
   readonly #ranking: Heap<Group<T>>;
   #groupsMade = 0;
-  /** What a full batch is, as last asked for. */
+  /** The bounds of a batch by which `#ranking` is ordered. */
   #batchSize = Infinity;
   #maxCost = Infinity;
-  /** Inputs with a ticket, and those of them that stand in another line than the plain one, also by their priority. */
+  /** Inputs with a ticket. */
   #ticketed = 0;
+  /** Inputs in other lines than `#plain` … */
   #elsewhere = 0;
+  /** … and their number by priority. */
   readonly #priorities = new Tally();
-  /** Sum of the costs of all that waits. */
+  /** Total cost of all waiting inputs. */
   cost = 0;
 
-  /** `aging`: milliseconds of waiting that one level of priority is worth. */
+  /** @param aging milliseconds of waiting that one level of priority is worth */
   constructor(readonly aging: number) {
     this.#ranking = new Heap((one, other) => this.#goesBefore(one, other));
     this.#common = this.#open(undefined);
@@ -64,7 +66,7 @@ export class WaitingRoom<T extends Waiting<T>> {
       group.elsewhere++;
       this.#priorities.add(ticket.priority, 1);
     }
-    // Behind another input of its line, it changes nothing but how full its group is.
+    // Behind another input of its line, it changes only whether its group fills a batch.
     if (line.length === 1) this.#rank(line);
     else this.#rankGroup(group);
   }
@@ -74,7 +76,9 @@ export class WaitingRoom<T extends Waiting<T>> {
     if (this.#ticketed > 0 || line !== this.#plain) this.#rank(line);
   }
 
-  /** The group to send off next: of those that can fill a batch, else of all, the one whose oldest came first. */
+  /**
+   * The group of the next batch: the one with the oldest input, of those that fill a batch, or else of all.
+   */
   next(batchSize: number, maxCost: number): Group<T> | undefined {
     if (this.#ticketed === 0) return this.#plain.length === 0 ? undefined : this.#common;
     if (batchSize !== this.#batchSize || maxCost !== this.#maxCost) {
@@ -100,7 +104,7 @@ export class WaitingRoom<T extends Waiting<T>> {
       if (!line || !entry) break;
       cost += entry.extras?.ticket?.cost ?? 0;
       if (cost > maxCost) break;
-      // A line that holds all of its group has no place to lose and no turn to give away.
+      // A line that holds all inputs of its group need not be ranked, or pass the turn on.
       const isAlone = line.length === group.length;
       this.#unlink(entry);
       if (!isAlone) {
@@ -115,12 +119,12 @@ export class WaitingRoom<T extends Waiting<T>> {
     return first;
   }
 
-  /** Inputs that would leave before one of this priority that came now, aging aside. */
+  /** Number of inputs that would leave before one of this priority that is submitted now, aging aside. */
   ahead(priority: number): number {
     return this.#priorities.atLeast(priority) + (priority > 0 ? 0 : this.#plain.length);
   }
 
-  /** In no order that is promised. */
+  /** The order is unspecified. */
   *[Symbol.iterator](): Generator<T> {
     for (const group of this.#groups.values()) {
       for (const line of group.lines()) {
@@ -136,7 +140,7 @@ export class WaitingRoom<T extends Waiting<T>> {
     return group;
   }
 
-  /** Takes an input out of its line; `#rank` then finds where the line stands among others. */
+  /** Removes an input from its line. The caller must then call `#rank` with the line. */
   #unlink(entry: T): Line<T> {
     const ticket = entry.extras?.ticket;
     const line = ticket?.line ?? this.#plain;
@@ -172,8 +176,8 @@ export class WaitingRoom<T extends Waiting<T>> {
   #goesBefore(one: Group<T>, other: Group<T>): boolean {
     const [oldest, otherOldest] = [one.oldest, other.oldest];
     if (!oldest || !otherOldest) return oldest !== undefined;
-    const isFull = one.isFull(this.#batchSize, this.#maxCost);
-    if (isFull !== other.isFull(this.#batchSize, this.#maxCost)) return isFull;
+    const fillsBatch = one.fillsBatch(this.#batchSize, this.#maxCost);
+    if (fillsBatch !== other.fillsBatch(this.#batchSize, this.#maxCost)) return fillsBatch;
     return (oldest.turn.order - otherOldest.turn.order || one.order - other.order) < 0;
   }
 }

@@ -26,7 +26,9 @@ export default tseslint.config(
   },
   {
     files: ['**/*.js', '**/*.mjs'],
-    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+    languageOptions: {
+      globals: { process: 'readonly', console: 'readonly', URL: 'readonly', fetch: 'readonly' },
+    },
   },
   // The page's modules: the compiler checks them, with the browser's names (apps/demo-api/tsconfig.page.json).
   { files: ['apps/demo-api/public/**/*.js'], rules: { 'no-undef': 'off' } },

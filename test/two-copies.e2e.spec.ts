@@ -1,7 +1,9 @@
-import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { copyFile, cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, Get, Injectable, Module, Param, type Type } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
@@ -141,4 +143,17 @@ describe('two copies of the library', () => {
     expect(there.getBatchedToken(Squares)).toBe(here.getBatchedToken(Squares));
     await app.close();
   });
+});
+
+/** Of the two formats in one process, what Jest cannot load: a `require` of Nest 12, which is ES modules alone. */
+it('an ES module copy and a CommonJS copy of the library understand each other', async () => {
+  const folder = await mkdtemp(join(built, '..', 'both-formats-'));
+  try {
+    await cp(built, join(folder, 'node_modules/nest-batching'), { recursive: true });
+    await copyFile(new URL('./both-formats.mjs', import.meta.url), join(folder, 'main.mjs'));
+    const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'main.mjs')]);
+    expect(stdout).toMatch(/^CommonJS under ES modules: .*\nES modules under CommonJS: .*\n$/);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });

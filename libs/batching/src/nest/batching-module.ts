@@ -1,11 +1,30 @@
+import { setImmediate } from 'node:timers/promises';
 import { ConfigurableModuleBuilder, type DynamicModule, Module } from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
 import { BatchingRegistry } from './batching-registry.js';
 import { type BatchingModuleOptions, OPTIONS } from './module-options.js';
+import { NestModules } from './nest-modules.js';
 import { REGISTRY, views } from './views.js';
 
 /** Makes the options of `BatchingModule.forRootAsync({ useClass })` and `({ useExisting })`. */
 export interface BatchingOptionsFactory {
   createBatchingOptions(): BatchingModuleOptions | Promise<BatchingModuleOptions>;
+}
+
+const CIRCLE = 'check of BatchingModule.forRootAsync()';
+
+/**
+ * Nest 11 waits for ever when the options need a view, whose registry needs the options; Nest 12 says so itself. By the next turn
+ * Nest has come upon all that needs no asynchronous factory before it.
+ */
+async function refuseCircle(modules: ModulesContainer): Promise<void> {
+  await setImmediate();
+  const circle = new NestModules(modules).circleThrough(OPTIONS);
+  if (!circle) return;
+  throw new Error(
+    `a circular dependency, ${circle.map((name) => `"${name}"`).join(' -> ')}: ` +
+      'what makes the options cannot use a view, since queues are made of the options',
+  );
 }
 
 const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<BatchingModuleOptions>({
@@ -20,6 +39,7 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<BatchingModule
       ...(definition.providers ?? []),
       BatchingRegistry,
       { provide: REGISTRY, useExisting: BatchingRegistry },
+      { provide: CIRCLE, inject: [ModulesContainer], useFactory: refuseCircle },
     ],
     exports: [BatchingRegistry, REGISTRY],
   }))

@@ -51,6 +51,28 @@ export class NestModules {
       .map(({ name }) => String(name));
   }
 
+  /**
+   * The names along a circle of dependencies that leads from a provider back to it, with its own at both ends; `undefined` if
+   * there is none among those that Nest has come upon so far.
+   */
+  circleThrough(token: string): string[] | undefined {
+    const start = this.#providing(token)[0]?.providers.get(token);
+    const seen = new Set<Wrapper>();
+    const path: string[] = [];
+    const leadsBack = (wrapper: Wrapper): boolean => {
+      path.push(String(wrapper.name));
+      for (const dependency of dependenciesOf(wrapper)) {
+        if (dependency === start) return true;
+        if (seen.has(dependency)) continue;
+        seen.add(dependency);
+        if (leadsBack(dependency)) return true;
+      }
+      path.pop();
+      return false;
+    };
+    return start && leadsBack(start) ? [...path, token] : undefined;
+  }
+
   #providing(token: string): NestModule[] {
     return [...this.modules.values()].filter(({ providers }) => providers.has(token));
   }

@@ -4,8 +4,8 @@ import type { NestModules } from './nest-modules.js';
 import { type Class, REGISTRY, views } from './views.js';
 
 /**
- * The providers of one application: finds those with marked methods and their instances, and says by name why one cannot
- * be batched.
+ * The providers of one application: finds the classes with marked methods and their instances. Its errors
+ * name the provider that cannot be batched, and the reason.
  */
 export class ApplicationProviders {
   constructor(private readonly modules: NestModules) {}
@@ -15,12 +15,12 @@ export class ApplicationProviders {
     this.modules.provide(token, view, REGISTRY);
   }
 
-  /** What stands where it must not, in sentences. */
+  /** Sentences about imports of `forRoot()` and marked methods that are in a wrong place. */
   *misplacements(): Generator<string> {
     const roots = this.modules.count(REGISTRY);
     if (roots > 1) {
       yield (
-        `BatchingModule.forRoot() is imported ${roots} times, and inputs would not meet across them; ` +
+        `BatchingModule.forRoot() is imported ${roots} times, and each import has queues of its own; ` +
         'import it once, in the root module'
       );
     }
@@ -34,7 +34,10 @@ export class ApplicationProviders {
     }
   }
 
-  /** Marked classes of which no view can be had, in sentences. */
+  /**
+   * Sentences about marked classes that are not provided under the class itself, so that no view of them
+   * exists.
+   */
   *unreachable(): Generator<string> {
     const reachable = new Set<unknown>();
     const marked = new Map<unknown, unknown>();
@@ -79,7 +82,7 @@ export class ApplicationProviders {
     const scope = found.map((provided) => provided.scope).find((words) => words !== undefined);
     if (scope) {
       throw new Error(
-        `${type.name} is ${scope}, and inputs that meet a new instance each can never meet each other; ` +
+        `${type.name} is ${scope}, and inputs of different instances cannot share a batch; ` +
           'make it a singleton, and let the input carry what belongs to one request',
       );
     }
@@ -87,11 +90,11 @@ export class ApplicationProviders {
     if (others.length > 0) {
       throw new Error(
         `${type.name} is provided by ${found.map(({ module }) => module).join(' and ')}, each with an instance of its ` +
-          'own, and inputs would not meet across them; provide it in one module and export it from there',
+          'own, and inputs of different instances cannot share a batch; provide it in one module and export it from there',
       );
     }
     if (!found.every(({ isReady }) => isReady)) {
-      throw new Error(`${type.name} is used before Nest has made it; use its view from onModuleInit on`);
+      throw new Error(`${type.name} is used before Nest has created it; use its view from onModuleInit on`);
     }
     if (typeof instance !== 'object' || instance === null) {
       throw new TypeError(`${type.name}: expected an instance to be provided, got ${show(instance)}`);
@@ -99,7 +102,7 @@ export class ApplicationProviders {
     return instance;
   }
 
-  /** The name of the class that is provided; behind an alias (`useExisting`) that is another one. */
+  /** The name of the class that provides the instance; for an alias (`useExisting`) that is not `type`. */
   nameOf(type: Class, instance: object): string {
     for (const provided of this.modules.providers()) {
       const { token, isAlias } = provided;
@@ -120,7 +123,7 @@ export class ApplicationProviders {
     return this.modules.injectorsOf(views.byClass.get(type));
   }
 
-  /** The tokens of the providers that give such an instance. */
+  /** The tokens of the providers with such an instance. */
   #otherTokens(isInstance: (instance: unknown) => boolean): unknown[] {
     return [...this.modules.providers()].flatMap(({ token, instance }) =>
       isInstance(instance) ? [token] : [],
@@ -128,12 +131,12 @@ export class ApplicationProviders {
   }
 }
 
-/** A token in words. */
+/** A token as text for a message. */
 function nameOfToken(token: unknown): string {
   return isClass(token) ? token.name : typeof token === 'string' ? `'${token}'` : String(token);
 }
 
-/** A token as it may stand in source code. */
+/** A token as it would be written in source code. */
 function sourceOfToken(token: unknown): string {
   return isClass(token) || typeof token === 'string' ? nameOfToken(token) : 'that token';
 }

@@ -13,21 +13,24 @@ import type { Class } from './views.js';
 type Queue = BatchQueue<unknown, unknown>;
 type Methods = ReadonlyMap<PropertyKey, unknown>;
 
-/** Where the queues of the views are kept. */
+/** The application's queues, by name. */
 export interface Queues {
   has(name: string): boolean;
   add(queue: Queue): void;
 }
 
 /**
- * The views of one application: one per class, and one queue per marked method of an instance, which all views of that instance
- * share.
+ * The views of one application: one per class, and one queue per marked method of an instance, which all
+ * views of that instance share.
  */
 export class ApplicationViews {
   readonly #providers: ApplicationProviders;
   readonly #methods = new Map<object, Methods>();
   readonly #views = new Map<Class, object>();
-  /** So that a queue built at its first use does not run its batches in the async context of its first caller. */
+  /**
+   * Queues are built in this context: one built at its first use must not run in its first caller's async
+   * context.
+   */
   readonly #context = new AsyncResource('BatchingRegistry', { requireManualDestroy: true });
 
   constructor(
@@ -47,7 +50,7 @@ export class ApplicationViews {
     return view as Batched<C>;
   }
 
-  /** Provides the view of a class as if it had been in the list that Nest scanned. */
+  /** Adds a provider of the class's view after Nest has scanned the modules. */
   provide(type: Class, token: string): void {
     this.#providers.addView(token, this.view(type));
   }
@@ -55,8 +58,8 @@ export class ApplicationViews {
   /**
    * Builds the queues of all classes that have marked methods or whose view is injected.
    *
-   * @returns what works, but hardly as intended, in sentences
-   * @throws Error with everything that is wrong, by name
+   * @returns warnings: what works, but probably not as intended
+   * @throws Error that lists every problem, with the names of the classes
    */
   build(): string[] {
     const problems = [...this.#providers.misplacements()];
@@ -101,12 +104,13 @@ export class ApplicationViews {
   #buildQueue(name: string, mark: Mark, instance: object, key: PropertyKey): Queue {
     if (this.queues.has(name)) {
       throw new Error(
-        `two classes have a queue that is called ${name}; rename one of the classes${hintFor([name])}`,
+        `two classes have a queue with the name ${name}; rename one of the classes${hintFor([name])}`,
       );
     }
     const call = (...parameters: unknown[]): unknown => {
       const method: unknown = Reflect.get(instance, key);
-      if (typeof method !== 'function') throw new TypeError(`${name}: what is provided has no such method`);
+      if (typeof method !== 'function')
+        throw new TypeError(`${name}: the provided instance has no such method`);
       return Reflect.apply(method, instance, parameters);
     };
     const batchFunction = mark.serial ? oneByOne(call) : (call as BatchFunction<unknown, unknown>);
@@ -117,7 +121,7 @@ export class ApplicationViews {
   }
 }
 
-/** What to do if the names of the classes look minified by a bundler; an empty string if they do not. */
+/** Advice for class names that look minified by a bundler; an empty string if they do not. */
 export function hintFor(names: string[]): string {
   const areMinified = names.some((name) => /^[\w$]{0,3}[.[]/.test(name));
   if (!areMinified) return '';

@@ -35,7 +35,7 @@ describe('a marked method', () => {
     expect(Object.keys(classifier)).toEqual([]);
   });
 
-  it('is found by its name, be that a symbol', () => {
+  it('is found by its name, even if that is a symbol', () => {
     const marks = marksOf(Classifier.prototype);
     expect(marks.get('classify')).toEqual({
       decorator: '@BatchedService()',
@@ -124,7 +124,7 @@ describe('while the class is being defined', () => {
     expect(define).toThrow('@SerialService() on Loader[Symbol(secret)]: maxQueued: expected');
   });
 
-  it('what is not a method is refused, also without a compiler', () => {
+  it('a target that is not a method is refused at run time too', () => {
     const mark = BatchedService(8, 5) as (
       target: object,
       key: string,

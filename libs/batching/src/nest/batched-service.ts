@@ -4,27 +4,31 @@ import { type BatchOptions, type QueueOptions, resolveOptions } from '../core/op
 import { type BatchedService as Service, serial, type SerialOptions } from '../core/service.js';
 import { methodName, setMark } from './marks.js';
 
-/** The type of a callable service, which `asBatchedService` and `asService` return: one input in, its own result out. */
+/**
+ * A callable service, as `asBatchedService` and `asService` return it: takes one input, returns a promise of
+ * its result.
+ */
 export type BatchedService<Input, Result> = Service<Input, Result>;
 
 /**
  * Marks a method of a provider as a batch function: `(inputs) => results`, one result per input, in the same order, as
  * an array or a typed array.
  *
- * The method itself stays as it is, so that it is easy to test. Injected with `@InjectBatched(C)`, it takes one input
- * at a time and runs as batches.
+ * The method itself is not changed, so that it is easy to test. The view that `@InjectBatched(C)` injects has a method of
+ * the same name that takes one input, and runs the marked method in batches.
  *
  * ```ts
  * @BatchedService(64, 5)
  * async classify(images: readonly Uint8Array[]): Promise<Digit[]> { … }
  * ```
  *
- * The method always gets its batch as a second argument, which it may declare as `batch?: BatchContext`: `batch.signal` aborts
- * when no caller waits for the results any more, when `runTimeout` is over, and on a hard stop.
+ * The second argument is always passed, and may be declared as `batch?: BatchContext`: `batch.signal` aborts when no
+ * caller waits for the results any more, when `runTimeout` expires, and on a hard stop.
  *
  * @param batchSize most inputs in one batch: an integer ≥ 1, or `Infinity`
- * @param maxDelay longest wait for others, in milliseconds ≥ 0
- * @throws TypeError or RangeError, while the class is being defined, for options that make no sense
+ * @param maxDelay longest that an input waits for others, in milliseconds: ≥ 0, or `Infinity`
+ * @throws TypeError or RangeError, when the class is defined, for an invalid option or a target that is not a method of
+ *   instances
  */
 export function BatchedService(
   batchSize: number,
@@ -35,10 +39,11 @@ export function BatchedService(
 }
 
 /**
- * Marks a method of one parameter that must never be used by two at once. Injected with `@InjectBatched(C)`, it runs
- * one call at a time, in the order of arrival, however many callers there are.
+ * Marks a method of one parameter that must not be called concurrently. The view that `@InjectBatched(C)`
+ * injects runs it one call at a time, in order of arrival.
  *
- * @throws TypeError or RangeError, while the class is being defined, for options that make no sense
+ * @throws TypeError or RangeError, when the class is defined, for an invalid option or a target that is not a
+ *   method of instances
  */
 export function SerialService(options?: Omit<SerialOptions, 'name'>): SerialServiceDecorator {
   return marker('@SerialService()', { ...options, ...serial }, true);
@@ -57,14 +62,14 @@ function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
   };
 }
 
-/** Accepts what may be marked with `@BatchedService()`; for anything else the compiler prints what is wrong. */
+/** Accepts methods that may be marked with `@BatchedService()`; for others the compiler prints the reason. */
 export type BatchedServiceDecorator = <T extends object, K extends string | symbol, F>(
   target: T & Sentence<'@BatchedService()', PlaceProblem<T, K, F, BatchProblem<F>>>,
   key: K,
   descriptor?: TypedPropertyDescriptor<F>,
 ) => void;
 
-/** Accepts what may be marked with `@SerialService()`; for anything else the compiler prints what is wrong. */
+/** Accepts methods that may be marked with `@SerialService()`; for others the compiler prints the reason. */
 export type SerialServiceDecorator = <T extends object, K extends string | symbol, F>(
   target: T & Sentence<'@SerialService()', PlaceProblem<T, K, F, SerialProblem<F>>>,
   key: K,
@@ -72,14 +77,14 @@ export type SerialServiceDecorator = <T extends object, K extends string | symbo
 ) => void;
 
 /**
- * A decorator cannot throw at compile time. So its target must have a property that no class has, named after the
- * decorator and typed as the sentence for the compiler to print.
+ * A type cannot report an error of its own. So the target is required to have a property that no class has:
+ * its name is the decorator's, and its type is the sentence that the compiler prints.
  */
 type Sentence<Decorator extends string, Problem> = Problem extends true
   ? unknown
   : Record<Decorator, Problem>;
 
-/** `F` stays unknown when the compiler passes no descriptor. */
+/** `F` is `unknown` where the compiler passes no descriptor, that is for a property. */
 type PlaceProblem<T, K, F, Otherwise> = unknown extends F
   ? 'a property cannot be marked: make it a method'
   : T extends abstract new (...args: never) => unknown
@@ -88,7 +93,7 @@ type PlaceProblem<T, K, F, Otherwise> = unknown extends F
       ? Otherwise
       : 'a private or protected method cannot be marked: Batched<C> could not offer it';
 
-/** What is wrong with a method as a batch function, in a sentence; `true` if nothing is. */
+/** The reason why a method cannot be a batch function, as a sentence; `true` if it can. */
 export type BatchProblem<F> = F extends (...args: infer P) => infer R
   ? P['length'] extends 0
     ? 'the method has no parameter: it must take the array of inputs'
@@ -107,7 +112,7 @@ export type BatchProblem<F> = F extends (...args: infer P) => infer R
       : 'the parameter must be an array, the inputs of a batch; for one input at a time there is @SerialService()'
   : 'an accessor cannot be marked: make it a method';
 
-/** What is wrong with a method as a service for one input at a time, in a sentence; `true` if nothing is. */
+/** The reason why a method cannot be a serial service, as a sentence; `true` if it can. */
 export type SerialProblem<F> = F extends (...args: infer P) => unknown
   ? P['length'] extends 0
     ? 'the method has no parameter: it must take the input'

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import ts from 'typescript';
 
-/** Compiles pieces of TypeScript as files of this folder, and reads what the compiler says. */
+/** Compiles pieces of TypeScript as files of this folder, and returns the compiler's messages. */
 const folder = dirname(fileURLToPath(import.meta.url));
 
 const header = `
@@ -36,11 +36,11 @@ type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ?
 export function same<A, B>(_: Equal<A, B>): void {}
 `;
 
-/** In a class body. */
+/** A member of a class. */
 const methods = (body: string) => `${header}\nexport class Service { ${body} }\n`;
 
 const pieces = {
-  // What may be marked.
+  // May be marked.
   mutable: methods(
     '@BatchedService(8, 5) async run(inputs: number[]): Promise<string[]> { return inputs.map(String); }',
   ),
@@ -78,7 +78,7 @@ const pieces = {
     '@SerialService() async run(pair: [number, number]): Promise<[number, number]> { return pair; }',
   ),
 
-  // What may not.
+  // May not be marked.
   noParameter: methods('@BatchedService(8, 5) async run(): Promise<number[]> { return []; }'),
   twoParameters: methods(
     '@BatchedService(8, 5) async run(inputs: number[], user: string): Promise<string[]> { return inputs.map(() => user); }',

@@ -45,14 +45,14 @@ describe('a view', () => {
     expect({ ...view }).toEqual({ classify, [secret]: hidden });
   });
 
-  it('asks for them when it is first used, and once', () => {
+  it('looks them up once, at its first use', () => {
     const { view, services } = makeView();
     expect(services).not.toHaveBeenCalled();
     expect([view.classify, view.nothing, Object.keys(view)]).toHaveLength(3);
     expect(services).toHaveBeenCalledTimes(1);
   });
 
-  it('asks again if they were not there yet', () => {
+  it('looks them up again if that failed before', () => {
     const { view, services } = makeView();
     services.mockImplementationOnce(() => {
       throw new Error('Classifier is not there yet');
@@ -61,7 +61,7 @@ describe('a view', () => {
     expect(view.classify).toBe(classify);
   });
 
-  it('says by name what is not marked', () => {
+  it('throws an error that names a method that is not marked', () => {
     const { view } = makeView();
     expect(() => view.helper).toThrow(TypeError);
     expect(() => view.helper).toThrow(
@@ -109,7 +109,7 @@ describe('a view', () => {
     expect(view.classify).toBe(classify);
   });
 
-  it('keeps what was put in before its first use', () => {
+  it('keeps what was set before its first use', () => {
     const { view } = makeView();
     const fake = () => 'fake';
     view.classify = fake;

@@ -4,24 +4,27 @@ import type { SubmitOptions } from '../core/options.js';
 import type { BatchProblem, SerialProblem } from './batched-service.js';
 
 /**
- * A marked method as its callers see it: one input in, a promise of its result out. Starting, draining and stopping belong to
- * the application, so they are on its `BatchingRegistry` and on `queue`.
+ * A marked method in a view: takes one input, and returns a promise of its result. Draining and stopping
+ * concern the whole application, so `BatchingRegistry` has them, and `queue`.
  */
 export interface BatchedMethod<Input, Result> {
   (input: Input, options?: SubmitOptions): Promise<Result>;
-  /** Takes in all inputs before a stop can take effect; one promise per input, in their order. */
+  /**
+   * Submits many inputs at once; returns one promise per input, in their order. See `BatchQueue.submitMany`.
+   */
   submitMany(inputs: Iterable<Input>, options?: SubmitOptions): Promise<Result>[];
-  /** The queue behind it: settings, stats, `onBatch`. */
+  /** The queue of the method: settings, stats, `onBatch`. */
   readonly queue: BatchQueue<Input, Result>;
 }
 
 /**
- * A provider as its callers see it: each marked method takes one input and returns a promise of that input's result. It is a
- * `BatchedMethod`: the call, `submitMany` and `queue`.
+ * The view of a provider: each marked method takes one input and returns a promise of its result
+ * (`BatchedMethod`).
  *
- * A mark cannot be seen in a type. So every public method that could be marked is here, by the rules of the decorators
- * themselves: array in, array out is a batch method; any other method of one parameter is a serial one. The rest of
- * the class is left out. A method that could be marked but is not throws a `TypeError` when it is read.
+ * The type system does not see marks. So the type has every public method that could be marked, by the rules
+ * of the decorators: one that takes an array and returns an array as a batch method, any other of one
+ * parameter as a serial method. Reading a method that is not marked throws a `TypeError`. Other members of
+ * the class are left out.
  */
 export type Batched<C> = {
   readonly [
@@ -43,12 +46,12 @@ type MethodOf<F> =
       : never;
 
 /**
- * What a promise in a result's place resolves to, without the errors that may stand there, too. A result that merely
- * looks like an `Error` (a `name` and a `message`) stays a result.
+ * The type of a result: promises are unwrapped, and `Error`s left out. If nothing else remains, as for a
+ * result that only looks like an `Error` (a `name` and a `message`), it stays a result.
  */
 type ResultOf<R> = [Exclude<Awaited<R>, Error>] extends [never] ? Awaited<R> : Exclude<Awaited<R>, Error>;
 
-/** The one place that decides what a view shows of a queue. */
+/** The only part of a queue that a view has. */
 export function toMethod<Input, Result>(queue: BatchQueue<Input, Result>): BatchedMethod<Input, Result> {
   return Object.assign((input: Input, options?: SubmitOptions) => queue.submit(input, options), {
     submitMany: queue.submitMany.bind(queue),
@@ -56,7 +59,9 @@ export function toMethod<Input, Result>(queue: BatchQueue<Input, Result>): Batch
   });
 }
 
-/** A view with `then` would be taken for a promise; hooks of the provider, Nest would call on the view as well. */
+/**
+ * A view with a `then` would be taken for a promise, and Nest would call lifecycle hooks on the view as well.
+ */
 const HIDDEN = [
   'then',
   'onModuleInit',
@@ -69,8 +74,8 @@ type Hidden = (typeof HIDDEN)[number];
 const hidden = new Set<PropertyKey>(HIDDEN);
 
 /**
- * Makes the view of a class. It is made before the instance that it shows, so `services` is called when the view is
- * first used. Otherwise it is a plain object, on which spies, matchers and loggers find what they look for.
+ * Creates the view of a class. It exists before the provider's instance, so `services` is called when the
+ * view is first used. In all else it behaves as a plain object, for spies, matchers and loggers.
  */
 export function createView(
   type: { readonly name: string; readonly prototype: object },
@@ -90,7 +95,7 @@ export function createView(
     get(_, key): unknown {
       if (hidden.has(key)) return undefined;
       if (!(key in target)) fill();
-      // Only what the class has by name: matchers and loggers look for many a property that no class has.
+      // Throws for members of the class only: matchers and loggers read many other properties.
       if (!(key in target) && typeof key === 'string' && key in type.prototype) {
         throw new TypeError(
           `${type.name}.${key} is not marked with @BatchedService() or @SerialService(), so its view does not have it; ` +

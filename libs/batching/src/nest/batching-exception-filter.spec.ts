@@ -30,13 +30,13 @@ class OtherError extends BatchingError {
   readonly code = 'ERR_BATCHING_OTHER';
 }
 
-/** Of a package that the filter does not know. */
+/** An error class of a package that the filter does not know. */
 class RemoteError extends BatchingError {
   readonly code = 'ERR_BATCHING_REMOTE';
   override readonly kind = 'unavailable';
 }
 
-/** As thrown by a later version of the library in the same process. */
+/** An error with a kind that only a later version of the library knows. */
 class LaterError extends BatchingError {
   readonly code = 'ERR_BATCHING_LATER';
   override readonly kind = 'constructor' as 'failure';
@@ -166,7 +166,7 @@ describe.each([
   ['Express', () => new ExpressAdapter()],
   ['Fastify', () => new FastifyAdapter()],
 ])('on %s, the filter', (_name, adapter) => {
-  it('answers each error with its status, and only those of queues', async () => {
+  it('answers each error of a queue with its status, and no other errors', async () => {
     const provider = { provide: APP_FILTER, useClass: BatchingExceptionFilter };
     const url = await start(adapter(), { providers: [provider], controllers: [ErrorsController] });
     for (const [name, retryAfter, body] of answers) {
@@ -175,7 +175,7 @@ describe.each([
     }
   });
 
-  it('logs what is the fault of the application, and nothing else', async () => {
+  it('logs errors that are the fault of the application, and no others', async () => {
     const provider = { provide: APP_FILTER, useClass: BatchingExceptionFilter };
     const url = await start(adapter(), { providers: [provider], controllers: [ErrorsController] });
     for (const name of ['full', 'stopped', 'timeout']) await get(`${url}/errors/${name}`);
@@ -189,14 +189,14 @@ describe.each([
     expect(await get(`${url}/errors/full`)).toMatchObject({ status: 503, retryAfter: '2' });
   });
 
-  it('works when it is made by hand', async () => {
+  it('works when it is constructed by hand', async () => {
     const url = await start(adapter(), { controllers: [ErrorsController] }, () => {
       app.useGlobalFilters(new BatchingExceptionFilter(app.getHttpAdapter()));
     });
     expect(await get(`${url}/errors/full`)).toMatchObject({ status: 503, retryAfter: '2' });
   });
 
-  it('leaves an answer alone that is already there', async () => {
+  it('does not change an answer that has been sent', async () => {
     const url = await start(adapter(), { controllers: [FilteredController] });
     expect(await get(`${url}/late`)).toEqual({ status: 200, retryAfter: null, body: 'an answer' });
     expect(logged).not.toHaveBeenCalled();
@@ -210,12 +210,12 @@ describe('elsewhere the filter', () => {
   const host = (type: string, client?: object) =>
     ({ getType: () => type, switchToWs: () => ({ getClient: () => client }) }) as unknown as ArgumentsHost;
 
-  it('gives a microservice an observable that fails', async () => {
+  it('returns an observable that fails to a microservice', async () => {
     const answer = filter.catch(full, host('rpc')) as Observable<unknown>;
     await expect(firstValueFrom(answer)).rejects.toEqual(payload);
   });
 
-  it('tells the client of a gateway', () => {
+  it('emits an exception to the client of a gateway', () => {
     const client = { emit: jest.fn() };
     filter.catch(full, host('ws', client));
     expect(client.emit.mock.calls).toEqual([['exception', payload]]);

@@ -5,11 +5,11 @@ import { throwError } from 'rxjs';
 import { BatchingError, type ErrorKind } from '../core/errors.js';
 
 /**
- * Answers the errors of queues and models by their `kind`. Over HTTP: 503 with `Retry-After` when the queue is full, too slow
- * for the input's timeout, or stopped, and when the model cannot run at the moment; 504 when a time limit passed; 413 for an
- * input, or a number of inputs, beyond a bound; 400 for an input that the model does not take; 500 when the application is at
- * fault. The body is `{ statusCode, error, message, code }`. Microservices and gateways send `{ status: 'error', message, code }`.
- * The message is the error's `publicMessage`, which names the queue or the model and no setting. A 500 is logged.
+ * Answers the errors of queues and models by their `kind`. Over HTTP: 503 with `Retry-After` if the queue is full, too
+ * slow for the input's timeout, or stopped, and if the model cannot run at the moment; 504 if a time limit passed; 413 for
+ * an input, or a number of inputs, beyond a bound; 400 for an input that the model does not accept; 500 for a fault of the
+ * application. The body is `{ statusCode, error, message, code }`. Microservices and gateways send `{ status: 'error',
+ * message, code }`. The message is the error's `publicMessage`, which contains no settings. A 500 is logged.
  *
  * ```ts
  * providers: [{ provide: APP_FILTER, useClass: BatchingExceptionFilter }]
@@ -17,7 +17,9 @@ import { BatchingError, type ErrorKind } from '../core/errors.js';
  */
 @Catch(BatchingError)
 export class BatchingExceptionFilter extends BaseExceptionFilter {
-  /** The answer over HTTP, for code that sends it in another way, as in the last event of a stream. */
+  /**
+   * The HTTP answer to an error, for code that sends it itself, for example as the last event of a stream.
+   */
   static answerTo(error: BatchingError): BatchingAnswer {
     return answerTo(error);
   }
@@ -54,14 +56,15 @@ interface Emitter {
   emit(event: string, payload: unknown): unknown;
 }
 
+/** The HTTP answer to a `BatchingError`. */
 export interface BatchingAnswer {
   statusCode: number;
   message: string;
-  /** When to try again, in seconds; `undefined` where trying again is of no use. */
+  /** Whole seconds after which to try again; `undefined` if trying again is of no use. */
   retryAfter?: number;
 }
 
-/** One row per kind. `retryAfter` and `message` stand in where the error has none of its own. */
+/** One row per kind. `retryAfter` and `message` are used if the error has none of its own. */
 const ANSWERS: Readonly<Record<ErrorKind, BatchingAnswer>> = {
   overload: { statusCode: 503, message: 'Service unavailable', retryAfter: 1 },
   unavailable: { statusCode: 503, message: 'Service unavailable', retryAfter: 1 },

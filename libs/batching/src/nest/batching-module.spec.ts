@@ -58,7 +58,7 @@ async function compile(metadata: ModuleMetadata) {
   return build(metadata).compile();
 }
 
-/** What an application that shall not start says. */
+/** The error of an application that does not start. */
 async function refusal(metadata: ModuleMetadata): Promise<string> {
   const app = await compile(metadata);
   const error: unknown = await app.init().catch((reason: unknown) => reason);
@@ -66,7 +66,7 @@ async function refusal(metadata: ModuleMetadata): Promise<string> {
 }
 
 describe('a view', () => {
-  it('takes one input a call; calls from everywhere meet in one queue', async () => {
+  it('takes one input per call; all callers share one queue', async () => {
     @Injectable()
     class Other {
       @InjectBatched(Squares) readonly squares!: Batched<Squares>;
@@ -88,12 +88,12 @@ describe('a view', () => {
     await app.close();
   });
 
-  it('leaves the provider itself with its array method', async () => {
+  it('does not change the provider itself, which has its array method', async () => {
     const app = await compile({ providers: [Squares] });
     expect(await app.get(Squares).square([2, 3])).toEqual([4, 9]);
   });
 
-  it('goes to a method whose name is a symbol', async () => {
+  it('has a method whose name is a symbol', async () => {
     class Service {
       @BatchedService(8, 0)
       [secret](texts: string[]): string[] {
@@ -106,7 +106,7 @@ describe('a view', () => {
     expect(await app.get(BatchingRegistry).view(Service)[secret]('a')).toBe('a!');
   });
 
-  it('gives an error that stands in a result’s place to its own caller', async () => {
+  it('rejects one caller with an error in its result’s place', async () => {
     class Service {
       @BatchedService(2, 0)
       parse(texts: string[]): (number | Error)[] {
@@ -145,16 +145,16 @@ describe('a view', () => {
     expect(app.get(Device).log).toEqual(['a begins', 'a ends', 'bb begins', 'bb ends']);
   });
 
-  it('says by name that a method is not marked', async () => {
+  it('throws an error that names a method that is not marked', async () => {
     const app = await compile({ providers: [Squares, Caller] });
     expect(() => app.get(Caller).squares.helper).toThrow('Squares.helper is not marked');
   });
 });
 
-describe('a view shows what is provided', () => {
+describe('a view calls what is provided', () => {
   const fake = { square: (numbers: readonly number[]) => Promise.resolve(numbers.map(() => 42)) };
 
-  it('a fake put in by overrideProvider', async () => {
+  it('a fake by overrideProvider', async () => {
     const app = await build({ providers: [Squares, Caller] })
       .overrideProvider(Squares)
       .useValue(fake)
@@ -164,7 +164,7 @@ describe('a view shows what is provided', () => {
     expect(app.get(BatchingRegistry).list()).toEqual(['Squares.square']);
   });
 
-  it('another class put in by overrideProvider, with its own marks', async () => {
+  it('another class by overrideProvider, with its own marks', async () => {
     class Eager {
       @BatchedService(7, 0)
       square(numbers: readonly number[]): number[] {
@@ -191,7 +191,7 @@ describe('a view shows what is provided', () => {
     expect(await app.get(Caller).squares.square(1)).toBe(5);
   });
 
-  it('a fake put in for the view by overrideProvider', async () => {
+  it('a fake for the view by overrideProvider', async () => {
     const view = { square: () => Promise.resolve(6) };
     const testing = build({ providers: [Squares, Caller] }).overrideProvider(getBatchedToken(Squares));
     const app = await testing.useValue(view).compile();
@@ -200,13 +200,13 @@ describe('a view shows what is provided', () => {
     expect(app.get<unknown>(getBatchedToken(Squares))).toBe(view);
   });
 
-  it('a fake without the method: its callers are told', async () => {
+  it('a fake without the method: its callers get an error', async () => {
     const app = await build({ providers: [Squares, Caller] })
       .overrideProvider(Squares)
       .useValue({})
       .compile();
     await expect(app.get(Caller).squares.square(1)).rejects.toThrow(
-      'Squares.square: what is provided has no such method',
+      'Squares.square: the provided instance has no such method',
     );
   });
 
@@ -315,7 +315,7 @@ describe('applications', () => {
   @Module({ imports: [BatchingModule.forRoot()], providers: [Squares, Caller] })
   class AppModule {}
 
-  it('share nothing, be it one module class', async () => {
+  it('share nothing, even with the same module class', async () => {
     const apps = await Promise.all(
       [1, 2].map(() => Test.createTestingModule({ imports: [AppModule] }).compile()),
     );
@@ -358,7 +358,7 @@ describe('applications', () => {
     expect(app.get(Early).result).toBe(25);
   });
 
-  it('say that a constructor is too early', async () => {
+  it('throw an error for a view that is used in a constructor', async () => {
     @Injectable()
     class TooEarly {
       readonly first: Promise<number>;
@@ -372,11 +372,11 @@ describe('applications', () => {
       useFactory: () => new Promise((resolve) => setImmediate(resolve, new Slow())),
     };
     await expect(compile({ providers: [TooEarly, slow] })).rejects.toThrow(
-      'Slow is used before Nest has made it; use its view from onModuleInit on',
+      'Slow is used before Nest has created it; use its view from onModuleInit on',
     );
   });
 
-  it('have the view of a class that was asked for while they were starting', async () => {
+  it('have the view of a class that is first injected while they start', async () => {
     @Injectable()
     class Fresh extends Squares {}
     const early = { provide: 'early', useFactory: () => getBatchedToken(Fresh) };
@@ -384,7 +384,7 @@ describe('applications', () => {
     expect(app.get<unknown>(getBatchedToken(Fresh))).toBe(app.get(BatchingRegistry).view(Fresh));
   });
 
-  it('inject views into what is request-scoped', async () => {
+  it('inject views into request-scoped providers', async () => {
     @Injectable({ scope: Scope.REQUEST })
     class ScopedCaller extends Caller {}
     const app = await compile({ providers: [Squares, ScopedCaller] });
@@ -440,7 +440,7 @@ describe('applications', () => {
     expect(calls).toEqual(['init', 'shutdown']);
   });
 
-  it('run batches in no caller’s async context', async () => {
+  it('do not run batches in a caller’s async context', async () => {
     const caller = new AsyncLocalStorage<string>();
     const seen: unknown[] = [];
     class Observer {
@@ -458,7 +458,7 @@ describe('applications', () => {
     expect(seen).toEqual([undefined, 'first caller']);
   });
 
-  it('take in modules that are loaded lazily, their classes included', async () => {
+  it('inject views into modules that are loaded lazily', async () => {
     const app = await compile({});
     const other = await compile({ providers: [Squares, Caller] });
     await Promise.all([app.init(), other.init()]);
@@ -504,7 +504,7 @@ class Slow {
   }
 }
 
-describe('an application does not start, and says why by name,', () => {
+describe('an application does not start, with an error that names the class,', () => {
   it('without BatchingModule', async () => {
     await expect(Test.createTestingModule({ providers: [Squares, Caller] }).compile()).rejects.toThrow(
       'the argument "Batched<Squares> of BatchingModule.forRoot()" at index [0]',
@@ -521,7 +521,7 @@ describe('an application does not start, and says why by name,', () => {
     class FeatureModule {}
     expect(await refusal({ imports: [FeatureModule], providers: [Squares] })).toBe(
       'nest-batching cannot start\n' +
-        '- BatchingModule.forRoot() is imported 2 times, and inputs would not meet across them; ' +
+        '- BatchingModule.forRoot() is imported 2 times, and each import has queues of its own; ' +
         'import it once, in the root module',
     );
   });
@@ -544,12 +544,12 @@ describe('an application does not start, and says why by name,', () => {
     @Injectable({ scope: Scope.REQUEST })
     class Scoped extends Squares {}
     expect(await refusal({ providers: [Scoped] })).toContain(
-      '- Scoped is request-scoped, and inputs that meet a new instance each can never meet each other; ' +
+      '- Scoped is request-scoped, and inputs of different instances cannot share a batch; ' +
         'make it a singleton, and let the input carry what belongs to one request',
     );
   });
 
-  it('when it is request-scoped through a dependency', async () => {
+  it('when a provider is request-scoped through a dependency', async () => {
     @Injectable()
     class User {
       constructor(@Inject(REQUEST) readonly request: unknown) {}
@@ -569,7 +569,7 @@ describe('an application does not start, and says why by name,', () => {
     expect(message).toContain('- ScopedByProperty is request-scoped through its dependency User');
   });
 
-  it('when it is transient', async () => {
+  it('when a provider is transient', async () => {
     @Injectable({ scope: Scope.TRANSIENT })
     class Scoped extends Squares {}
     expect(await refusal({ providers: [Scoped] })).toContain('- Scoped is transient, and inputs');
@@ -640,7 +640,7 @@ describe('an application does not start, and says why by name,', () => {
     class RightModule {}
     expect(await refusal({ imports: [LeftModule, RightModule] })).toContain(
       '- Squares is provided by LeftModule and RightModule, each with an instance of its own, ' +
-        'and inputs would not meet across them; provide it in one module and export it from there',
+        'and inputs of different instances cannot share a batch; provide it in one module and export it from there',
     );
     const shared = { provide: Squares, useValue: new Squares() };
     @Module({ providers: [shared] })
@@ -654,7 +654,7 @@ describe('an application does not start, and says why by name,', () => {
       return Twin;
     };
     expect(await refusal({ providers: [twin(), twin()] })).toContain(
-      '- two classes have a queue that is called Twin.square; rename one of the classes',
+      '- two classes have a queue with the name Twin.square; rename one of the classes',
     );
   });
 
@@ -664,7 +664,7 @@ describe('an application does not start, and says why by name,', () => {
     );
   });
 
-  it('with all that is wrong at once', async () => {
+  it('and lists all problems at once', async () => {
     @Injectable({ scope: Scope.TRANSIENT })
     class Scoped extends Squares {}
     @Controller()
@@ -673,7 +673,7 @@ describe('an application does not start, and says why by name,', () => {
     expect(message.split('\n- ')).toHaveLength(4);
   });
 
-  it('and says the same at the first use before init()', async () => {
+  it('and has the same error at the first use before init()', async () => {
     const app = await compile({ providers: [Caller] });
     expect(() => app.get(Caller).squares.square).toThrow(
       'no module provides Squares (whose view is injected into Caller)',
@@ -682,7 +682,7 @@ describe('an application does not start, and says why by name,', () => {
 });
 
 describe('a marked class that is provided under a string only', () => {
-  it('is warned of, as no view of it can be had', async () => {
+  it('is reported by a warning, as it has no view', async () => {
     const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
     const app = await compile({ providers: [{ provide: 'SQUARES', useClass: Squares }] });
     await app.init();
@@ -717,7 +717,7 @@ describe('a marked class that is provided under a string only', () => {
 });
 
 describe('getBatchedToken', () => {
-  it('is a string, which Nest can print everywhere, and tells classes of one name apart', () => {
+  it('is a string, which Nest can always print, and differs for classes of one name', () => {
     const tokens = [1, 2, 3].map(() => getBatchedToken(class Namesake extends Squares {}));
     expect(tokens[0]).toBe('Batched<Namesake> of BatchingModule.forRoot()');
     expect(new Set(tokens).size).toBe(3);
@@ -730,7 +730,7 @@ describe('getBatchedToken', () => {
     );
   });
 
-  it('does not know a class twice', () => {
+  it('returns the same token for the same class', () => {
     expect(getBatchedToken(Squares)).toBe(getBatchedToken(Squares));
   });
 });

@@ -6,7 +6,7 @@ import { type BatchingModuleOptions, OPTIONS } from './module-options.js';
 import { NestModules } from './nest-modules.js';
 import { REGISTRY, views } from './views.js';
 
-/** Makes the options of `BatchingModule.forRootAsync({ useClass })` and `({ useExisting })`. */
+/** Creates the options of `BatchingModule.forRootAsync({ useClass })` and `({ useExisting })`. */
 export interface BatchingOptionsFactory {
   createBatchingOptions(): BatchingModuleOptions | Promise<BatchingModuleOptions>;
 }
@@ -46,16 +46,21 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<BatchingModule
   .build();
 
 /**
- * Batches the marked methods of an application's providers. Import it once, in the root module, with `forRoot()` or
- * `forRootAsync()`; it is global, and nothing else needs to be registered.
+ * Batches the marked methods of an application's providers. Import it once, in the root module, with
+ * `forRoot()` or `forRootAsync()`; it is global, and nothing else needs to be registered.
  *
- * When the application closes, inputs that wait are sent off at once, requests in flight still get their results, and
- * then the queues stop.
+ * When the application closes, waiting inputs leave without delay, requests in flight still get their
+ * results, and then the queues stop.
  */
-// The list of views by reference: Nest reads it when it scans, after every class has asked for the views it injects.
+// The list is passed by reference: Nest reads it when it scans the modules, after all decorators have added
+// to it.
 @Module({ providers: views.providers, exports: views.providers })
 export class BatchingModule extends ConfigurableModuleClass {
-  /** @throws TypeError or RangeError, while the application starts, for options that make no sense */
+  /**
+   * @param options defaults and overrides of all queues, and the time for the shutdown; default: none
+   * @returns the module to import. Invalid options make the start of the application fail with a TypeError or
+   *   RangeError
+   */
   static override forRoot(options: BatchingModuleOptions = {}): DynamicModule {
     return super.forRoot(options);
   }

@@ -124,7 +124,7 @@ describe('the options of a queue', () => {
     await expect(start(options)).rejects.toThrow(message);
   });
 
-  it('that no queue takes are warned of, with the names there are', async () => {
+  it('that belong to no queue are reported by a warning that lists the queues', async () => {
     const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
     await start({ queues: { 'Clasifier.classify': { batchSize: 1 } } });
     expect(warn.mock.calls).toEqual([
@@ -135,7 +135,7 @@ describe('the options of a queue', () => {
     ]);
   });
 
-  it('that meet minified class names are told how to keep these', async () => {
+  it('with minified class names: the warning says how to keep the names', async () => {
     const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
     const providers = ['t', 'aB'].map((name) =>
       Object.defineProperty(class extends Classifier {}, 'name', { value: name }),
@@ -155,7 +155,7 @@ describe('the options of a queue', () => {
       imports: [BatchingModule.forRoot()],
       providers: twins,
     }).compile();
-    await expect(other.init()).rejects.toThrow(/called t\.classify; rename one of the classes\. .*keepNames/);
+    await expect(other.init()).rejects.toThrow(/with the name t\.classify; rename one of the classes\. .*keepNames/);
   });
 
   afterEach(() => {
@@ -164,7 +164,7 @@ describe('the options of a queue', () => {
 });
 
 describe('forRootAsync', () => {
-  it('whose factory needs a view fails with a sentence that names the circle', async () => {
+  it('whose factory needs a view fails with an error that names the circle', async () => {
     @Injectable()
     class Settings {
       constructor(@InjectBatched(Classifier) readonly classifier: Batched<Classifier>) {}
@@ -212,7 +212,7 @@ describe('forRootAsync', () => {
 });
 
 describe('the registry', () => {
-  it('lists and gets queues, by names of which it tells those it knows', async () => {
+  it('lists queues and gets them by name; an unknown name is an error that lists the names', async () => {
     const { registry, classifier } = await start();
     expect(registry.list()).toEqual(['Classifier.classify', 'Classifier.tell', 'Device.load']);
     expect(registry.get('Classifier.tell')).toBe(classifier.tell.queue);
@@ -221,12 +221,12 @@ describe('the registry', () => {
     );
   });
 
-  it('is there by a name that needs no import', async () => {
+  it('can be injected by a string, without an import', async () => {
     const { app, registry } = await start();
     expect(app.get('BatchingRegistry of nest-batching')).toBe(registry);
   });
 
-  it('tells the stats of all', async () => {
+  it('returns the stats of all queues', async () => {
     const { registry, device } = await start();
     await device.load('a');
     expect(registry.stats().map(({ name, settled }) => [name, settled])).toEqual([
@@ -236,7 +236,7 @@ describe('the registry', () => {
     ]);
   });
 
-  it('shows of a queue, through a view, the call, submitMany and queue alone', async () => {
+  it('shows through a view only the call, submitMany and queue', async () => {
     const { registry, classifier, device } = await start();
     for (const method of [classifier.classify, classifier.tell, device.load]) {
       expect(Object.keys(method).sort()).toEqual(['queue', 'submitMany']);
@@ -287,7 +287,7 @@ describe('the registry', () => {
     await expect(classify(1)).rejects.toMatchObject({ code: 'ERR_BATCHING_STOPPED' });
   });
 
-  it('reports the batches of all queues, those to come included', async () => {
+  it('reports the batches of all queues, also of those that are built later', async () => {
     const app = await Test.createTestingModule({
       imports: [BatchingModule.forRoot()],
       providers: [Classifier, Device],
@@ -352,7 +352,7 @@ describe('a marked method', () => {
     return { provider: app.get(Watching), view: app.get(BatchingRegistry).view(Watching) };
   }
 
-  it('gets its batch: the signal aborts when the last caller has gone', async () => {
+  it('gets a batch context: its signal aborts when the last caller has gone', async () => {
     const { provider, view } = await watch();
     // A spy declares no parameter.
     const spy = jest.spyOn(provider, 'run');
@@ -366,7 +366,7 @@ describe('a marked method', () => {
     expect(await Promise.allSettled(results)).toMatchObject([{ reason: 'one' }, { reason: 'two' }]);
   });
 
-  it('gets it also where it does not declare the parameter', async () => {
+  it('gets it even if it does not declare the parameter', async () => {
     const { provider, view } = await watch();
     expect(await Promise.all([view.echo(1), view.echo(2)])).toEqual([1, 2]);
     expect(provider.given).toEqual([[[1, 2], { signal: expect.any(AbortSignal) }]]);

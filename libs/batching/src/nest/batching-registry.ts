@@ -23,10 +23,11 @@ type Queue = BatchQueue<unknown, unknown>;
 type Listener = (report: BatchReport) => void;
 
 /**
- * The queues of one application: one per marked method of a provider, named after both, `DigitClassifier.classify`.
+ * The queues of one application: one per marked method of a provider, named after both,
+ * `DigitClassifier.classify`.
  *
- * They are built when the application initialises, or when a view is first used if that is earlier; what is wrong with a
- * marked or injected class is an error at that moment, by name.
+ * They are built when the application initialises, or when a view is first used, if that is earlier. Problems
+ * of marked and injected classes are errors at that moment, with the names of the classes.
  */
 @Injectable()
 export class BatchingRegistry
@@ -63,20 +64,23 @@ export class BatchingRegistry
     return [...this.#queues.keys()];
   }
 
-  /** @throws Error for a name that no queue has; the message lists the names */
+  /**
+   * @param name class and method, `DigitClassifier.classify`
+   * @throws Error if no queue has this name; the message lists the names
+   */
   get(name: string): BatchQueue<unknown, unknown> {
     const queue = this.#queues.get(name);
     if (!queue) throw new Error(`no queue is called ${show(name)}; there are: ${this.#names()}`);
     return queue;
   }
 
-  /** What every queue is doing, and what it did in the last one to two minutes. */
+  /** The statistics of every queue. */
   stats(): QueueStats[] {
     return Array.from(this.#queues.values(), (queue) => queue.stats());
   }
 
   /**
-   * Sends off what waits in any queue; inputs that come later may travel with it.
+   * Lets the inputs that wait in any queue leave without further delay; later ones may fill up their batches.
    *
    * @returns a promise that resolves when every input submitted before this call has ended
    */
@@ -87,9 +91,10 @@ export class BatchingRegistry
   /**
    * Stops all queues, as the application does when it shuts down. May be called again.
    *
-   * For a provider that batches depend on and that closes something in a shutdown hook: await this first.
+   * A provider that the batch functions use should await this before it closes a resource in a shutdown hook.
    *
-   * @param options `timeout` is the application's `shutdownTimeout` by default, or what is left of it while it closes
+   * @param options `timeout` in milliseconds; default: the application's `shutdownTimeout`, or what is left
+   *   of it while the application closes
    * @returns a promise that resolves when every input has ended
    */
   async stop({ timeout = this.shutdownTimeLeft, hard }: StopOptions = {}): Promise<void> {
@@ -97,19 +102,19 @@ export class BatchingRegistry
     await Promise.all(Array.from(this.#queues.values(), (queue) => queue.stop({ timeout, hard })));
   }
 
-  /** @internal What is left of `shutdownTimeout`, in milliseconds: all of it until the application begins to close. */
+  /** @internal Milliseconds left of `shutdownTimeout`: all of them until the application begins to close. */
   get shutdownTimeLeft(): number {
     if (this.#deadline === undefined) return this.#shutdownTimeout;
     return Math.max(0, this.#deadline - performance.now());
   }
 
   /**
-   * Calls `listener` after every batch of every queue, also of queues that are yet to be built.
+   * Calls `listener` after every batch of every queue, also of queues that are built later.
    *
-   * @returns a function that ends this
+   * @returns a function that removes the listener
    */
   onBatch(listener: Listener): () => void {
-    // One of its own, so that a function given twice is called twice.
+    // A new function, so that a listener that is added twice is called twice.
     const subscriber: Listener = (report) => {
       listener(report);
     };
@@ -124,12 +129,15 @@ export class BatchingRegistry
     };
   }
 
-  /** The view of a class, the same that `@InjectBatched()` injects. */
+  /** The view of a class; the same object that `@InjectBatched()` injects. */
   view<C extends object>(type: Class<C>): Batched<C> {
     return this.#views.view(type);
   }
 
-  /** @internal For a class first asked for after Nest has scanned the modules, as by one that is loaded lazily. */
+  /**
+   * @internal Adds the provider of a view that is first injected after Nest has scanned the modules (lazy
+   *   loading).
+   */
   provideView(type: Class, token: string): void {
     this.#views.provide(type, token);
   }
@@ -144,18 +152,21 @@ export class BatchingRegistry
     }
   }
 
-  /** The first hook: from here on queues, HTTP server and inference workers share `shutdownTimeout`. */
+  /**
+   * The first shutdown hook: starts the `shutdownTimeout` that queues, HTTP server and inference workers
+   * share.
+   */
   onModuleDestroy(): void {
     if (this.#deadline !== undefined) return;
     this.#deadline = performance.now() + this.#shutdownTimeout;
     if (this.#shutdownTimeout > LONGEST_TIMER) return;
-    // The next hook comes only after the HTTP server has answered everything, which a batch that hangs prevents.
+    // The next hook is called when all requests have been answered; a batch that hangs would prevent that.
     this.#deadlineTimer = setTimeout(() => void this.stop({ timeout: 0 }), this.#shutdownTimeout).unref();
   }
 
   /**
-   * The server still takes requests, and waits for those in flight before the next hook. So inputs are still accepted, but
-   * leave at once instead of waiting for others.
+   * The HTTP server still accepts requests, and waits for those in flight before the next hook. So inputs are
+   * still accepted, but leave at once instead of waiting for others.
    */
   beforeApplicationShutdown(): void {
     for (const queue of this.#queues.values()) {

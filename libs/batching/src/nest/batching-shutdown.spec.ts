@@ -19,7 +19,7 @@ import {
   InjectBatched,
 } from '../index.js';
 
-/** Nothing here leaves before its time is over, which is never within a test, unless it is sent off. */
+/** Its `maxDelay` is longer than any test, so that inputs leave only if they are sent off. */
 class Squares implements OnApplicationShutdown {
   readonly sizes: number[] = [];
   isHanging = false;
@@ -50,7 +50,7 @@ class PowersController {
   @Get('fourth/:base')
   async fourth(@Param('base') base: string): Promise<string> {
     const square = await this.squares.square(Number(base));
-    // Comes while the application is shutting down.
+    // Submitted while the application is shutting down.
     return String(await this.squares.square(square));
   }
 
@@ -91,7 +91,7 @@ describe.each([
   ['Express', () => new ExpressAdapter()],
   ['Fastify', () => new FastifyAdapter()],
 ])('closing an application on %s in mid-traffic', (_name, adapter) => {
-  it('answers every request it has taken, without waiting for company', async () => {
+  it('answers every request that it has accepted, without waiting for more inputs', async () => {
     const { url, registry, squares } = await start(adapter());
     const bases = Array.from({ length: 50 }, (_, index) => index);
     const answers = Promise.all(bases.map((base) => get(`${url}/fourth/${base}`)));
@@ -108,7 +108,7 @@ describe.each([
     });
   });
 
-  it('answers those of a queue that was never started', async () => {
+  it('answers the requests of a queue that was never started', async () => {
     const { url, registry } = await start(adapter());
     const answer = get(`${url}/later/7`);
     await until(() => registry.get('Squares.later').stats().waiting === 1);
@@ -162,7 +162,7 @@ describe('closing an application', () => {
     expect(await result).toBe(9);
   });
 
-  it('may be asked for twice, and stop what was stopped before', async () => {
+  it('may happen twice, and may stop queues that are stopped already', async () => {
     const { registry } = await start(new ExpressAdapter());
     await registry.stop();
     const logged = jest.spyOn(Logger, 'error');

@@ -3,20 +3,21 @@ import type { Batched } from './batched-view.js';
 import { type Class, getBatchedToken } from './views.js';
 
 /**
- * Injects the view of a class, whose marked methods take one input each. For a constructor parameter or a property
- * declared as `Batched<C>`; the compiler refuses any other type.
+ * Injects the view of a class, in which each marked method takes one input. For a constructor parameter or a property
+ * declared as `Batched<C>`; the compiler rejects any other type.
  *
  * ```ts
  * constructor(@InjectBatched(DigitClassifier) private readonly digits: Batched<DigitClassifier>) {}
  * ```
  *
- * @param type the class as some module provides it, or an abstract class that stands for it
+ * @param type the class under which a module provides it; may be abstract
+ * @throws TypeError if `type` is not a class
  */
 export function InjectBatched<C extends object>(type: Class<C>): InjectBatchedDecorator<C> {
   return Inject(getBatchedToken(type));
 }
 
-/** Accepts what is declared as `Batched<C>`; for anything else the compiler prints what is wrong. */
+/** Accepts parameters and properties declared as `Batched<C>`; for others the compiler prints the reason. */
 export type InjectBatchedDecorator<C> = <
   T extends object,
   K extends string | symbol | undefined,
@@ -32,7 +33,9 @@ type DeclarationProblem<C, Type> =
     ? unknown
     : { '@InjectBatched()': 'declare it as the view, Batched<C>'; declared: Type; expected: Batched<C> };
 
-/** The declared type of a constructor parameter or a property; `unknown` where it cannot be seen. */
+/**
+ * The declared type of a constructor parameter or a property; `unknown` where a decorator cannot infer it.
+ */
 type Declared<T, K, I> = I extends number
   ? T extends abstract new (...args: infer P) => unknown
     ? P[I]

@@ -1,19 +1,19 @@
 import type { BatchOptions } from '../core/options.js';
 import type { Class } from './views.js';
 
-/** What is known of a marked method. */
+/** What a decorator records about a method. */
 export interface Mark {
   readonly decorator: string;
-  /** As given to the decorator, before the application's defaults and overrides. */
+  /** The options of the decorator, before the application's defaults and overrides. */
   readonly options: BatchOptions;
   /** Whether the method takes one input at a time. */
   readonly serial: boolean;
 }
 
 /**
- * The marks lie on the prototype that owns the method, by the method's name. On the function itself they would be lost
- * when another decorator wraps it or a test spies on it. `Symbol.for`, because an application may load this library
- * twice, as ESM and as CommonJS.
+ * Marks are stored on the prototype that owns the method, by the method's name. On the function itself they
+ * would be lost when another decorator wraps it or a test spies on it. `Symbol.for`, because an application
+ * may load this library twice, as ESM and as CommonJS.
  */
 const MARKS = Symbol.for('nest-batching:marks');
 
@@ -26,7 +26,10 @@ export function setMark(prototype: Marked, key: PropertyKey, mark: Mark): void {
   prototype[MARKS]?.set(key, mark);
 }
 
-/** The marks in force on instances with this prototype. A method that overrides a marked one is marked anew, or not. */
+/**
+ * The marks of instances with this prototype. A method that overrides a marked one is not marked, unless by
+ * itself.
+ */
 export function marksOf(prototype: object | null): Map<PropertyKey, Mark> {
   if (prototype === null) return new Map();
   const marks = marksOf(Reflect.getPrototypeOf(prototype));
@@ -37,7 +40,10 @@ export function marksOf(prototype: object | null): Map<PropertyKey, Mark> {
   return marks;
 }
 
-/** The marks in force on an instance. A stand-in for the class, as a fake in a test, keeps what the class promises. */
+/**
+ * The marks of a provided instance. One of another class, such as a fake in a test, also has the marks of the
+ * class.
+ */
 export function marksOn(instance: unknown, type: Class): Map<PropertyKey, Mark> {
   const marks = marksOf(typeof instance === 'object' && instance ? Reflect.getPrototypeOf(instance) : null);
   return instance instanceof type ? marks : new Map([...marksOf(type.prototype as object), ...marks]);

@@ -14,33 +14,36 @@ export interface BatchingModuleOptions {
   /** Settings of every queue whose decorator does not set them. */
   defaults?: Omit<QueueOptions, 'name' | 'autoStart'>;
   /**
-   * Settings of one queue, by its name, `DigitClassifier.classify`, above those of its decorator: to retune it in production.
-   * The queue of a `@SerialService()` takes only those that do not concern batches.
+   * Settings of single queues by name (`DigitClassifier.classify`), which override those of the decorator,
+   * for tuning in production. The queue of a `@SerialService()` accepts only those that do not concern
+   * batches.
    */
   queues?: Record<string, QueueOverride>;
   /**
-   * How long a closing application waits for the inputs it has accepted, in milliseconds from the first shutdown hook
-   * on; inputs left then are rejected with a `ServiceStoppedError`, also while the HTTP server still waits for their requests.
-   * Inference workers finish within the same time. Default 10,000; ≥ 0, or `Infinity`.
+   * Milliseconds, from the first shutdown hook on, for which a closing application waits for the inputs it
+   * has accepted: ≥ 0, or `Infinity`. Inputs left after that are rejected with a `ServiceStoppedError`, even
+   * if the HTTP server still waits for their requests. Inference workers finish within the same time. Default
+   * 10,000.
    */
   shutdownTimeout?: number;
 }
 
 type QueueOverride = Partial<PublicOptions>;
 
-/** The token of the options. */
+/** The injection token of the options. */
 export const OPTIONS = 'options of BatchingModule.forRoot()';
 
 export const FOR_ROOT = 'BatchingModule.forRoot()';
 
-/** What a queue with batches of one has no use for. */
+/** Settings that have no meaning for a queue with batches of one. */
 const FOR_BATCHES = new Set<string>([...Object.keys(serial), 'maxCost', 'isolateErrors']);
 const SERIAL_SETTINGS = SETTINGS.filter((setting) => !FOR_BATCHES.has(setting));
 
 /**
- * Checks what concerns no queue in particular; the rest is checked where the queue is made.
+ * Checks `shutdownTimeout` and `defaults`; overrides are checked when their queue is built.
  *
  * @returns the `shutdownTimeout`, in milliseconds
+ * @throws TypeError or RangeError for an invalid option
  */
 export function checkModuleOptions({ defaults, shutdownTimeout = 10_000 }: BatchingModuleOptions): number {
   naming(FOR_ROOT, () => checkMilliseconds('shutdownTimeout', shutdownTimeout));
@@ -49,8 +52,8 @@ export function checkModuleOptions({ defaults, shutdownTimeout = 10_000 }: Batch
 }
 
 /**
- * Merges the options of one queue: the application's override, else its decorator, else the application's defaults. An option
- * that is `undefined` counts as not given, as where an environment variable is not set.
+ * Merges the options of one queue. Each is the application's override, else the decorator's, else the
+ * application's default. `undefined` counts as not given, as from an environment variable that is not set.
  *
  * @throws TypeError for an override of a setting that this queue does not have
  */

@@ -5,11 +5,12 @@ type NestModule = ModulesContainer extends Map<string, infer M> ? M : never;
 type Wrapper = ReturnType<NestModule['getProviderByKey']>;
 
 /**
- * The modules of one application. This is the one file that uses what Nest does not document as its public API: the modules of
- * `ModulesContainer` with their lists and `addProvider`, and the wrappers of providers. `DiscoveryService` would list the same
- * wrappers, but no guards, interceptors and pipes, and it cannot add a provider.
+ * The modules of one application. This is the only file that uses what Nest does not document as public API:
+ * the modules in `ModulesContainer` with their lists and `addProvider`, and the wrappers of providers.
+ * `DiscoveryService` would list the same wrappers, but no guards, interceptors and pipes, and it cannot add a
+ * provider.
  *
- * Reads anew each time, because modules may be loaded lazily.
+ * Nothing is cached, because modules may be loaded lazily.
  */
 export class NestModules {
   constructor(private readonly modules: ModulesContainer) {}
@@ -25,12 +26,15 @@ export class NestModules {
     return [...this.modules.values()].flatMap(({ controllers }) => [...controllers.keys()]);
   }
 
-  /** How many modules provide a token. */
+  /** The number of modules that provide a token. */
   count(token: string): number {
     return this.#providing(token).length;
   }
 
-  /** Provides and exports a value wherever `beside` is provided, as if it had been in the list that Nest scanned. */
+  /**
+   * Adds a provider of a value to every module that provides `beside`, and exports it, after Nest has scanned
+   * them.
+   */
   provide(token: string, value: object, beside: string): void {
     for (const module of this.#providing(beside)) {
       if (module.providers.has(token)) continue;
@@ -39,7 +43,10 @@ export class NestModules {
     }
   }
 
-  /** The names of the classes and factories into which a token is injected: providers, controllers, guards and the like. */
+  /**
+   * The names of the classes and factories into which a token is injected: providers, controllers, guards and
+   * the like.
+   */
   injectorsOf(token: unknown): string[] {
     const wrappers = [...this.modules.values()].flatMap(({ providers, controllers, injectables }) => [
       ...providers.values(),
@@ -87,22 +94,25 @@ export class Provided {
     private readonly wrapper: Wrapper,
   ) {}
 
-  /** Of a provider that is no singleton, or that Nest has not made yet: an empty object with its prototype, or nothing. */
+  /**
+   * The instance. If the provider is not a singleton, or not created yet, it is an empty object with its
+   * prototype, or `undefined` or `null`.
+   */
   get instance(): unknown {
     return this.wrapper.instance;
   }
 
-  /** Whether it stands for another provider (`useExisting`). */
+  /** Whether it is an alias of another provider (`useExisting`). */
   get isAlias(): boolean {
     return this.wrapper.isAlias;
   }
 
-  /** Whether Nest has made the instance. */
+  /** Whether Nest has created the instance. */
   get isReady(): boolean {
     return Boolean(this.wrapper.getInstanceByContextId(createContextId()).isResolved);
   }
 
-  /** What keeps it from being a singleton, in words; `undefined` for a singleton. */
+  /** `transient`, `request-scoped` or the like, for a message; `undefined` for a singleton. */
   get scope(): string | undefined {
     const { wrapper } = this;
     if (wrapper.isTransient) return 'transient';
@@ -113,7 +123,7 @@ export class Provided {
   }
 }
 
-/** Nest declares both lists as always there, which they are not. */
+/** Both lists may be undefined, although Nest declares them as present. */
 function dependenciesOf(wrapper: Wrapper): Wrapper[] {
   const parameters = wrapper.getCtorMetadata() as Wrapper[] | undefined;
   const properties = wrapper.getPropertiesMetadata() as { wrapper: Wrapper }[] | undefined;

@@ -4,9 +4,11 @@ import type { FactoryProvider } from '@nestjs/common';
 export type Class<C = object> = abstract new (...args: never) => C;
 
 /**
- * The token of a class's view: to provide a fake in a test, to inject the view into a factory, or for `app.get()`.
+ * The injection token of a class's view: to provide a fake in a test, to inject the view into a factory, or
+ * for `app.get()`.
  *
- * @returns a string, as Nest cannot print a symbol in each of its messages; two classes of one name have two
+ * @returns a string, because some of Nest's messages cannot print a symbol; unique even for classes of the
+ *   same name
  * @throws TypeError if `type` is not a class
  */
 export function getBatchedToken(type: Class): string {
@@ -33,26 +35,27 @@ export function getBatchedToken(type: Class): string {
   return token;
 }
 
-/** The registry of the application, for code that does not import this library, or has another copy of it. */
+/** Injection token of the registry, for code that has another copy of this library, or does not import it. */
 export const REGISTRY = 'BatchingRegistry of nest-batching';
 
-/** What makes the views of one application. */
+/** Creates the views of one application; its registry. */
 export interface ViewSource {
   view(type: Class): object;
-  /** Takes in a class that was first asked for while the application was running. */
+  /** Adds the provider of a view that is first injected while the application runs. */
   provideView(type: Class, token: string): void;
 }
 
 /**
- * All views that any class of this process asks for: one list, whose providers every application scans when it starts, so
- * that nothing has to be registered. A class that is loaded later is provided to the applications that run.
+ * All views that classes of this process inject, with their providers. Every application scans the list when
+ * it starts, so no view has to be registered. A view that is injected later is added to the running
+ * applications.
  *
  * On `globalThis`, because an application may load this library twice, as ESM and as CommonJS.
  */
 interface Views {
   readonly byClass: Map<Class, string>;
   readonly providers: FactoryProvider[];
-  /** Weak, so that this list does not keep an application that is never closed, as in a test, in memory. */
+  /** Weak references, so that an application that is never closed, as in tests, can be garbage-collected. */
   readonly sources: Set<WeakRef<ViewSource>>;
 }
 

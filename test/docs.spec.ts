@@ -12,6 +12,8 @@ import ts from 'typescript';
  *     <!-- compile: after quick-start -->   compiles it behind the block of that name in the same document
  *     <!-- compile: as more, after quick-start -->
  *     <!-- compile: from src/games.ts -->   it is an excerpt of that file, which `npm run types` compiles
+ *     <!-- compile: file src/main.ts -->    it is that whole file of the reader's own project, beside the document's other
+ *                                           files; those of tests have the globals of Jest
  */
 interface Snippet {
   readonly document: string;
@@ -21,6 +23,7 @@ interface Snippet {
   readonly as?: string;
   readonly after?: string;
   readonly from?: string;
+  readonly file?: string;
 }
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -36,6 +39,9 @@ const documents = [
 const snippets = documents.flatMap((document) =>
   snippetsOf(document, readFileSync(join(root, document), 'utf8')),
 );
+const globalsOfJest = ['describe', 'it', 'expect', 'beforeAll', 'afterAll']
+  .map((name) => ` declare const ${name}: typeof import('@jest/globals').${name};`)
+  .join('');
 /** What the library and its peers declare, read once. */
 const declarations = new Map<string, ts.SourceFile>();
 const problems = compile(snippets);
@@ -91,6 +97,23 @@ describe('The check of the documents', () => {
     expect(excerpt('return run(inputs);')).toEqual(['some.md:3 is not in docs/examples/retry.ts']);
   });
 
+  it('compiles whole files beside each other', () => {
+    const service = ['<!-- compile: file src/one.ts -->', '```ts', 'export const one = 1;', '```'];
+    const spec = (code: string) =>
+      of(
+        ...service,
+        '<!-- compile: file test/one.spec.ts -->',
+        '```ts',
+        "import { one } from '../src/one.js';",
+        code,
+        '```',
+      );
+    expect(spec("it('is one', () => { expect(one).toBe(1); });")).toEqual([]);
+    expect(spec('one.toUpperCase();')).toEqual([
+      "some.md:8 Property 'toUpperCase' does not exist on type '1'.",
+    ]);
+  });
+
   it('refuses what it does not understand', () => {
     expect(() => of('```typescript', '```')).toThrow('some.md:1: expected ```ts, got ```typescript');
     expect(() => of('<!-- compile: with care -->', '```ts', '```')).toThrow('some.md:1: expected');
@@ -135,12 +158,13 @@ function snippetsOf(document: string, text: string): Snippet[] {
 
 function readInstruction(document: string, instruction?: { at: number; text: string }): Partial<Snippet> {
   if (!instruction) return {};
-  const pattern = /^(?:as (?<as>[\w-]+))?(?:, (?=after))?(?:after (?<after>[\w-]+))?$|^from (?<from>\S+)$/;
+  const pattern =
+    /^(?:as (?<as>[\w-]+))?(?:, (?=after))?(?:after (?<after>[\w-]+))?$|^from (?<from>\S+)$|^file (?<file>\S+)$/;
   const groups = pattern.exec(instruction.text)?.groups;
   if (!groups) {
     throw new Error(
-      `${document}:${instruction.at}: expected 'as <name>', 'after <name>', 'as <name>, after <name>' or 'from <file>', ` +
-        `got '${instruction.text}'`,
+      `${document}:${instruction.at}: expected 'as <name>', 'after <name>', 'as <name>, after <name>', 'from <file>' or ` +
+        `'file <file>', got '${instruction.text}'`,
     );
   }
   return { ...groups };
@@ -152,7 +176,7 @@ function compile(all: readonly Snippet[]): Map<Snippet, string[]> {
   const folder = join(root, 'dist/libs/batching');
   const modules = new Map(
     all.flatMap((snippet, index) =>
-      snippet.from === undefined ? [[join(folder, `snippet-${index}.ts`), snippet] as const] : [],
+      snippet.from === undefined ? [[pathOf(folder, snippet, index), snippet] as const] : [],
     ),
   );
   const options = compilerOptions();
@@ -160,10 +184,14 @@ function compile(all: readonly Snippet[]): Map<Snippet, string[]> {
   const textOf = (path: string) => {
     const snippet = modules.get(path);
     // `export {}` makes a module of it, as every file of a project is.
-    return snippet && [...chain(snippet, all).map(({ code }) => code), 'export {};'].join('\n');
+    if (!snippet) return undefined;
+    const globals = path.endsWith('spec.ts') ? globalsOfJest : '';
+    return [...chain(snippet, all).map(({ code }) => code), `export {};${globals}`].join('\n');
   };
   const read = host.getSourceFile.bind(host);
   host.fileExists = (path) => modules.has(path) || ts.sys.fileExists(path);
+  const folders = new Set([...modules.keys()].map((path) => dirname(path)));
+  host.directoryExists = (path) => folders.has(path) || ts.sys.directoryExists(path);
   host.readFile = (path) => textOf(path) ?? ts.sys.readFile(path);
   host.getSourceFile = (path, ...rest) => {
     if (modules.has(path)) return read(path, ...rest);
@@ -186,6 +214,12 @@ function compile(all: readonly Snippet[]): Map<Snippet, string[]> {
     }
   }
   return said;
+}
+
+function pathOf(folder: string, { document, file }: Snippet, index: number): string {
+  return file === undefined
+    ? join(folder, `snippet-${index}.ts`)
+    : join(folder, `files of ${document}`, file);
 }
 
 /** A snippet behind all that it follows. */

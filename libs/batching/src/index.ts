@@ -1,10 +1,19 @@
 // A name that this file exports itself, as `BatchedService`, goes before the one of core/.
 export * from './core/index.js';
-export { BatchedService, SerialService } from './nest/batched-service.js';
+// The interface under a second name: declarations that the compiler writes need one, and `BatchedService` is an alias here.
+export type { BatchedService as CallableService } from './core/service.js';
+export {
+  BatchedService,
+  type BatchedServiceDecorator,
+  type BatchProblem,
+  type SerialProblem,
+  SerialService,
+  type SerialServiceDecorator,
+} from './nest/batched-service.js';
 export type { Batched, BatchedMethod } from './nest/batched-view.js';
 export { type BatchingAnswer, BatchingExceptionFilter } from './nest/batching-exception-filter.js';
 export { BatchingModule, type BatchingOptionsFactory } from './nest/batching-module.js';
 export { BatchingRegistry } from './nest/batching-registry.js';
-export { InjectBatched } from './nest/inject-batched.js';
+export { InjectBatched, type InjectBatchedDecorator } from './nest/inject-batched.js';
 export type { BatchingModuleOptions } from './nest/module-options.js';
 export { getBatchedToken } from './nest/views.js';

@@ -509,11 +509,11 @@ describe('settings while it runs', () => {
 });
 
 describe('async context', () => {
-  it('is that of the queue for the batch function and that of the caller for its await', async () => {
+  it('is neither that of a caller nor that of the builder for the batch function; callers keep theirs', async () => {
     const store = new AsyncLocalStorage<string>();
     const seen: (string | undefined)[] = [];
     const queue = store.run(
-      'queue',
+      'builder',
       () =>
         new BatchQueue<number, number>(
           (inputs) => {
@@ -531,7 +531,7 @@ describe('async context', () => {
     );
     await advance(5 + TURN);
     expect(await Promise.all(callers)).toEqual(['a', 'b', 'c']);
-    expect(seen).toEqual(['queue', 'queue']);
+    expect(seen).toEqual([undefined, undefined]);
   });
 });
 

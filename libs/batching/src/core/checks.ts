@@ -1,24 +1,34 @@
 export function checkMilliseconds(name: string, value: number): number {
   if (typeof value !== 'number') {
-    throw new TypeError(`${name}: expected a number of milliseconds, got ${show(value)}`);
+    throw new TypeError(`${name}: expected a number of milliseconds, got ${showNoNumber(value)}`);
   }
   if (!(value >= 0)) throw new RangeError(`${name}: expected milliseconds ≥ 0, got ${show(value)}`);
   return value;
 }
 
 export function checkCost(name: string, value: number): number {
-  if (typeof value !== 'number') throw new TypeError(`${name}: expected a number ≥ 0, got ${show(value)}`);
+  if (typeof value !== 'number') {
+    throw new TypeError(`${name}: expected a number ≥ 0, got ${showNoNumber(value)}`);
+  }
   if (!(value >= 0)) throw new RangeError(`${name}: expected a number ≥ 0, got ${show(value)}`);
   return value;
 }
 
 export function checkCount(name: string, value: number, least: number): number {
   const expected = `expected an integer ≥ ${least} or Infinity`;
-  if (typeof value !== 'number') throw new TypeError(`${name}: ${expected}, got ${show(value)}`);
+  if (typeof value !== 'number') throw new TypeError(`${name}: ${expected}, got ${showNoNumber(value)}`);
   if (value < least || !(Number.isSafeInteger(value) || value === Infinity)) {
     throw new RangeError(`${name}: ${expected}, got ${show(value)}`);
   }
   return value;
+}
+
+/** What came instead of a number; for a number in a string, as environment variables are, with what to do. */
+function showNoNumber(value: unknown): string {
+  const isNumeric = typeof value === 'string' && value.trim() !== '' && !Number.isNaN(Number(value));
+  return (
+    show(value) + (isNumeric ? '; an environment variable is a string, so use Number(process.env.X)' : '')
+  );
 }
 
 export function checkOneOf<T extends string>(name: string, allowed: readonly T[], value: T): T {

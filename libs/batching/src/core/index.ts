@@ -15,5 +15,6 @@ export {
 } from './errors.js';
 export { Lane } from './lane.js';
 export type { BatchOptions, QueueOptions, StopOptions, SubmitOptions } from './options.js';
-export { asBatchedService, asService, type BatchedService, type SerialOptions } from './service.js';
+export type { SerialOptions } from './serial-queue.js';
+export { asBatchedService, asService, type BatchedService } from './service.js';
 export type { BatchReport, DropReason, QueueState, QueueStats } from './stats.js';

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from '@jest/globals';
 import { ServiceStoppedError } from './errors.js';
@@ -66,6 +67,34 @@ describe('asService', () => {
     expect(await Promise.all(inputs.map((x) => write(x)))).toEqual(inputs.map((x) => -x));
     expect(order).toEqual(inputs);
     expect(most).toBe(1);
+  });
+
+  it('runs each call in the async context of its caller, its cost and group too', async () => {
+    const user = new AsyncLocalStorage<string>();
+    const costs: [string, string | undefined][] = [];
+    const cost = (input: unknown) => {
+      costs.push([String(input), user.getStore()]);
+      return 1;
+    };
+    const load = asService({ cost, groupBy: (input) => input })(async (path: string) => {
+      await setTimeout(1);
+      return `${path} for ${user.getStore()}`;
+    });
+    const calls = ['ada', 'bob'].map((name) => user.run(name, () => load(`file of ${name}`)));
+    const many = user.run('cyd', () => load.submitMany(['c1', 'c2']));
+    expect(await Promise.all([...calls, ...many])).toEqual([
+      'file of ada for ada',
+      'file of bob for bob',
+      'c1 for cyd',
+      'c2 for cyd',
+    ]);
+    expect(costs).toEqual([
+      ['file of ada', 'ada'],
+      ['file of bob', 'bob'],
+      ['c1', 'cyd'],
+      ['c2', 'cyd'],
+    ]);
+    expect(load.queue.name).toBe('service');
   });
 
   it('goes on after a call that failed', async () => {

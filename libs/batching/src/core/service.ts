@@ -1,7 +1,7 @@
 import { BatchQueue } from './batch-queue.js';
 import type { BatchFunction } from './batch-function.js';
-import { functionName } from './checks.js';
 import type { QueueOptions, StopOptions, SubmitOptions } from './options.js';
+import { type SerialOptions, SerialQueue } from './serial-queue.js';
 
 /** A queue that is called like a function: takes one input, and returns a promise of its result. */
 export interface BatchedService<Input, Result> {
@@ -50,12 +50,9 @@ export function asBatchedService(
     );
 }
 
-/** The settings of a service that runs one call at a time; all optional. */
-export type SerialOptions = Omit<QueueOptions, 'dispatch' | 'concurrency'>;
-
 /**
  * Turns a function of one input into a service that runs one call at a time, in order of arrival, for
- * something that must not be used concurrently.
+ * something that must not be used concurrently. A call runs in the async context of its caller.
  *
  * @returns a function that takes the function of one input and returns the service; it throws a TypeError or
  *   RangeError for an invalid option
@@ -63,20 +60,7 @@ export type SerialOptions = Omit<QueueOptions, 'dispatch' | 'concurrency'>;
 export function asService(
   options?: SerialOptions,
 ): <Input, Result>(fn: (input: Input) => PromiseLike<Result> | Result) => BatchedService<Input, Result> {
-  return <Input, Result>(fn: (input: Input) => PromiseLike<Result> | Result) => {
-    const queueOptions = { name: functionName(fn, 'service'), ...options, ...serial };
-    return toService(new BatchQueue(oneByOne(fn), queueOptions));
-  };
-}
-
-/** The settings that make a queue run one call at a time. */
-export const serial = { batchSize: 1, maxDelay: 0, dispatch: 'eager', concurrency: 1 } as const;
-
-/** Turns a function of one input into a batch function for batches of one. */
-export function oneByOne<Input, Result>(
-  fn: (input: Input) => PromiseLike<Result> | Result,
-): BatchFunction<Input, Result> {
-  return async ([input]) => [await fn(input as Input)];
+  return (fn) => toService(new SerialQueue(fn, { ...options }));
 }
 
 export function toService<Input, Result>(queue: BatchQueue<Input, Result>): BatchedService<Input, Result> {

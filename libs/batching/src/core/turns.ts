@@ -20,6 +20,9 @@ export class Turn {
 
 let turns = 0;
 
+/** The context in which this library was loaded, which belongs to no request. */
+const loading = new AsyncResource('nest-batching', { requireManualDestroy: true });
+
 /**
  * Decides when the queue looks at what waits: once per turn of the event loop in which something happened,
  * and when the alarm rings. At most one immediate and one alarm are pending.
@@ -48,10 +51,12 @@ export class Turns {
   #rangFor = -Infinity;
 
   /**
-   * Created with the queue, so that batch functions run in the async context that built it, never in a
-   * caller's.
+   * Batch functions run in this context: never in a caller's, and never in that of the code that built the queue. A queue
+   * that a request builds must not show that request's store to later ones.
    */
-  readonly #context = new AsyncResource('BatchQueue', { requireManualDestroy: true });
+  readonly #context = loading.runInAsyncScope(
+    () => new AsyncResource('BatchQueue', { requireManualDestroy: true }),
+  );
 
   /**
    * @param look called once per turn, with the present moment and that of the look before: inputs that are

@@ -1,8 +1,7 @@
-import { AsyncResource } from 'node:async_hooks';
 import type { BatchFunction } from '../core/batch-function.js';
 import { BatchQueue } from '../core/batch-queue.js';
 import { naming } from '../core/checks.js';
-import { oneByOne } from '../core/service.js';
+import { SerialQueue } from '../core/serial-queue.js';
 import { ApplicationProviders } from './application-providers.js';
 import { type Batched, createView, toMethod } from './batched-view.js';
 import { type Mark, marksOn, methodName } from './marks.js';
@@ -27,11 +26,6 @@ export class ApplicationViews {
   readonly #providers: ApplicationProviders;
   readonly #methods = new Map<object, Methods>();
   readonly #views = new Map<Class, object>();
-  /**
-   * Queues are built in this context: one built at its first use must not run in its first caller's async
-   * context.
-   */
-  readonly #context = new AsyncResource('BatchingRegistry', { requireManualDestroy: true });
 
   constructor(
     private readonly options: BatchingModuleOptions,
@@ -113,10 +107,11 @@ export class ApplicationViews {
         throw new TypeError(`${name}: the provided instance has no such method`);
       return Reflect.apply(method, instance, parameters);
     };
-    const batchFunction = mark.serial ? oneByOne(call) : (call as BatchFunction<unknown, unknown>);
     return naming(`${FOR_ROOT}: queues['${name}']`, () => {
       const options = mergeOptions(this.options, mark, name);
-      return this.#context.runInAsyncScope(() => new BatchQueue<unknown, unknown>(batchFunction, options));
+      return mark.serial
+        ? new SerialQueue<unknown, unknown>(call, options)
+        : new BatchQueue<unknown, unknown>(call as BatchFunction<unknown, unknown>, options);
     });
   }
 }

@@ -99,7 +99,29 @@ describe('while the class is being defined', () => {
   it.each([
     [0, 5, {}, RangeError, 'batchSize: expected an integer ≥ 1 or Infinity, got 0'],
     [2.5, 5, {}, RangeError, 'batchSize: expected an integer ≥ 1 or Infinity, got 2.5'],
-    ['8' as never, 5, {}, TypeError, "batchSize: expected an integer ≥ 1 or Infinity, got '8'"],
+    [
+      '8' as never,
+      5,
+      {},
+      TypeError,
+      "batchSize: expected an integer ≥ 1 or Infinity, got '8'; an environment variable is a string, so use Number(process.env.X)",
+    ],
+    [
+      8,
+      '5' as never,
+      {},
+      TypeError,
+      "maxDelay: expected a number of milliseconds, got '5'; an environment variable is a string, so use Number(process.env.X)",
+    ],
+    [
+      8,
+      5,
+      { maxCost: '9' as never },
+      TypeError,
+      "maxCost: expected a number ≥ 0, got '9'; an environment variable",
+    ],
+    [8, '' as never, {}, TypeError, "maxDelay: expected a number of milliseconds, got ''"],
+    [8, 'soon' as never, {}, TypeError, "maxDelay: expected a number of milliseconds, got 'soon'"],
     [8, -1, {}, RangeError, 'maxDelay: expected milliseconds ≥ 0, got -1'],
     [8, NaN, {}, RangeError, 'maxDelay: expected milliseconds ≥ 0, got NaN'],
     [8, 5, { concurrency: 0 }, RangeError, 'concurrency: expected an integer ≥ 1 or Infinity, got 0'],
@@ -109,6 +131,18 @@ describe('while the class is being defined', () => {
     expect(attempt).toThrow(type);
     expect(attempt).toThrow(`@BatchedService() on Sorter.classify: ${message}`);
   });
+
+  it.each([[8], [{ batchSize: 8, maxDelay: 5 }], [8, { maxDelay: 5 }], []])(
+    'a call that no compiler has seen says how it is called: %p',
+    (...given) => {
+      expect(() => BatchedService(...(given as unknown as [number, number]))).toThrow(
+        new TypeError(
+          '@BatchedService(): call it with batchSize and maxDelay, then options if any: ' +
+            '@BatchedService(64, 5, { concurrency: 2 })',
+        ),
+      );
+    },
+  );
 
   it('bad options of a serial method are refused', () => {
     const define = () => {

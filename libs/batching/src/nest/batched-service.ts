@@ -1,7 +1,8 @@
 import type { BatchContext, TypedArray } from '../core/batch-function.js';
 import { naming } from '../core/checks.js';
 import { type BatchOptions, type QueueOptions, resolveOptions } from '../core/options.js';
-import { type BatchedService as Service, serial, type SerialOptions } from '../core/service.js';
+import { serial, type SerialOptions } from '../core/serial-queue.js';
+import type { BatchedService as Service } from '../core/service.js';
 import { methodName, setMark } from './marks.js';
 
 /**
@@ -34,9 +35,35 @@ export function BatchedService(
   batchSize: number,
   maxDelay: number,
   options?: Omit<QueueOptions, 'name'>,
-): BatchedServiceDecorator {
-  return marker('@BatchedService()', { ...options, batchSize, maxDelay }, false);
+): BatchedServiceDecorator;
+/** Not a way to call it: for the compiler to say how. */
+export function BatchedService(...misused: Misused): Record<'@BatchedService()', Usage>;
+/** The first again: of overloads, `Parameters` and `ReturnType` take the last. */
+export function BatchedService(
+  batchSize: number,
+  maxDelay: number,
+  options?: Omit<QueueOptions, 'name'>,
+): BatchedServiceDecorator;
+export function BatchedService(
+  ...given: [batchSize: number, maxDelay: number, options?: Omit<QueueOptions, 'name'>] | Misused
+): BatchedServiceDecorator | Record<'@BatchedService()', Usage> {
+  const [batchSize, maxDelay, options] = given;
+  if (given.length < 2 || isObject(batchSize) || isObject(maxDelay)) {
+    throw new TypeError(`@BatchedService(): ${USAGE}`);
+  }
+  return marker('@BatchedService()', { ...(options as object), batchSize, maxDelay } as BatchOptions, false);
 }
+
+const USAGE =
+  'call it with batchSize and maxDelay, then options if any: @BatchedService(64, 5, { concurrency: 2 })';
+type Usage = typeof USAGE;
+
+/** One argument, an options object in place of a number, or a decorator's own arguments, as without parentheses. */
+type Misused =
+  | []
+  | [batchSizeOrOptions: number | object]
+  | [batchSize: number, options: object]
+  | [target: object, key: string | symbol, descriptor?: unknown];
 
 /**
  * Marks a method of one parameter that must not be called concurrently. The view that `@InjectBatched(C)`
@@ -47,6 +74,10 @@ export function BatchedService(
  */
 export function SerialService(options?: Omit<SerialOptions, 'name'>): SerialServiceDecorator {
   return marker('@SerialService()', { ...options, ...serial }, true);
+}
+
+function isObject(value: unknown): boolean {
+  return (typeof value === 'object' && value !== null) || typeof value === 'function';
 }
 
 function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
@@ -64,14 +95,14 @@ function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
 
 /** Accepts methods that may be marked with `@BatchedService()`; for others the compiler prints the reason. */
 export type BatchedServiceDecorator = <T extends object, K extends string | symbol, F>(
-  target: T & Sentence<'@BatchedService()', PlaceProblem<T, K, F, BatchProblem<F>>>,
+  target: T & Sentence<T, '@BatchedService()', PlaceProblem<T, K, F, BatchProblem<F>>>,
   key: K,
   descriptor?: TypedPropertyDescriptor<F>,
 ) => void;
 
 /** Accepts methods that may be marked with `@SerialService()`; for others the compiler prints the reason. */
 export type SerialServiceDecorator = <T extends object, K extends string | symbol, F>(
-  target: T & Sentence<'@SerialService()', PlaceProblem<T, K, F, SerialProblem<F>>>,
+  target: T & Sentence<T, '@SerialService()', PlaceProblem<T, K, F, SerialProblem<F>>>,
   key: K,
   descriptor?: TypedPropertyDescriptor<F>,
 ) => void;
@@ -79,10 +110,15 @@ export type SerialServiceDecorator = <T extends object, K extends string | symbo
 /**
  * A type cannot report an error of its own. So the target is required to have a property that no class has:
  * its name is the decorator's, and its type is the sentence that the compiler prints.
+ *
+ * Nothing is required of a target that may be any object, so that the decorator is a `MethodDecorator`, which
+ * `applyDecorators()` takes. No class with a method is such a target.
  */
-type Sentence<Decorator extends string, Problem> = Problem extends true
+type Sentence<T, Decorator extends string, Problem> = object extends T
   ? unknown
-  : Record<Decorator, Problem>;
+  : Problem extends true
+    ? unknown
+    : Record<Decorator, Problem>;
 
 /** `F` is `unknown` where the compiler passes no descriptor, that is for a property. */
 type PlaceProblem<T, K, F, Otherwise> = unknown extends F

@@ -7,7 +7,7 @@ import ts from 'typescript';
 const folder = dirname(fileURLToPath(import.meta.url));
 
 const header = `
-import { Injectable } from '@nestjs/common';
+import { applyDecorators, Injectable, SetMetadata } from '@nestjs/common';
 import {
   BatchedService, SerialService, InjectBatched, getBatchedToken, BatchingRegistry, asBatchedService, type Batched, type BatchedMethod, type BatchContext,
 } from '../index.js';
@@ -78,6 +78,26 @@ const pieces = {
     '@SerialService() async run(pair: [number, number]): Promise<[number, number]> { return pair; }',
   ),
 
+  anySettings: methods(
+    'static readonly config: any = {}; @BatchedService(Service.config.size, Service.config.delay) async run(inputs: number[]): Promise<number[]> { return inputs; }',
+  ),
+
+  // A team's own decorators.
+  wrapped: `${header}
+    export const OnGpu = (options?: Parameters<typeof BatchedService>[2]) => BatchedService(64, 5, options);
+    export const OnDevice = () => SerialService({ maxQueued: 5 });
+    export const Audited = () => applyDecorators(SetMetadata('audited', true), BatchedService(8, 2));
+    export const AuditedAlone = () => applyDecorators(SerialService(), SetMetadata('audited', true));
+    export class Service {
+      @OnGpu({ concurrency: 2 }) async run(inputs: number[]): Promise<number[]> { return inputs; }
+      @OnDevice() async load(input: string): Promise<number> { return input.length; }
+      @Audited() async audited(inputs: number[]): Promise<number[]> { return inputs; }
+      @AuditedAlone() async alone(input: string): Promise<number> { return input.length; }
+    }`,
+  wrappedNoArray: `${header}
+    export const OnGpu = () => BatchedService(64, 5);
+    export class Service { @OnGpu() async run(input: number): Promise<number[]> { return [input]; } }`,
+
   // May not be marked.
   noParameter: methods('@BatchedService(8, 5) async run(): Promise<number[]> { return []; }'),
   twoParameters: methods(
@@ -116,6 +136,14 @@ const pieces = {
     '@BatchedService(8, 5, { name: "mine" }) async run(inputs: number[]): Promise<number[]> { return inputs; }',
   ),
   noDelay: methods('@BatchedService(8) async run(inputs: number[]): Promise<number[]> { return inputs; }'),
+  noArguments: methods('@BatchedService() async run(inputs: number[]): Promise<number[]> { return inputs; }'),
+  optionsAlone: methods(
+    '@BatchedService({ batchSize: 8, maxDelay: 5 }) async run(inputs: number[]): Promise<number[]> { return inputs; }',
+  ),
+  optionsSecond: methods(
+    '@BatchedService(8, { maxDelay: 5 }) async run(inputs: number[]): Promise<number[]> { return inputs; }',
+  ),
+  noCall: methods('@BatchedService async run(inputs: number[]): Promise<number[]> { return inputs; }'),
   serialNoParameter: methods('@SerialService() async run(): Promise<number> { return 1; }'),
   serialTwoParameters: methods(
     '@SerialService() async run(one: number, other: number): Promise<number> { return one + other; }',
@@ -243,6 +271,8 @@ describe('the compiler accepts', () => {
     'serial',
     'serialArray',
     'serialTuple',
+    'anySettings',
+    'wrapped',
     'view',
     'injected',
   ])('%s', (piece) => {
@@ -283,6 +313,16 @@ describe('the compiler says what is wrong with', () => {
     ['accessor', 'an accessor cannot be marked: make it a method'],
     ['isStatic', 'a static method cannot be marked: only methods of an injected instance can be batched'],
     ['isPrivate', 'a private or protected method cannot be marked: Batched<C> could not offer it'],
+    [
+      'wrappedNoArray',
+      'the parameter must be an array, the inputs of a batch; for one input at a time there is @SerialService()',
+    ],
+    ...(['noDelay', 'noArguments', 'optionsAlone', 'optionsSecond', 'noCall'] as const).map(
+      (piece): [Piece, string] => [
+        piece,
+        'call it with batchSize and maxDelay, then options if any: @BatchedService(64, 5, { concurrency: 2 })',
+      ],
+    ),
   ])('%s under @BatchedService()', (piece, sentence) => {
     expect(said.get(piece)).toContain(`Record<"@BatchedService()", "${sentence}">`);
   });
@@ -304,7 +344,6 @@ describe('the compiler says what is wrong with', () => {
 
   it.each<[Piece, string]>([
     ['name', "'name' does not exist in type 'Omit<QueueOptions<unknown>, \"name\">'"],
-    ['noDelay', 'Expected 2-3 arguments, but got 1'],
     ['serialConcurrency', "'concurrency' does not exist in type"],
     ['arrayThroughView', "Argument of type 'string[]' is not assignable to parameter of type 'string'"],
     ['stopThroughView', "Property 'stop' does not exist on type 'BatchedMethod<string, number>'"],

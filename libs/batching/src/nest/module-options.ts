@@ -6,7 +6,7 @@ import {
   resolveOptions,
   SETTINGS,
 } from '../core/options.js';
-import { serial } from '../core/service.js';
+import { serial } from '../core/serial-queue.js';
 import type { Mark } from './marks.js';
 
 /** Settings for all queues of an application. */

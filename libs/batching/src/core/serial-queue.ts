@@ -1,0 +1,46 @@
+import { AsyncResource } from 'node:async_hooks';
+import { BatchQueue } from './batch-queue.js';
+import { functionName } from './checks.js';
+import type { BatchOptions, QueueOptions, SubmitOptions } from './options.js';
+
+/** The settings of a service that runs one call at a time. */
+export type SerialOptions = Omit<QueueOptions, 'dispatch' | 'concurrency'>;
+
+/** The settings that make a queue run one call at a time. */
+export const serial = { batchSize: 1, maxDelay: 0, dispatch: 'eager', concurrency: 1 } as const;
+
+/** One call as the queue holds it: its input, and the async context of its caller. */
+class Call<Input> extends AsyncResource {
+  constructor(readonly input: Input) {
+    super('SerialCall', { requireManualDestroy: true });
+  }
+}
+
+/**
+ * A queue that runs one call at a time. A call has one caller, so it runs in that caller's async context, where a batch of many
+ * callers runs in the queue's own.
+ */
+export class SerialQueue<Input, Result> extends BatchQueue<Input, Result> {
+  /** @throws TypeError or RangeError for options that make no sense */
+  constructor(fn: (input: Input) => PromiseLike<Result> | Result, options: SerialOptions) {
+    const run = async ([call]: Call<Input>[]): Promise<Result[]> => {
+      if (!call) return [];
+      return [await call.runInAsyncScope(fn, undefined, call.input)];
+    };
+    const { name = functionName(fn, 'service') } = options;
+    super(run as never, { ...ofCalls(options), name, ...serial });
+  }
+
+  override submit(input: Input, options?: SubmitOptions): Promise<Result> {
+    return super.submit(new Call(input) as Input, options);
+  }
+}
+
+/** The options, whose functions of an input get the input of the call that the queue hands them. */
+function ofCalls<Input>(options: SerialOptions): Omit<BatchOptions<Input>, keyof typeof serial> {
+  const entries = Object.entries(options).map(([name, option]: [string, unknown]) => {
+    if (typeof option !== 'function') return [name, option];
+    return [name, (call: Call<unknown>): unknown => Reflect.apply(option, options, [call.input])];
+  });
+  return Object.fromEntries(entries) as Omit<BatchOptions<Input>, keyof typeof serial>;
+}

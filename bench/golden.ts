@@ -5,7 +5,7 @@ import { type INestApplicationContext, Logger, Module, type NestApplicationOptio
 import { NestFactory } from '@nestjs/core';
 import { getTfjsModelToken, type TfjsBackend, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
 import {
-  randomNumbers,
+  randomFloats,
   writeConvModel,
   writeDenseModel,
   writeFunctionalModel,
@@ -78,7 +78,7 @@ tell({ device: model(ours, 'conv').device });
 for (const [name, { reference }] of Object.entries(fixtures)) {
   const ourModel = model(ours, name);
   const length = ourModel.inputShape.reduce((a, b) => a * b, 1);
-  const inputs = Array.from({ length: 70 }, (_, i) => randomNumbers(length, 100 + i));
+  const inputs = Array.from({ length: 70 }, (_, i) => randomFloats(length, 100 + i));
   const alone: Float32Array[] = [];
   for (const input of inputs) alone.push(...(await ourModel.predict([input])));
   let worst = Math.max(
@@ -93,7 +93,7 @@ for (const [name, { reference }] of Object.entries(fixtures)) {
   check(name, worst, name === 'float16' ? 20 * tolerance : tolerance);
 }
 
-const pairs = Array.from({ length: 9 }, (_, i) => ({ left: randomNumbers(3, i), right: [i, 0.5] }));
+const pairs = Array.from({ length: 9 }, (_, i) => ({ left: randomFloats(3, i), right: [i, 0.5] }));
 const several = await model(ours, 'functional').predict(pairs);
 check(
   'several tensors in and out',
@@ -148,7 +148,7 @@ check(
 for (const [name, { shape, inputs: count, bound }] of Object.entries(networks)) {
   const length = shape.reduce((a, b) => a * b, 1);
   const inputs = Array.from({ length: count }, (_, i) =>
-    randomNumbers(length, i).map((value) => 127 + 127 * value),
+    randomFloats(length, i).map((value) => 127 + 127 * value),
   );
   check(
     name,

@@ -347,7 +347,7 @@ async function delayOnMainThread(
   inputShape: number[] | undefined,
 ): Promise<number> {
   const { BatchMemory } = (await import(built('inference/main/batch-memory.js'))) as typeof Memory;
-  const { viewsOf } = (await import(built('inference/protocol/batch-layout.js'))) as typeof Layout;
+  const { tensorsOf } = (await import(built('inference/protocol/batch-layout.js'))) as typeof Layout;
   const { LoadedModel } = (await import(built('inference/worker/loaded-model.js'))) as typeof Loaded;
   const { TfjsRuntime } = (await import(built('tfjs/worker/tfjs-runtime.js'))) as typeof Runtime;
   const runtime = new TfjsRuntime(await startBackend(backend));
@@ -356,8 +356,8 @@ async function delayOnMainThread(
   const queue = new BatchQueue(
     async (inputs: readonly Uint8Array[]) => {
       const batch = memory.take(model.description, inputs.length, [true]);
-      const views = viewsOf(batch, model.description);
-      inputs.forEach((input, i) => views.inputs[0]?.values.set(input, i * product(shape)));
+      const tensors = tensorsOf(batch, model.description);
+      inputs.forEach((input, i) => tensors.inputs[0]?.values.set(input, i * product(shape)));
       await runtime.checked(() => model.run(batch));
       memory.giveBack(batch);
       return inputs.map(() => new Float32Array(1));

@@ -52,7 +52,7 @@ describe.each([
   ])('refuses weights of %s, by its checksums and by its selfTest alone', async (_, change) => {
     const path = withWeights(change);
     await expect(start({ path })).rejects.toThrow(
-      `${weights} of model '${options.name}' is not the file that it should be`,
+      `${weights} of model '${options.name}' was changed or is damaged`,
     );
     await expect(start({ path, checksums: undefined })).rejects.toThrow(
       `model '${options.name}' is not ready: its selfTest failed on wasm: number 0 of output`,

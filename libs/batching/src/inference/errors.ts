@@ -1,6 +1,9 @@
 import { BatchingError, brand } from '../core/errors.js';
 
-/** A file of a model is missing, has the wrong size, or has no format that the runtime reads. The message names it. */
+/**
+ * A file of a model is missing, has the wrong size or checksum, or a format that the runtime does not read.
+ * The message names it.
+ */
 export class ModelFileError extends BatchingError {
   static {
     brand(this, 'ModelFileError');
@@ -9,7 +12,10 @@ export class ModelFileError extends BatchingError {
   readonly code = 'ERR_BATCHING_MODEL_FILE';
 }
 
-/** The model's files are whole, but it cannot be loaded, cannot be batched, or does not run on this backend. */
+/**
+ * The model's files are complete, but it cannot be loaded, cannot be batched, or does not run on this
+ * backend.
+ */
 export class UnsupportedModelError extends BatchingError {
   static {
     brand(this, 'UnsupportedModelError');
@@ -19,9 +25,9 @@ export class UnsupportedModelError extends BatchingError {
 }
 
 /**
- * The model does not take one of the inputs given to `predict`: it is not an array, has the wrong length, or holds a value
- * that is not a number or does not fit into the tensor's type. The message says what was expected and what was given. Nothing
- * was sent to the device.
+ * The model does not accept an input of `predict`: it is not an array, has the wrong length, or contains a
+ * value that is not a number or does not fit into the tensor's type. The message says what was expected and
+ * what was given. Nothing was run.
  */
 export class ModelInputError extends BatchingError {
   static {
@@ -30,7 +36,7 @@ export class ModelInputError extends BatchingError {
 
   readonly code = 'ERR_BATCHING_INPUT';
   override readonly kind = 'input';
-  /** Name of the tensor at fault; `undefined` where the input as a whole is. */
+  /** Name of the tensor at fault; `undefined` if the input as a whole is. */
   readonly tensor: string | undefined;
   /** Shape of that tensor for one input, without the batch dimension. */
   readonly shape: readonly number[] | undefined;
@@ -38,7 +44,7 @@ export class ModelInputError extends BatchingError {
   constructor(
     /** Name of the model. */
     readonly model: string,
-    /** Index of the input, from 0; `undefined` where the inputs are not an array. */
+    /** Index of the input, from 0; `undefined` if the inputs are not an array. */
     readonly index: number | undefined,
     tensor: { name: string; shape: readonly number[] } | undefined,
     problem: string,
@@ -54,9 +60,9 @@ export class ModelInputError extends BatchingError {
 }
 
 /**
- * The model takes no inputs: it failed its self-test, or the files that a restart of the inference worker read are not the
- * model that the application started with. The message says which, and what to do. The other models go on. This one is loaded
- * again as soon as its files have changed.
+ * The model accepts no inputs: it failed its self-test, or the files that a restart of the inference worker
+ * read are not the model that the application started with. The message says which, and what to do. Other
+ * models are not affected. The model is loaded again when its files change.
  */
 export class ModelNotReadyError extends BatchingError {
   static {
@@ -80,7 +86,10 @@ export class ModelNotReadyError extends BatchingError {
   }
 }
 
-/** The model failed while it ran. `cause` has the name, message and stack of the error in the inference worker. */
+/**
+ * The model failed while it ran. `cause` has the name, message and stack of the error in the inference
+ * worker.
+ */
 export class InferenceError extends BatchingError {
   static {
     brand(this, 'InferenceError');
@@ -90,8 +99,9 @@ export class InferenceError extends BatchingError {
 }
 
 /**
- * The inference worker died during this prediction, gave no answer within the module's `heartbeat`, or is down at the moment.
- * It is restarted automatically, unless it cannot be ended: see the model's `unresponsive`.
+ * The inference worker died during this prediction, did not answer within the module's `heartbeat`, or is
+ * down at the moment. It is restarted automatically, unless it cannot be ended: see `unresponsive` of the
+ * model.
  */
 export class InferenceWorkerError extends BatchingError {
   static {
@@ -106,7 +116,7 @@ export class InferenceWorkerError extends BatchingError {
   }
 }
 
-/** What an error says; for the messages of others that it causes. */
+/** The message of any thrown value, for the message of an error that it causes. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -23,8 +23,8 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 
 /**
- * The built command, with small stand-ins: programs that are shell scripts, and a package and a TensorFlow of a few lines,
- * which a real compiler builds. The real ones are in test/link-tensorflow.e2e.spec.ts.
+ * The built command, with small stand-ins: shell scripts as programs, and a package and a TensorFlow of a few lines, which
+ * a real compiler builds. test/link-tensorflow.e2e.spec.ts has the real ones.
  */
 const cli = fileURLToPath(new URL('../../../../dist/libs/batching/cli/cli.js', import.meta.url));
 const packageFolder = 'node_modules/@tensorflow/tfjs-node-gpu';
@@ -324,8 +324,12 @@ describe('link-tensorflow, when it fails,', () => {
   );
 });
 
-const compiler = ['g++', 'c++', 'clang++'].find(runs);
-if (!compiler) process.stderr.write('SKIPPED: link-tensorflow with a real compiler. There is none.\n');
+const compilers = ['g++', 'c++', 'clang++'];
+const compiler = compilers.find(runs);
+if (!compiler) {
+  const reason = `None of ${compilers.join(', ')} is installed (apt-get install g++)`;
+  process.stderr.write(`SKIPPED: link-tensorflow with a real compiler. ${reason}\n`);
+}
 
 (compiler ? describe : describe.skip)('link-tensorflow, with a real compiler,', () => {
   /** Compiled once, since that is what takes long. */
@@ -483,6 +487,9 @@ function runs(program: string): boolean {
 
 function pythonOfThisMachine(): string | undefined {
   const python = ['python3', 'python'].find(runs);
-  if (!python) process.stderr.write('SKIPPED: looking for TensorFlow in a real Python. There is none.\n');
+  if (!python)
+    process.stderr.write(
+      'SKIPPED: looking for TensorFlow in a real Python. Neither python3 nor python is installed\n',
+    );
   return python;
 }

@@ -155,7 +155,9 @@ describe('the options of a queue', () => {
       imports: [BatchingModule.forRoot()],
       providers: twins,
     }).compile();
-    await expect(other.init()).rejects.toThrow(/with the name t\.classify; rename one of the classes\. .*keepNames/);
+    await expect(other.init()).rejects.toThrow(
+      /with the name t\.classify; rename one of the classes\. .*keepNames/,
+    );
   });
 
   afterEach(() => {

@@ -2,7 +2,7 @@ import { expect, it } from '@jest/globals';
 import { Test } from '@nestjs/testing';
 import { getTfjsModelToken, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
 import { describeOn } from './backends.fixture.js';
-import { randomNumbers, writeConvModel, writeFunctionalModel } from './models.fixture.js';
+import { randomFloats, writeConvModel, writeFunctionalModel } from './models.fixture.js';
 
 const predictions = 200_000;
 const largestBatch = 1024;
@@ -21,7 +21,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       }).compile();
       const conv = app.get<TfjsModel>(getTfjsModelToken('conv'), { strict: false });
       const functional = app.get<TfjsModel>(getTfjsModelToken('functional'), { strict: false });
-      const floats = randomNumbers(72, 1);
+      const floats = randomFloats(72, 1);
       const bytes = new Uint8Array(72).fill(3);
       const named = { left: [1, 2, 3], right: [4, 5] };
       const predict = async (count: number): Promise<void> => {

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { randomNumbers } from '@app/figures';
 
 /** Small models for the specs, written as TensorFlow.js writes them, with plain references to compare against. */
 
@@ -25,23 +26,18 @@ export interface FixtureModel {
   reference: (input: ArrayLike<number>) => number[];
 }
 
-/** Numbers in [-1, 1), the same for the same seed (mulberry32). */
-export function randomNumbers(count: number, seed: number): Float32Array {
-  let state = seed;
-  return Float32Array.from({ length: count }, () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 31 - 1;
-  });
+/** Numbers in [-1, 1), the same for the same seed. */
+export function randomFloats(count: number, seed: number): Float32Array {
+  const random = randomNumbers(seed);
+  return Float32Array.from({ length: count }, () => 2 * random() - 1);
 }
 
 /** A layers model: [size, size, 2] → convolution 3×3 to 4 channels, relu → dense → [5]. */
 export function writeConvModel({ size = 6, seed = 1 } = {}): FixtureModel {
   const inner = size - 2;
-  const kernel = randomNumbers(3 * 3 * 2 * 4, seed);
-  const bias = randomNumbers(4, seed + 1);
-  const dense = randomNumbers(inner * inner * 4 * 5, seed + 2);
+  const kernel = randomFloats(3 * 3 * 2 * 4, seed);
+  const bias = randomFloats(4, seed + 1);
+  const dense = randomFloats(inner * inner * 4 * 5, seed + 2);
   const topology = sequential([
     layer('Conv2D', {
       name: 'conv',
@@ -92,7 +88,7 @@ export function writeDenseModel({
   seed = 1,
   batch = null as number | null,
 } = {}): FixtureModel {
-  const kernel = randomNumbers(inputs * units, seed);
+  const kernel = randomFloats(inputs * units, seed);
   const topology = sequential([
     layer('Dense', {
       name: 'dense',
@@ -121,7 +117,7 @@ export function writeGraphModel({
   op = 'Relu',
   outputs = 1,
 } = {}): FixtureModel {
-  const matrix = randomNumbers(4 * 3, seed);
+  const matrix = randomFloats(4 * 3, seed);
   const float = { T: { type: 'DT_FLOAT' } };
   const constant = (name: string, dtype: string, dims: number[]) => ({
     name,
@@ -211,7 +207,7 @@ export function writeFunctionalModel({ seed = 1 } = {}): {
     scores: number[];
   };
 } {
-  const kernel = randomNumbers(5 * 2, seed);
+  const kernel = randomFloats(5 * 2, seed);
   const input = (name: string, size: number) => ({
     ...layer('InputLayer', { name, batch_input_shape: [null, size], dtype: 'float32', sparse: false }),
     name,

@@ -1,9 +1,8 @@
 import { cpSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
-import { afterEach, describe, expect, it, jest } from '@jest/globals';
-import type { LoggerService } from '@nestjs/common';
+import type { Worker } from 'node:worker_threads';
+import { afterEach, describe, expect, it } from '@jest/globals';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
   getTfjsModelToken,
@@ -12,10 +11,8 @@ import {
   TfjsModule,
   type TfjsModelOptions,
 } from 'nest-batching/tfjs';
+import { lastWorker, messages, recordingLogger } from '../inference/main/worker.fixture.js';
 import { writeDenseModel, writeModule } from './models.fixture.js';
-
-/** Every message to a worker, which is how the specs get hold of the worker. */
-const messages = jest.spyOn(Worker.prototype, 'postMessage');
 
 interface Message {
   name: string;
@@ -25,12 +22,7 @@ interface Message {
 /** What a restart of the inference worker makes of models whose files are no longer those of the first start. */
 describe('a model on disk, when the inference worker is started again', () => {
   let app: TestingModule | undefined;
-  const logged: string[] = [];
-  const logger: LoggerService = {
-    log: (message: string) => logged.push(message),
-    warn: (message: string) => logged.push(message),
-    error: (message: string) => logged.push(message),
-  };
+  const { logger, logged } = recordingLogger();
   async function start(path: string, options: Partial<TfjsModelOptions> = {}) {
     const started = (app = await Test.createTestingModule({
       imports: [
@@ -51,8 +43,7 @@ describe('a model on disk, when the inference worker is started again', () => {
     logged.length = 0;
   });
 
-  const worker = () => messages.mock.contexts.at(-1) as Worker;
-  const restart = () => worker().terminate();
+  const restart = () => lastWorker().terminate();
   async function until(what: () => boolean): Promise<void> {
     const deadline = Date.now() + 20_000;
     while (!what()) {
@@ -88,19 +79,19 @@ describe('a model on disk, when the inference worker is started again', () => {
     await restart();
     const asked = model.predict([[1, 2, 3, 4]]);
     await expect(asked).rejects.toThrow(
-      `model 'm' is not ready: ${path} holds another model than at the start of the application, which had a layers model: ` +
+      `model 'm' is not ready: ${path} has another model than at the start of the application, which had a layers model: ` +
         `"dense_input" float32[4] to "dense" float32[2]; now it is a layers model: "dense_input" float32[2] to ` +
         '"dense" float32[4]. Put the former files back, or restart the application to take the new model',
     );
-    await expectRefusal(model, [1, 2], 'holds another model');
+    await expectRefusal(model, [1, 2], 'has another model');
     expect(logged).toContainEqual(expect.stringMatching(/^model 'm' is not ready: .*loaded again when its/));
     await expect(neighbour.predict([[1, 2, 3]])).resolves.toHaveLength(1);
     expect(neighbour.ready).toBe(true);
 
-    const before = worker();
+    const before = lastWorker();
     replace(path, kept);
     await until(() => model.ready);
-    expect(worker()).toBe(before);
+    expect(lastWorker()).toBe(before);
     const [result = []] = await model.predict([[1, 2, 3, 4]]);
     expect([...result]).toEqual(reference([1, 2, 3, 4]).map((score) => expect.closeTo(score, 5) as unknown));
     expect(logged).toContain("model 'm' is ready again");
@@ -130,9 +121,7 @@ describe('a model on disk, when the inference worker is started again', () => {
     writeFileSync(path, pair(otherInputs, otherOutputs));
     await restart();
     await expect(model.predict([input])).rejects.toBeInstanceOf(ModelNotReadyError);
-    await expect(model.predict([input])).rejects.toThrow(
-      `model 'm' is not ready: ${path} holds another model`,
-    );
+    await expect(model.predict([input])).rejects.toThrow(`model 'm' is not ready: ${path} has another model`);
     writeFileSync(path, pair(inputs, outputs));
     await until(() => model.ready);
     expect(await model.predict([input])).toEqual(expected);
@@ -149,7 +138,7 @@ describe('a model on disk, when the inference worker is started again', () => {
       changed.reference([1, 2, 3, 4]).map((score) => expect.closeTo(score, 5) as unknown),
     );
     expect(logged).toContain(
-      "model 'm' was changed on disk (weights.bin) and has the shapes that it had: it answers with what is there now",
+      "model 'm' was changed on disk (weights.bin) and has the same shapes: the changed model is used",
     );
     logged.length = 0;
     await restart();
@@ -201,11 +190,11 @@ describe('a model on disk, when the inference worker is started again', () => {
     await restart();
     await neighbour.memory();
     await expectRefusal(model, [1, 2, 3, 4], message);
-    const before = worker();
+    const before = lastWorker();
     rmSync(path, { recursive: true, force: true });
     cpSync(wide().path, path, { recursive: true });
     await until(() => model.ready);
-    expect(worker()).toBe(before);
+    expect(lastWorker()).toBe(before);
     expect(await model.predict([[1, 2, 3, 4]])).toEqual([expected]);
   });
 

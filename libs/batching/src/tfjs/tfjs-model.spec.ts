@@ -11,7 +11,7 @@ import {
 } from 'nest-batching/tfjs';
 import { describeOn } from './backends.fixture.js';
 import {
-  randomNumbers,
+  randomFloats,
   savedModel,
   writeConvModel,
   writeDenseModel,
@@ -102,7 +102,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
         // Its weights are around 1, those of the others around 0: the sums of products are twenty times as large.
         const bound = name === 'float16' ? 20 * tolerance : tolerance;
         const length = model(name).inputShape.reduce((a, b) => a * b);
-        const inputs = Array.from({ length: 70 }, (_, i) => randomNumbers(length, 100 + i));
+        const inputs = Array.from({ length: 70 }, (_, i) => randomFloats(length, 100 + i));
         const expected = inputs.map(reference);
         const alone: Float32Array[] = [];
         for (const input of inputs) alone.push(...(await model(name).predict([input])));
@@ -362,7 +362,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
 
     it('takes several tensors by name, and gives several by name', async () => {
       const inputs = Array.from({ length: 9 }, (_, i) => ({
-        left: randomNumbers(3, i),
+        left: randomFloats(3, i),
         right: i % 2 ? [i, 0.5] : Float32Array.of(0.25, i),
       }));
       expect(model('functional')).toMatchObject({
@@ -396,8 +396,8 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
 
     it('gives every input of several tensors the same in a batch of any size from 1 to 70', async () => {
       const floats = Array.from({ length: 70 }, (_, i) => ({
-        left: randomNumbers(3, i),
-        right: randomNumbers(2, 100 + i),
+        left: randomFloats(3, i),
+        right: randomFloats(2, 100 + i),
       }));
       const others = floats.map((_, i) => ({
         flags: [i % 2 === 0, i % 3 === 0, true],
@@ -430,7 +430,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
           const name = at(names, k % names.length);
           const length = model(name).inputShape.reduce((a, b) => a * b);
           const inputs = Array.from({ length: 1 + ((k * 13) % 40) }, (_, i) =>
-            randomNumbers(length, 1000 * k + i),
+            randomFloats(length, 1000 * k + i),
           );
           const results = await model(name).predict(inputs);
           expect(results).toHaveLength(inputs.length);
@@ -472,7 +472,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
     });
 
     it('pads batches to the sizes it was given, and cuts those that are larger', async () => {
-      const inputs = Array.from({ length: 21 }, (_, i) => randomNumbers(72, i));
+      const inputs = Array.from({ length: 21 }, (_, i) => randomFloats(72, i));
       const sizesRun = watchSizes();
       const results = await model('padded').predict(inputs);
       expect(sizesRun()).toEqual([8, 8, 8]);
@@ -553,7 +553,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
 
     it('keeps no tensor of a prediction, whatever the size, also when it fails', async () => {
       const sizes = Array.from({ length: 300 }, (_, i) => 1 + ((i * 7) % 50));
-      const input = randomNumbers(72, 1);
+      const input = randomFloats(72, 1);
       const before = await model('conv').memory();
       expect(before.tensors).toBeGreaterThan(0);
       await Promise.all(

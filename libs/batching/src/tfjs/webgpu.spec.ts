@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { LoggerService } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
   getTfjsModelToken,
@@ -11,8 +10,9 @@ import {
   TfjsModule,
   UnsupportedModelError,
 } from 'nest-batching/tfjs';
+import { recordingLogger } from '../inference/main/worker.fixture.js';
 import {
-  randomNumbers,
+  randomFloats,
   writeConvModel,
   writeDenseModel,
   writeGraphModel,
@@ -59,12 +59,7 @@ const conv = writeConvModel({ size: 20 });
 const dense = writeDenseModel({ inputs: 300, units: 200 });
 const graph = writeGraphModel();
 
-const logged: string[] = [];
-const logger: LoggerService = {
-  log: (message: string) => logged.push(message),
-  warn: (message: string) => logged.push(message),
-  error: (message: string) => logged.push(message),
-};
+const { logger, logged } = recordingLogger();
 
 async function start(backend: 'webgpu' | 'cpu', models: Record<string, string>): Promise<TestingModule> {
   return Test.createTestingModule({
@@ -116,7 +111,7 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
       ['graph', 4],
     ] as const) {
       for (const size of [1, 2, 7, 32, 33, 64]) {
-        const inputs = Array.from({ length: size }, (_, i) => randomNumbers(length, i));
+        const inputs = Array.from({ length: size }, (_, i) => randomFloats(length, i));
         const [results, expected] = await Promise.all(
           [app, reference].map((of) => model(name, of).predict(inputs)),
         );
@@ -150,7 +145,7 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
 
   it('keeps no memory of the GPU that it does not need', async () => {
     const predict = (size: number) =>
-      model('dense').predict(Array.from({ length: size }, () => randomNumbers(300, size)));
+      model('dense').predict(Array.from({ length: size }, () => randomFloats(300, size)));
     const everySize = async () => {
       for (const size of [1, 5, 30, 100]) await predict(size);
     };
@@ -170,15 +165,15 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
   ])('rejects what it had when %s in mid-batch, and goes on with its models', async (_, fault, message) => {
     logged.length = 0;
     const failed = model('faulty').predict([[fault]]);
-    const waiting = model('dense').predict([randomNumbers(300, 1)]);
+    const waiting = model('dense').predict([randomFloats(300, 1)]);
     for (const predicted of [failed, waiting]) {
       await expect(predicted).rejects.toBeInstanceOf(InferenceWorkerError);
       await expect(predicted).rejects.toThrow(`the inference worker died (Error: ${message})`);
     }
     expect(logged).toContainEqual(`the inference worker died (Error: ${message}); started again now`);
     expect(await model('faulty').predict([[none]])).toEqual(rightResult);
-    const [result = []] = await model('dense').predict([randomNumbers(300, 1)]);
-    const expected = dense.reference(randomNumbers(300, 1));
+    const [result = []] = await model('dense').predict([randomFloats(300, 1)]);
+    const expected = dense.reference(randomFloats(300, 1));
     expect([...result]).toEqual(expected.map((value) => expect.closeTo(value, 4) as unknown));
   });
 

@@ -1,14 +1,14 @@
 import { bytesOfBatch, type SharedBatch } from '../protocol/batch-layout.js';
 import type { ModelDescription } from '../protocol/model-description.js';
 
-/** Free blocks kept of each size. Two are in use at most times: one batch runs while the next is filled. */
-const keptBlocks = 4;
-/** In bytes. */
-const smallestBlock = 4096;
+/** Free blocks kept of each size. Usually two are in use: one batch runs while the next is filled. */
+const KEPT_BLOCKS = 4;
+/** Size of the smallest block, in bytes. */
+const SMALLEST_BLOCK = 4096;
 
 /**
- * The memory that the main thread shares with its worker. Blocks are used again, so a batch allocates nothing; their sizes
- * are powers of two, so that few of them serve batches of all sizes.
+ * The memory that the main thread shares with its worker. Blocks are reused, so that a batch usually
+ * allocates nothing; their sizes are powers of two, so that a few blocks serve batches of all sizes.
  */
 export class BatchMemory {
   readonly #free = new Map<number, SharedArrayBuffer[]>();
@@ -19,10 +19,13 @@ export class BatchMemory {
     return this.#bytes;
   }
 
-  /** Memory for a batch, with an earlier batch still in it. It goes back with `giveBack` once its results have been read. */
+  /**
+   * @returns memory for a batch, not cleared; to be given back with `giveBack` when the results have been
+   *   read
+   */
   take(description: ModelDescription, size: number, asBytes: readonly boolean[]): SharedBatch {
     const bytes = bytesOfBatch(size, asBytes, description);
-    const blockSize = Math.max(smallestBlock, 2 ** Math.ceil(Math.log2(bytes)));
+    const blockSize = Math.max(SMALLEST_BLOCK, 2 ** Math.ceil(Math.log2(bytes)));
     let memory = this.#free.get(blockSize)?.pop();
     if (!memory) {
       memory = new SharedArrayBuffer(blockSize);
@@ -33,7 +36,7 @@ export class BatchMemory {
 
   giveBack({ memory }: SharedBatch): void {
     const free = this.#free.get(memory.byteLength) ?? [];
-    if (free.length < keptBlocks) {
+    if (free.length < KEPT_BLOCKS) {
       free.push(memory);
       this.#free.set(memory.byteLength, free);
     } else {

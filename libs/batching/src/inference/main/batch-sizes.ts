@@ -5,20 +5,20 @@ export interface BatchPiece {
   size: number;
 }
 
-/** Sizes that are run once at start-up where batches are padded to powers of two. */
-const warmPowers = [1, 2, 4, 8, 16, 32, 64];
+/** Sizes that run once at start-up if batches are padded to powers of two. */
+const WARM_UP_POWERS = [1, 2, 4, 8, 16, 32, 64];
 
 /**
- * The sizes that batches are padded to. Some devices prepare something for each shape (compile a pipeline, pick an algorithm,
- * keep buffers); few sizes let them do that a few times, at start-up.
+ * The sizes that batches are padded to. Some devices prepare work for each shape (compile a pipeline, choose
+ * an algorithm, keep buffers); with few sizes they do that a few times, at start-up.
  */
 export class BatchSizes {
   readonly #allowed: readonly number[];
   readonly #padded: boolean;
 
   /**
-   * @param allowed the sizes as configured; a batch above the largest is run in pieces
-   * @param padded without `allowed`: pads batches to powers of two, however large, instead of running them as they are
+   * @param allowed the configured sizes; a batch above the largest runs in pieces
+   * @param padded whether batches are padded to powers of two, of any size, if `allowed` is not given
    */
   constructor(allowed: readonly number[] | undefined, padded: boolean) {
     this.#allowed = (allowed ?? []).toSorted((a, b) => a - b);
@@ -28,9 +28,10 @@ export class BatchSizes {
   /** The sizes to run once at start-up, the smallest first. */
   get warmUp(): readonly number[] {
     if (this.#allowed.length > 0) return this.#allowed;
-    return this.#padded ? warmPowers : [];
+    return this.#padded ? WARM_UP_POWERS : [];
   }
 
+  /** Divides `count` inputs into pieces, each padded to an allowed size. */
   cut(count: number): BatchPiece[] {
     const largest = this.#allowed.at(-1) ?? count;
     const pieces: BatchPiece[] = [];
@@ -49,7 +50,7 @@ export class BatchSizes {
 
 /**
  * @param subject how messages name the option
- * @throws {RangeError} unless these are sizes that a batch can have
+ * @throws {RangeError} unless they are a non-empty array of integers ≥ 1
  */
 export function checkBatchSizes(subject: string, sizes: readonly number[] | undefined): void {
   if (sizes === undefined) return;

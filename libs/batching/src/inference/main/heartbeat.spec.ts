@@ -250,7 +250,8 @@ describe('A process with a silent worker', () => {
     ) as unknown,
   };
 
-  // A signal whose default ends the process, as Nest raises it again after its hooks; and an exit, which waits for threads.
+  // A signal whose default ends the process, as Nest raises it again after its hooks; and an exit, which
+  // waits for threads.
   it.each([
     ['a signal', "process.kill(process.pid, 'SIGTERM');", 'SIGTERM'],
     ['an exit', 'process.exit(0);', 'SIGKILL'],
@@ -317,7 +318,7 @@ describe('A process with a silent worker', () => {
     const failure = (await child.catch((error: unknown) => error)) as { signal: string; stdout: string };
     expect(failure.signal).toBe('SIGTERM');
     const message =
-      'the inference worker was to end and cannot be ended: it is stuck in native code; restart the process';
+      'the inference worker should have ended and cannot be ended: it is stuck in native code; restart the process';
     expect(JSON.parse(failure.stdout)).toEqual([{ code: 'ERR_BATCHING_WORKER', message }, true]);
   });
 

@@ -1,22 +1,24 @@
-/** The silence allowed in any case, in multiples of the longest batch so far. */
-const longestBatches = 3;
-/** Longest time between two checks, in milliseconds; less than a timer can hold. */
-const longestStep = 5000;
+/** The silence that is always allowed, in multiples of the longest answer so far. */
+const LONGEST_ANSWERS = 3;
+/** Longest time between two checks, in milliseconds. */
+const LONGEST_STEP = 5000;
 
 /**
  * Measures how long a worker has been silent about its current call, and reports a silence beyond the limit.
  *
- * An answer is the beat: a thread in one long WebAssembly or native call can give no other sign. Between calls there is no
- * timer. Several checks per limit distinguish silence from a process that was stopped as a whole (SIGSTOP, a paused virtual
- * machine): a check that comes late restarts the measurement.
+ * Its answers are the beats: during a long WebAssembly or native call a thread can give no other sign.
+ * Without a call there is no timer. Several checks per limit distinguish a silent worker from a process that
+ * was stopped as a whole (SIGSTOP, a paused virtual machine): a check that comes late restarts the
+ * measurement.
  */
 export class Heartbeat {
   readonly #least: number;
-  /** The longest that the worker has taken for an answer, in milliseconds. */
+  /** Longest time to an answer so far, in milliseconds. */
   #longest = 0;
   #onSilence: ((silence: number) => void) | undefined;
   /** Start of the silence, by `performance.now()`. */
   #since = 0;
+  /** When the next check is due. */
   #due = 0;
   #timer: NodeJS.Timeout | undefined;
   #verdict: NodeJS.Immediate | undefined;
@@ -26,25 +28,28 @@ export class Heartbeat {
     this.#least = limit;
   }
 
-  /** The longest silence allowed at present, in milliseconds: as set, and at least three times the longest batch so far. */
+  /**
+   * The longest silence allowed at present, in milliseconds: as configured, or three times the longest answer
+   * so far.
+   */
   get limit(): number {
-    return Math.max(this.#least, longestBatches * this.#longest);
+    return Math.max(this.#least, LONGEST_ANSWERS * this.#longest);
   }
 
-  /** The worker begins another call. */
+  /** The worker begins a call. */
   start(onSilence: (silence: number) => void): void {
     this.#since = performance.now();
     this.#onSilence = onSilence;
     if (!this.#timer && this.#least !== Infinity) this.#checkIn(this.limit, this.#since);
   }
 
-  /** The worker has answered. Either `start` or `stop` follows. */
+  /** The worker has answered. The caller of this method calls `start` or `stop` next. */
   beat(): void {
     this.#longest = Math.max(this.#longest, performance.now() - this.#since);
     clearImmediate(this.#verdict);
   }
 
-  /** The worker has no call that is measured. */
+  /** The worker has no call whose time is limited. */
   stop(): void {
     clearTimeout(this.#timer);
     clearImmediate(this.#verdict);
@@ -53,7 +58,7 @@ export class Heartbeat {
   }
 
   #checkIn(remaining: number, now: number): void {
-    const step = Math.min(remaining, this.limit / 8, longestStep);
+    const step = Math.min(remaining, this.limit / 8, LONGEST_STEP);
     this.#due = now + step;
     this.#timer = setTimeout(() => {
       this.#check();
@@ -70,7 +75,7 @@ export class Heartbeat {
       return;
     }
     this.#timer = undefined;
-    // Timers run before messages are read: an answer that has arrived meanwhile is read first.
+    // Timers run before messages are read: first read an answer that has arrived meanwhile.
     this.#verdict = setImmediate(() => {
       this.#onSilence?.(silence);
     });

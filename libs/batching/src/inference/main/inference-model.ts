@@ -1,5 +1,6 @@
+import { invariant } from '../../core/invariant.js';
 import type { InferenceWorkerError } from '../errors.js';
-import { type BatchTensor, type TensorValues, viewsOf } from '../protocol/batch-layout.js';
+import { type BatchTensor, type TensorValues, tensorsOf } from '../protocol/batch-layout.js';
 import type { TensorDescription } from '../protocol/model-description.js';
 import type { BatchPiece } from './batch-sizes.js';
 import type { BatchSteps, InferenceMemory, InferenceWorker } from './inference-worker.js';
@@ -14,35 +15,41 @@ import {
 } from './model-input.js';
 import type { PreparedModel } from './registered-model.js';
 
-/** One result of a model that returns several tensors, by their names, each in the type that the model returns. */
+/**
+ * One result of a model that returns several tensors, by their names, each in the type that the model
+ * returns.
+ */
 export type NamedModelResult = Record<string, Float32Array | Int32Array | Uint8Array>;
 
 /**
- * What predictions have cost since the start: sums over all batches, in milliseconds. The steps in their order: fill, wait,
- * upload, run, read, answer, split.
+ * Time that predictions have taken since the start of the application, by step, in the order of the steps:
+ * sums over all batches, in milliseconds.
  */
 export interface InferenceTimings {
-  /** Batches that the device ran, those for warming up not counted. */
+  /** Batches that ran, warm-up excluded. */
   batches: number;
-  /** Inputs in them, without those that only padded. */
+  /** Inputs in these batches, padding excluded. */
   inputs: number;
   /** Checking the inputs and writing them into the shared memory; on the main thread. */
   fill: number;
-  /** From then until the worker took the batch: the message to it, and the batches before this one. */
+  /** After that, until the worker took the batch: the message to it, and earlier batches. */
   wait: number;
-  /** Making tensors of the inputs. */
+  /** Creating tensors from the inputs. */
   upload: number;
-  /** Running the model. For a device that works asynchronously (webgpu) this is the submission; `read` waits for it. */
+  /**
+   * Running the model. On an asynchronous device (webgpu) only submitting the work; `read` then waits for its
+   * end.
+   */
   run: number;
   /** Reading the results back. */
   read: number;
-  /** The message with the answer, until the main thread reads it. */
+  /** From the end of `read` until the main thread gets the worker's answer. */
   answer: number;
   /** Copying each result out of the shared memory; on the main thread. */
   split: number;
 }
 
-/** A loaded model: hands batches over to the inference worker and splits their results. */
+/** A loaded model: passes batches to the inference worker and splits their results. */
 export class InferenceModel {
   /** The name it was registered under. */
   readonly name: string;
@@ -74,49 +81,54 @@ export class InferenceModel {
 
   /** Shape of one input, or of its first tensor, without the batch dimension: `[28, 28, 1]`. */
   get inputShape(): readonly number[] {
-    return this.inputs[0]?.shape ?? [];
+    const [first] = this.inputs;
+    invariant(first !== undefined, 'a model has no input tensor');
+    return first.shape;
   }
 
   /** Shape of one result, or of its first tensor, without the batch dimension: `[10]`. */
   get outputShape(): readonly number[] {
-    return this.outputs[0]?.shape ?? [];
+    const [first] = this.outputs;
+    invariant(first !== undefined, 'a model has no output tensor');
+    return first.shape;
   }
 
-  /** The backend it runs on. */
+  /** Name of the backend that it runs on. */
   get backend(): string {
     return this.#worker.report.backend;
   }
 
-  /** What does the arithmetic, in words: `GPU (TensorFlow 2.21.0)`, `CPU (WebAssembly with SIMD)`. */
+  /** Description of the device: `GPU (TensorFlow 2.21.0)`, `CPU (WebAssembly with SIMD)`. */
   get device(): string {
     return this.#worker.report.device;
   }
 
   /**
-   * Whether the worker runs, and this model is loaded, warmed up and tested: `false` while the worker is started again, and
-   * while the model's files are not those of the model that the application started with.
+   * Whether the worker runs, with this model loaded, warmed up and tested. `false` while the worker restarts,
+   * and while predictions are refused with a `ModelNotReadyError`.
    */
   get ready(): boolean {
     return this.#worker.ready && !this.#model.refusal;
   }
 
   /**
-   * What predictions reject with while the worker is stuck in native code: it was silent beyond the heartbeat's limit and
-   * cannot be ended; else `undefined`. The message names the model and the time. Only a restart of the process is a certain
-   * remedy, so a liveness probe should fail on this. `ready` is `false` meanwhile. If the native code returns after all, the
-   * worker is replaced.
+   * The error of all predictions while the worker is stuck in native code: it was silent beyond the
+   * heartbeat's limit and cannot be ended. Otherwise `undefined`. `ready` is `false` meanwhile. Only a
+   * restart of the process is sure to help, so a liveness probe should fail on this. If the native code
+   * returns after all, the worker is replaced.
    */
   get unresponsive(): InferenceWorkerError | undefined {
     return this.#worker.unresponsive;
   }
 
-  /** What its predictions have cost so far, step by step. */
+  /** Time that its predictions have taken so far, by step. */
   get timings(): InferenceTimings {
     return { ...this.#timings };
   }
 
   /**
-   * Checks one input as `predict` does. Called before the queue, it keeps an invalid input out of other callers' batches.
+   * Checks one input as `predict` does. Call it before the queue, to keep an invalid input out of other
+   * callers' batches.
    *
    * @throws {ModelInputError} if `predict` would refuse this input
    * @throws {ModelNotReadyError} while a restart of the worker refuses the model
@@ -127,20 +139,25 @@ export class InferenceModel {
   }
 
   /**
-   * Runs the inputs as one batch in the inference worker and returns one result per input, in their order: a flat, row-major
-   * array of its own. The inputs are read before this returns, so their memory may be used again at once. No inputs return no
-   * results. A batch is padded to the configured sizes (see the option `batchSizes`).
+   * Runs the inputs as one batch in the inference worker. The batch is padded to the configured sizes (option
+   * `batchSizes`). The inputs are read before this returns, so their memory may be used again at once.
    *
-   * Inputs given as arrays, for a model of one input and one output, return arrays of floats. Inputs given by the names of
-   * their tensors, for any model, return results by name, in the model's own types.
+   * Inputs given as arrays, for a model with one input tensor and one output tensor, have arrays of floats as
+   * results. Inputs given by the names of their tensors, for any model, have results by name, in the model's
+   * own types.
    *
-   * A tensor of integers takes numbers whose fractions can be cut off: no NaN, no Infinity, nothing beyond 32 bits. In a
-   * tensor of bools every finite number but 0 is true.
+   * In a tensor of integers, fractions are cut off; NaN, Infinity and numbers beyond 32 bits are refused. In
+   * a tensor of bools every finite number but 0 is true.
    *
-   * @throws {ModelInputError} for an input that `check` would refuse, or of another form than the first; nothing was run
+   * @returns one result per input, in their order, each in flat row-major arrays of its own; `[]` for no
+   *   inputs
+   *
+   * @throws {ModelInputError} for an input that `check` refuses, or of another form than the first; nothing
+   *   is run
    * @throws {ModelNotReadyError} while a restart of the worker refuses the model
    * @throws {InferenceError} if the model fails
-   * @throws {InferenceWorkerError} if the worker dies meanwhile, is silent beyond its heartbeat's limit, or is down
+   * @throws {InferenceWorkerError} if the worker dies meanwhile, is silent beyond the heartbeat's limit, or
+   *   is down
    * @throws {ServiceStoppedError} after shutdown
    */
   predict(inputs: readonly ModelInput[]): Promise<Float32Array[]>;
@@ -157,16 +174,16 @@ export class InferenceModel {
     const asBytes = bytesOnly(tensors, description.inputs);
     const batches = sizes.cut(inputs.length).map((piece) => {
       const batch = this.#worker.memory.take(description, piece.size, asBytes);
-      const views = viewsOf(batch, description);
-      fillBatch(views.inputs, tensors.slice(piece.start, piece.start + piece.count), piece.size);
-      return { batch, views, piece };
+      const shared = tensorsOf(batch, description);
+      fillBatch(shared.inputs, tensors.slice(piece.start, piece.start + piece.count), piece.size);
+      return { batch, outputs: shared.outputs, piece };
     });
     this.#timings.fill += performance.now() - start;
     const results = await Promise.all(
-      batches.map(async ({ batch, views, piece }) => {
+      batches.map(async ({ batch, outputs, piece }) => {
         try {
           this.#count(piece, await this.#worker.predict(this.name, batch));
-          return this.#split(views.outputs, piece, named);
+          return this.#split(outputs, piece, named);
         } finally {
           this.#worker.memory.giveBack(batch);
         }
@@ -175,7 +192,10 @@ export class InferenceModel {
     return results.flat();
   }
 
-  /** What lives in the backend's memory, over all models of the application: the same between any two predictions. */
+  /**
+   * @returns the memory in use by all models of the application; constant from one prediction to the next
+   * @throws {InferenceWorkerError} if the worker is down or dies
+   */
   memory(): Promise<InferenceMemory> {
     return this.#worker.usedMemory();
   }
@@ -190,7 +210,7 @@ export class InferenceModel {
     this.#timings.answer += answer;
   }
 
-  /** Each result is a copy: a slice that a caller keeps would keep the memory of the whole batch. */
+  /** Copies each result: a view that a caller keeps would keep the memory of the whole batch. */
   #split(
     outputs: readonly BatchTensor[],
     { count, size }: BatchPiece,
@@ -208,7 +228,7 @@ export class InferenceModel {
   }
 }
 
-function row(view: TensorValues, i: number, size: number): TensorValues {
-  const length = view.length / size;
-  return view.slice(i * length, (i + 1) * length);
+function row(values: TensorValues, i: number, size: number): TensorValues {
+  const length = values.length / size;
+  return values.slice(i * length, (i + 1) * length);
 }

@@ -1,15 +1,20 @@
 import type { BackendReport } from '../protocol/messages.js';
 
-/** A model runtime (TensorFlow.js, ONNX Runtime) as the main thread sees it: all that differs there from one to the next. */
+/** The main thread's part of a model runtime (TensorFlow.js, ONNX Runtime): what differs between runtimes. */
 export interface InferenceRuntime {
   /** Name of its Nest module, for messages and the log. */
   readonly module: string;
-  /** For a module that is imported in a way that cannot work. */
+  /** The class of errors for a module that is imported in a way that cannot work. */
   readonly ModuleError: new (message: string) => Error;
-  /** By their `code`, the errors that only this runtime's worker throws. */
+  /** Classes of the errors that only this runtime's worker throws, by `code`. */
   readonly workerErrors: Readonly<Record<string, new (message: string) => Error>>;
-  /** The file of its worker, which calls `runWorker`. Throws `ModuleError` where a bundler has left it behind. */
+  /**
+   * The file of its worker, which calls `runWorker`. Throws `ModuleError` if it is missing, as in a bundle.
+   */
   workerFile(): URL;
-  /** Whether batches are padded to powers of two, unless sizes are configured: where it prepares something for each shape. */
+  /**
+   * Whether to pad batches to powers of two if no sizes are configured: for devices that prepare work for
+   * each shape.
+   */
   pads(report: BackendReport): boolean;
 }

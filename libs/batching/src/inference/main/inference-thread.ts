@@ -15,50 +15,55 @@ import type { InferenceRuntime } from './inference-runtime.js';
 type Result<Name extends keyof WorkerCalls> = Awaited<ReturnType<WorkerCalls[Name]>>;
 
 interface Caller {
-  /** What the worker must answer within the heartbeat's limit, in words; `undefined` where it may take any time. */
+  /**
+   * Name of the call in messages, if its time is limited by the heartbeat; `undefined` if it may take any
+   * time.
+   */
   subject: string | undefined;
   resolve: (value: unknown) => void;
   reject: (error: Error) => void;
 }
 
-/** How long to wait for the thread's end, in milliseconds; JavaScript and WebAssembly end within a few. */
-const endPatience = 1000;
+/** Longest wait for the thread's end, in milliseconds. Without native code it takes a few milliseconds. */
+const END_PATIENCE = 1000;
 
 /**
- * One thread of the inference worker, from its start to its end. It answers calls in their order, and keeps the process alive
- * only while a call is under way. A thread that is silent beyond the limit of its heartbeat is ended.
+ * One thread of the inference worker, from its start to its end. It answers calls in order, and keeps the
+ * process alive only while a call is pending. A thread that is silent beyond the limit of its heartbeat is
+ * ended.
  */
 export class InferenceThread {
   readonly #deviceLock = new DeviceLock();
   readonly #runtime: InferenceRuntime;
   readonly #worker: Worker;
-  /** The calls under way; the worker works on the first. */
+  /** The pending calls by id; the worker works on the first. */
   readonly #callers = new Map<number, Caller>();
   readonly #heartbeat: Heartbeat;
   #calls = 0;
-  /** Why it takes no more calls. */
+  /** The reason why it takes no more calls. */
   #dead: InferenceWorkerError | undefined;
-  /** What it was silent about, and for how long, in words; the reason of its end. */
+  /** Describes the silence for which it was ended. */
   #silence: string | undefined;
   #ending: Promise<void> | undefined;
   #reportStuck!: (reason: InferenceWorkerError) => void;
 
-  /** Resolves with the reason once the thread has ended, before the calls under way reject with it. */
+  /** Resolves with the reason when the thread has ended, before pending calls reject with it. */
   readonly ended: Promise<InferenceWorkerError>;
   /**
-   * Resolves with the reason when the thread cannot be ended, before the calls under way reject with it. `ended` may still
-   * follow.
+   * Resolves with the reason when the thread cannot be ended, before pending calls reject with it. `ended`
+   * may still resolve later.
    */
   readonly stuck: Promise<InferenceWorkerError>;
 
-  /** The backend that runs in it, once `start` has resolved. */
+  /** The backend that runs in it; set when `start` resolves. */
   report!: BackendReport;
 
   constructor(runtime: InferenceRuntime, heartbeat: Heartbeat) {
     this.#runtime = runtime;
     this.#heartbeat = heartbeat;
     this.#worker = new Worker(runtime.workerFile(), {
-      // The application's own flags (loaders, `--input-type`, preloaded instrumentation) do not apply to the worker.
+      // The application's own flags (loaders, `--input-type`, preloaded instrumentation) do not apply to the
+      // worker.
       execArgv: [],
       workerData: { deviceLock: this.#deviceLock.memory } satisfies WorkerOptions,
     });
@@ -84,7 +89,7 @@ export class InferenceThread {
           : `the inference worker died (${why})`;
         const reason = new InferenceWorkerError(message, { cause });
         resolve(reason);
-        // If it was given up before, another thread may use the heartbeat by now.
+        // If it was given up before, another thread may be using the heartbeat.
         if (!this.#dead) this.#fail(reason);
       });
     });
@@ -96,10 +101,11 @@ export class InferenceThread {
   }
 
   /**
-   * Rejects with what the worker threw, or with `InferenceWorkerError` when it dies first.
+   * Calls a function of the worker. Rejects with its error, or with `InferenceWorkerError` if the worker dies
+   * first.
    *
-   * @param subject what is called for, in words: the answer must come within the heartbeat's limit. Without it, the call may
-   *   take any time.
+   * @param subject name of the call in messages; limits its time by the heartbeat. Default: the call may take
+   *   any time.
    */
   async call<Name extends keyof WorkerCalls>(
     name: Name,
@@ -119,7 +125,7 @@ export class InferenceThread {
 
   #settle({ id, value, failure }: Answer): void {
     const caller = this.#callers.get(id);
-    // An answer may still come after the calls were given up.
+    // An answer may arrive after the calls were given up.
     if (!caller) return;
     this.#callers.delete(id);
     if (caller.subject !== undefined) this.#heartbeat.beat();
@@ -129,7 +135,7 @@ export class InferenceThread {
     else caller.resolve(value);
   }
 
-  /** Measures the silence about the current call. */
+  /** Measures the time of the current call, if it is limited. */
   #listen(): void {
     if (this.#current?.subject === undefined) this.#heartbeat.stop();
     else this.#heartbeat.start(this.#onSilence);
@@ -146,8 +152,8 @@ export class InferenceThread {
   };
 
   /**
-   * Ends the thread; calls under way reject with `InferenceWorkerError`. Resolves also when the thread cannot be ended since
-   * it runs native code that does not return.
+   * Ends the thread; pending calls reject with `InferenceWorkerError`. Also resolves if the thread cannot be
+   * ended because it is in native code that does not return.
    */
   end(): Promise<void> {
     return (this.#ending ??= this.#end());
@@ -157,16 +163,18 @@ export class InferenceThread {
     await this.#deviceLock.end();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(resolve, endPatience, 'late');
+      timer = setTimeout(resolve, END_PATIENCE, 'late');
     });
     const first = await Promise.race([this.#worker.terminate(), late]);
     clearTimeout(timer);
     if (first === 'late') this.#giveUp();
   }
 
-  /** Node ends a thread between two steps of JavaScript, and waits for that, also at the end of the process. */
+  /**
+   * Node can end a thread only while it runs JavaScript, and waits for that, even at the exit of the process.
+   */
   #giveUp(): void {
-    const what = this.#silence ?? 'was to end';
+    const what = this.#silence ?? 'should have ended';
     const reason = new InferenceWorkerError(
       `the inference worker ${what} and cannot be ended: it is stuck in native code; restart the process`,
     );
@@ -187,7 +195,7 @@ export class InferenceThread {
     this.#deviceLock.endSync();
   };
 
-  /** The error as the worker threw it, with the worker's stack. */
+  /** The worker's error, with its name and stack. */
   #errorOf({ code = '', name, message, stack }: Failure): Error {
     const errors: InferenceRuntime['workerErrors'] = {
       ERR_BATCHING_MODEL_FILE: ModelFileError,
@@ -199,7 +207,7 @@ export class InferenceThread {
   }
 }
 
-/** A process that exits waits for its threads, and would wait for a stuck one for ever. */
+/** On exit a process waits for its threads, and would wait for a stuck thread for ever. */
 function killProcess(): void {
   process.kill(process.pid, 'SIGKILL');
 }

@@ -2,9 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { renameSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
-import type { LoggerService } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
   getTfjsModelToken,
@@ -15,24 +13,17 @@ import {
   TfjsModule,
   type TfjsModelOptions,
 } from 'nest-batching/tfjs';
-import { randomNumbers, writeDenseModel, writeModule } from '../../tfjs/models.fixture.js';
-
-/** Every message to a worker, which is how the specs get hold of the worker. */
-const messages = jest.spyOn(Worker.prototype, 'postMessage');
+import { randomFloats, writeDenseModel, writeModule } from '../../tfjs/models.fixture.js';
+import { lastWorker, recordingLogger } from './worker.fixture.js';
 
 const small = writeDenseModel();
 /** On `cpu` a batch of 100 takes some tenths of a second. */
 const large = writeDenseModel({ inputs: 1000, units: 1000 });
-const largeBatch = Array.from({ length: 100 }, (_, i) => randomNumbers(1000, i));
+const largeBatch = Array.from({ length: 100 }, (_, i) => randomFloats(1000, i));
 
 describe('the inference worker', () => {
   let app: TestingModule | undefined;
-  const logged: string[] = [];
-  const logger: LoggerService = {
-    log: (message: string) => logged.push(message),
-    warn: (message: string) => logged.push(message),
-    error: (message: string) => logged.push(message),
-  };
+  const { logger, logged } = recordingLogger();
   async function start(
     models: Record<string, string>,
     backend: 'auto' | 'wasm' | 'cpu' = 'cpu',
@@ -54,10 +45,6 @@ describe('the inference worker', () => {
     logged.length = 0;
   });
 
-  function worker(): Worker {
-    return messages.mock.contexts.at(-1) as Worker;
-  }
-
   it('says which backend it took, on which device, and why it passed over others', async () => {
     const model = await start({ small: small.path }, 'auto');
     const { backend, device } = model('small');
@@ -73,7 +60,7 @@ describe('the inference worker', () => {
     const running = model('large').predict(largeBatch);
     const waiting = model('small').predict([[1, 2, 3]]);
     await sleep(50);
-    const killed = worker().terminate();
+    const killed = lastWorker().terminate();
     for (const predicted of [running, waiting]) {
       await expect(predicted).rejects.toBeInstanceOf(InferenceWorkerError);
       await expect(predicted).rejects.toMatchObject({ code: 'ERR_BATCHING_WORKER' });
@@ -92,14 +79,14 @@ describe('the inference worker', () => {
       .predict(largeBatch)
       .catch(() => model('small').predict([[1, 2, 3]]));
     await sleep(20);
-    await worker().terminate();
+    await lastWorker().terminate();
     await expect(again).resolves.toHaveLength(1);
   });
 
   it('says what it died of', async () => {
     const model = await start({ small: small.path });
     await model('small').predict([[1, 2, 3]]);
-    worker().postMessage(null);
+    lastWorker().postMessage(null);
     await expect(model('small').predict([[1, 2, 3]])).rejects.toThrow(
       /^the inference worker died \(TypeError: .*null/,
     );
@@ -110,7 +97,7 @@ describe('the inference worker', () => {
     const { path } = writeDenseModel();
     const model = await start({ small: path });
     renameSync(path, `${path}-away`);
-    await worker().terminate();
+    await lastWorker().terminate();
     const rejected = model('small').predict([[1, 2, 3]]);
     await expect(rejected).rejects.toBeInstanceOf(ModelNotReadyError);
     await expect(rejected).rejects.toMatchObject({
@@ -131,10 +118,10 @@ describe('the inference worker', () => {
 
   it('pauses between deaths in a row, in which predictions reject at once', async () => {
     const model = await start({ small: small.path });
-    await worker().terminate();
+    await lastWorker().terminate();
     // Started again at once; killed before it could predict.
     await model('small').memory();
-    await worker().terminate();
+    await lastWorker().terminate();
     await sleep(10);
     expect(logged.at(-1)).toMatch(/started again in 200 ms$/);
     const asked = performance.now();
@@ -143,7 +130,7 @@ describe('the inference worker', () => {
     await sleep(1500);
     await expect(model('small').predict([[1, 2, 3]])).resolves.toHaveLength(1);
     // That prediction ended the row.
-    await worker().terminate();
+    await lastWorker().terminate();
     await expect(model('small').predict([[1, 2, 3]])).resolves.toHaveLength(1);
   });
 
@@ -162,7 +149,7 @@ describe('the inference worker', () => {
     expect(logged.filter((line) => line.includes('warm'))).toEqual(warmUp);
     expect(model('slow').ready).toBe(true);
     logged.length = 0;
-    await worker().terminate();
+    await lastWorker().terminate();
     expect(model('slow').ready).toBe(false);
     await expect(model('slow').predict([[7]])).resolves.toEqual([Float32Array.of(7)]);
     expect(model('slow').ready).toBe(true);
@@ -187,7 +174,8 @@ describe('the inference worker', () => {
     const model = await start({ small: small.path });
     const predict = (size: number) => model('small').predict(Array.from({ length: size }, () => [1, 2, 3]));
     for (let size = 1; size <= 300; size++) await predict(size);
-    // 300 inputs of three floats and their results of two: 6,000 bytes. One block of 4,096 bytes, and one of 8,192.
+    // 300 inputs of three floats and their results of two: 6,000 bytes. One block of 4,096 bytes, and one of
+    // 8,192.
     expect(await model('small').memory()).toMatchObject({ sharedBytes: 4096 + 8192 });
     await Promise.all(Array.from({ length: 50 }, () => predict(100)));
     expect(await model('small').memory()).toMatchObject({ sharedBytes: 4 * 4096 + 8192 });

@@ -19,7 +19,7 @@ import { InferenceThread } from './inference-thread.js';
 import type { ModelSource } from './model-source.js';
 import { type PreparedModel, RegisteredModel } from './registered-model.js';
 
-/** How long each step of a batch took, in milliseconds; see `InferenceTimings`. */
+/** Time of each step of one batch, in milliseconds; see `InferenceTimings`. */
 export interface BatchSteps {
   wait: number;
   upload: number;
@@ -28,27 +28,27 @@ export interface BatchSteps {
   answer: number;
 }
 
-/** What lives in memory, over all models of the application. */
+/** Memory that all models of the application use together. */
 export interface InferenceMemory extends BackendMemory {
-  /** Bytes of the memory that batches are handed over in: those in use, and a few that are kept for the next. */
+  /** Bytes of the memory in which batches are passed to the worker, including blocks kept for reuse. */
   sharedBytes: number;
 }
 
 /** Longest pause before the worker is started again, in milliseconds. */
-const maxPause = 5000;
-/** How long `close` waits for predictions by default, in milliseconds: as long as queues wait for their batches. */
-const closeTimeout = 10_000;
-/** Longest silence of a worker by default, in milliseconds. */
-const defaultHeartbeat = 30_000;
+const MAX_PAUSE = 5000;
+/** Default of `close`, in milliseconds: the same as `shutdownTimeout` of the queues. */
+const CLOSE_TIMEOUT = 10_000;
+/** Default of the longest silence of a worker, in milliseconds. */
+const DEFAULT_HEARTBEAT = 30_000;
 
 /**
- * The inference worker: the backend that the models of one device share, in a thread where their batches run one after the
- * other. Threads come and go (`InferenceThread`), the worker stays. When its thread dies, the predictions under way reject,
- * and another thread is started with all models: at once after the first death and after any prediction that succeeded, else
- * after a pause that doubles. In a pause predictions reject at once.
+ * The inference worker: a backend that the models of one device share, in a thread in which their batches run
+ * one at a time. If its thread (`InferenceThread`) dies, the pending predictions reject, and another thread
+ * is started with all models: at once if a prediction has succeeded since the last death, else after a pause
+ * that doubles each time. During the pause predictions reject at once.
  *
- * A thread that is silent about a prediction beyond the limit of its heartbeat is ended, and so dies. While one cannot be
- * ended, there is no other: predictions reject at once, until the thread or the process ends.
+ * A thread that does not answer a prediction within the limit of its heartbeat is ended. While it cannot be
+ * ended, no other is started: predictions reject at once, until the thread or the process ends.
  */
 export class InferenceWorker {
   readonly memory = new BatchMemory();
@@ -56,14 +56,14 @@ export class InferenceWorker {
   readonly #logger: Logger;
   readonly #backend: string;
   readonly #heartbeat: Heartbeat;
-  /** By name; `prepared` settles with the first load. */
+  /** The models by name; `prepared` settles with the first load. */
   readonly #models = new Map<string, { model: RegisteredModel; prepared: Promise<PreparedModel> }>();
-  /** The thread once its models are loaded, or why there is none. */
+  /** Resolves to the thread when its models are loaded; rejects with the reason why there is none. */
   #thread: Promise<InferenceThread>;
-  /** The last thread that was made, whether it runs, starts or is dead. */
+  /** The last thread that was started, even if it is dead. */
   #latest: InferenceThread | undefined;
   #report!: BackendReport;
-  /** Whether the thread runs, with its models. */
+  /** Whether the thread runs, with its models loaded. */
   #up = false;
   /** Deaths and failed starts since the last prediction that succeeded. */
   #failures = 0;
@@ -71,17 +71,18 @@ export class InferenceWorker {
   #unresponsive: InferenceWorkerError | undefined;
 
   /**
-   * Resolves once the backend runs.
+   * Starts a worker; resolves when its backend runs.
    *
    * @param backend a name that the runtime knows, or `auto`
-   * @param heartbeat longest silence about a prediction, in milliseconds
+   * @param heartbeat longest time to the answer of a prediction, in milliseconds: above 0, or `Infinity`.
+   *   Default 30,000
    * @throws {RangeError} for an invalid heartbeat
    * @throws what the runtime's worker throws if the backend cannot start
    */
   static async open(
     runtime: InferenceRuntime,
     backend: string,
-    heartbeat = defaultHeartbeat,
+    heartbeat = DEFAULT_HEARTBEAT,
   ): Promise<InferenceWorker> {
     if (typeof heartbeat !== 'number' || !(heartbeat > 0)) {
       throw new RangeError(
@@ -101,12 +102,12 @@ export class InferenceWorker {
     this.#thread = this.#start();
   }
 
-  /** The backend and its device; a restart may change them where the backend is `auto`. */
+  /** The backend and its device; a restart may change them if the backend is `auto`. */
   get report(): BackendReport {
     return this.#report;
   }
 
-  /** Whether the worker runs, with all models loaded and warmed up except those that it refuses. */
+  /** Whether the worker runs, with all models loaded and warmed up, except refused ones. */
   get ready(): boolean {
     return this.#up && !this.#closing;
   }
@@ -116,7 +117,7 @@ export class InferenceWorker {
     return this.#unresponsive;
   }
 
-  /** Loads a model and warms it up. A name may be loaded again from an equal source only. */
+  /** Loads a model and warms it up. The same name may be loaded again only with equal options. */
   async load(name: string, { path, ...options }: ModelSource): Promise<PreparedModel> {
     const source = { ...options, path: absolute(path) };
     const registered = this.#models.get(name);
@@ -144,7 +145,7 @@ export class InferenceWorker {
     );
   }
 
-  /** Runs a batch: its results are in its memory when this resolves. */
+  /** Runs a batch. When this resolves, the results are in the batch's memory. */
   async predict(model: string, batch: SharedBatch): Promise<BatchSteps> {
     if (this.#closing) throw new ServiceStoppedError(`model '${model}'`);
     const filled = now();
@@ -158,7 +159,7 @@ export class InferenceWorker {
     } catch (error) {
       if (error instanceof InferenceWorkerError) throw error;
       const why = messageOf(error);
-      // The thread refuses a batch for a model that it does not hold.
+      // The thread refuses a batch for a model that it has not loaded.
       if (error instanceof UnsupportedModelError) throw new ModelNotReadyError(model, why, { cause: error });
       throw new InferenceError(`model '${model}' failed on ${this.#report.backend}: ${why}`, {
         cause: error,
@@ -172,16 +173,16 @@ export class InferenceWorker {
   }
 
   /**
-   * Refuses new predictions, finishes those under way, and ends the thread. One that takes longer than `timeout` is ended all
-   * the same: its predictions reject with `InferenceWorkerError`. Resolves within a second more (on `webgpu` six), whatever
-   * the thread does.
+   * Refuses new predictions, waits for the pending ones for at most `timeout` milliseconds, and ends the
+   * thread; predictions that are left reject with `InferenceWorkerError`. Resolves at most one second later
+   * (six on `webgpu`), whatever the thread does.
    */
-  close(timeout = closeTimeout): Promise<void> {
+  close(timeout = CLOSE_TIMEOUT): Promise<void> {
     return (this.#closing ??= this.#close(timeout));
   }
 
   async #close(timeout: number): Promise<void> {
-    // Calls are answered in order: once this one is, all before it are.
+    // Calls are answered in order: when this one is answered, so are all before it.
     const answered = this.#thread.then((thread) => thread.call('memory', [], 'memory()'));
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {
@@ -225,7 +226,7 @@ export class InferenceWorker {
     this.#up = false;
     this.#unresponsive = undefined;
     if (this.#closing) return;
-    const pause = this.#failures === 0 ? 0 : Math.min(100 * 2 ** this.#failures, maxPause);
+    const pause = this.#failures === 0 ? 0 : Math.min(100 * 2 ** this.#failures, MAX_PAUSE);
     this.#failures += 1;
     this.#logger.error(`${reason.message}; started again ${pause === 0 ? 'now' : `in ${pause} ms`}`);
     if (pause === 0) {
@@ -261,12 +262,12 @@ export class InferenceWorker {
 
   #replace(thread: Promise<InferenceThread>): void {
     this.#thread = thread;
-    // Predictions reject with it; but there may be none before the next start.
+    // Predictions reject with it, but there may be none before the next start.
     thread.catch(() => undefined);
   }
 }
 
-/** Milliseconds since 1970, by a clock that both threads share and that is never set. */
+/** Milliseconds since 1970, by a monotonic clock that both threads share. */
 function now(): number {
   return performance.timeOrigin + performance.now();
 }

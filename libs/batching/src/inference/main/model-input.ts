@@ -4,8 +4,9 @@ import { ModelInputError } from '../errors.js';
 import type { ModelDescription, TensorDescription } from '../protocol/model-description.js';
 
 /**
- * The numbers of one input in one flat row, row-major, without the batch dimension. Typed arrays are copied fastest, and a
- * batch of `Uint8Array` (a `Buffer` is one) is handed over as bytes. Booleans are for tensors of bools only.
+ * The numbers of one input as a flat array, row-major, without the batch dimension. Typed arrays are copied
+ * fastest; a batch of only `Uint8Array`s (such as `Buffer`s) is passed to the worker as bytes. Booleans are
+ * for tensors of bools only.
  */
 export type ModelInput =
   | readonly number[]
@@ -20,22 +21,21 @@ export type ModelInput =
   | Float32Array
   | Float64Array;
 
-/** One input of a model that takes several tensors, by their names. */
+/** One input given as tensors by name, for a model of any number of tensors. */
 export type NamedModelInput = Readonly<Record<string, ModelInput>>;
 
 /** One input with its tensors in the model's order. */
 export type InputTensors = readonly ModelInput[];
 
-/** Whether the input's tensors are given by name. Otherwise it is the numbers of the one tensor that the model takes. */
+/** Whether the input's tensors are given by name; otherwise it is the numbers of the model's only tensor. */
 export function isNamed(input: unknown): input is NamedModelInput {
   return typeof input === 'object' && input !== null && !Array.isArray(input) && !ArrayBuffer.isView(input);
 }
 
 /**
- * The inputs of one batch, each with its tensors in the model's order.
- *
- * @throws {ModelInputError} unless they are an array of inputs that the model takes, all in one form, which the results then
- *   have too
+ * @returns the inputs of one batch, each as its tensors in the model's order
+ * @throws {ModelInputError} unless they are an array of inputs that the model accepts, all of one form (by
+ *   name or not), which is that of the results
  */
 export function checkInputs(model: string, description: ModelDescription, inputs: unknown): InputTensors[] {
   if (!Array.isArray(inputs)) {
@@ -53,9 +53,8 @@ export function checkInputs(model: string, description: ModelDescription, inputs
 }
 
 /**
- * The input's tensors in the model's order.
- *
- * @throws {ModelInputError} if `predict` would refuse it
+ * @returns the input's tensors in the model's order
+ * @throws {ModelInputError} if `predict` would refuse the input
  */
 export function checkInput(
   model: string,
@@ -106,8 +105,8 @@ function problemOf(values: unknown, tensor: TensorDescription): string | undefin
 }
 
 /**
- * Index of the first value that the tensor cannot hold; in a tensor of integers, fractions are cut off. One loop per type:
- * this and copying is most of the main thread's work for a batch.
+ * Index of the first value that the tensor cannot hold; fractions are allowed in a tensor of integers. One
+ * loop per type, because this and copying are most of the main thread's work for a batch.
  */
 function firstMisfit(values: ArrayLike<unknown>, { dtype }: TensorDescription): number | undefined {
   const { length } = values;
@@ -149,7 +148,7 @@ function whyNot(value: unknown, { dtype }: TensorDescription): string {
   return ', and an int32 holds -2147483648 to 2147483647';
 }
 
-/** A value of any kind in an error's message, also one that `String` cannot convert. */
+/** A short description of any value for a message, even of one that `String` cannot convert. */
 function inWords(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   if (ArrayBuffer.isView(value)) return `a ${Object.prototype.toString.call(value).slice(8, -1)}`;
@@ -162,14 +161,16 @@ function isNumbers(value: unknown): value is ArrayLike<unknown> {
   return Array.isArray(value) || types.isTypedArray(value);
 }
 
-/** For each tensor whether it is bytes in every input, and so may be handed over as bytes. */
+/** For each tensor, whether it is bytes in every input, so that it can be passed as bytes. */
 export function bytesOnly(inputs: readonly InputTensors[], tensors: readonly TensorDescription[]): boolean[] {
   return tensors.map((_, i) =>
     inputs.every(({ [i]: values }) => types.isUint8Array(values) || types.isUint8ClampedArray(values)),
   );
 }
 
-/** Writes the inputs into the batch's tensors and zero-fills the rest: the memory may hold an earlier batch. */
+/**
+ * Writes the inputs into the batch's tensors and zero-fills the rest: the memory may hold an earlier batch.
+ */
 export function fillBatch(
   tensors: readonly BatchTensor[],
   inputs: readonly InputTensors[],

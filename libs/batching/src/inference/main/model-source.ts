@@ -5,37 +5,40 @@ import { type ModelSelfTest, readSelfTests } from './self-test.js';
 
 /** The options of a model that every runtime takes. */
 export interface InferenceModelOptions {
-  /** The name that the model is injected by, one per application. */
+  /** The name by which the model is injected; unique in the application. */
   name: string;
   /** The model's file or folder. */
   path: string;
   /**
-   * Shape of one input without the batch dimension, where the model leaves more open than that; for a model of several
-   * inputs one for each that leaves something open, by name. Default: as the model says.
+   * Shape of one input without the batch dimension, for a model that leaves other dimensions open; for
+   * several input tensors, the shapes of those with open dimensions, by name. Default: the model's own
+   * shapes.
    */
   inputShape?: InputShape;
   /**
-   * Sizes that batches are padded to, each run once at start-up; a batch above the largest is run in pieces. For devices
-   * that prepare something per shape. Whole numbers from 1. Default: on a GPU the powers of two (1 to 64 at start-up), else
-   * none: batches run as they come.
+   * Sizes that batches are padded to: integers ≥ 1. Each runs once at start-up; a batch above the largest
+   * runs in pieces. For devices that prepare work for each shape. Default: on a GPU the powers of two, of
+   * which 1 to 64 run at start-up; on other devices batches are not padded.
    */
   batchSizes?: readonly number[];
   /**
-   * Inputs whose results are known, run at start-up and after each restart of the worker: a model that returns others is not
-   * ready (`ModelNotReadyError`). Default: none; then all results of an input of zeros must be finite numbers.
+   * Inputs with known results, which run at start-up and after each restart of the worker. A model with other
+   * results is not ready (`ModelNotReadyError`). Default: none; then all results of an input of zeros must be
+   * finite numbers.
    */
   selfTest?: ModelSelfTest | readonly ModelSelfTest[];
-  /** The model may return NaN or Infinity for an input of zeros, and is ready all the same. Default `false`. */
+  /** Whether the model may return NaN or Infinity for an input of zeros. Default `false`. */
   allowNonFinite?: boolean;
   /**
-   * SHA-256 of the model's files, 64 hexadecimal digits each, by their names as seen from the model's folder:
-   * `{ 'weights.bin': 'a177…' }`. Other content is refused with `ModelFileError`, at a restart of the worker with
-   * `ModelNotReadyError`. Files that are not named are not compared. Default: none are.
+   * SHA-256 of the model's files, 64 hexadecimal digits each, by their paths relative to the model's folder:
+   * `{ 'weights.bin': 'a177…' }`. A file with another checksum is refused with `ModelFileError`, after a
+   * restart of the worker with `ModelNotReadyError`. Files that are not listed are not checked. Default: none
+   * are.
    */
   checksums?: ModelChecksums;
 }
 
-/** The options of a model as they were checked; the name stands beside. */
+/** The checked options of a model, without its name. */
 export interface ModelSource extends Omit<InferenceModelOptions, 'name' | 'selfTest'> {
   selfTest?: readonly ModelSelfTest[];
 }
@@ -43,8 +46,8 @@ export interface ModelSource extends Omit<InferenceModelOptions, 'name' | 'selfT
 /**
  * Checks the options of a model.
  *
- * @param method how messages name the method that takes them: `TfjsModule.forFeature`
- * @throws {TypeError | RangeError} with what was expected and what was given
+ * @param method name of the calling method, for messages: `TfjsModule.forFeature`
+ * @throws {TypeError | RangeError} for an invalid option, with what was expected and what was given
  */
 export function readModelSource(method: string, { name, ...options }: InferenceModelOptions): ModelSource {
   const subject = (option: string) => `${method}: ${option} of model '${name}'`;

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { InferenceWorkerError, messageOf, ModelNotReadyError, UnsupportedModelError } from '../errors.js';
-import { type BatchTensor, nonFiniteIn, viewsOf } from '../protocol/batch-layout.js';
+import { type BatchTensor, nonFiniteIn, tensorsOf } from '../protocol/batch-layout.js';
 import type { ModelDescription } from '../protocol/model-description.js';
 import type { BatchMemory } from './batch-memory.js';
 import type { BatchSizes } from './batch-sizes.js';
@@ -8,10 +8,10 @@ import type { InferenceThread } from './inference-thread.js';
 import { bytesOnly, checkInputs, fillBatch, type InputTensors } from './model-input.js';
 import { differenceFrom, type ModelSelfTest } from './self-test.js';
 
-/** A warm-up that takes longer logs its progress, in this interval; in milliseconds. */
-const warmUpSilence = 1000;
+/** Interval in which a long warm-up logs its progress, in milliseconds. */
+const LOG_INTERVAL = 1000;
 
-/** Runs batches that no caller submitted, on a model that the worker has just loaded. */
+/** Warms up and tests a model that the worker has just loaded. */
 export class ModelTrial {
   constructor(
     private readonly name: string,
@@ -31,7 +31,7 @@ export class ModelTrial {
     for (const [i, size] of sizes.entries()) {
       const problem = await this.#run([], size, nonFiniteIn);
       if (problem !== undefined && !allowNonFinite) throw notFinite(this.name, problem);
-      if (performance.now() - logged > warmUpSilence && i < sizes.length - 1) {
+      if (performance.now() - logged > LOG_INTERVAL && i < sizes.length - 1) {
         logged = performance.now();
         this.logger.log(
           `model '${this.name}' is warming up: batches of ${size} done, ${i + 1} of ${sizes.length} sizes`,
@@ -42,16 +42,20 @@ export class ModelTrial {
     this.logger.log(`model '${this.name}' warmed up with batches of ${sizes.join(', ')} in ${took} ms`);
   }
 
-  /** Throws `ModelNotReadyError` unless the model returns what the test expects. */
+  /** @throws {ModelNotReadyError} unless the model returns what the test expects */
   async test(test: ModelSelfTest): Promise<void> {
     let inputs: InputTensors[];
     try {
       inputs = checkInputs(this.name, this.description, [test.input]);
     } catch (cause) {
       const why = messageOf(cause);
-      throw new ModelNotReadyError(this.name, `its selfTest has an input that it does not take: ${why}`, {
-        cause,
-      });
+      throw new ModelNotReadyError(
+        this.name,
+        `its selfTest has an input that the model does not accept: ${why}`,
+        {
+          cause,
+        },
+      );
     }
     for (const { size } of this.sizes.cut(1)) {
       const difference = await this.#run(inputs, size, (outputs) => differenceFrom(test, outputs, size));
@@ -64,7 +68,7 @@ export class ModelTrial {
     }
   }
 
-  /** Runs one batch, and returns what `look` finds in its results. */
+  /** Runs one batch. @returns what `look` returns for its results */
   async #run<Found>(
     inputs: readonly InputTensors[],
     size: number,
@@ -73,10 +77,10 @@ export class ModelTrial {
     const { name, description, thread, memory } = this;
     const batch = memory.take(description, size, bytesOnly(inputs, description.inputs));
     try {
-      const views = viewsOf(batch, description);
-      fillBatch(views.inputs, inputs, size);
+      const shared = tensorsOf(batch, description);
+      fillBatch(shared.inputs, inputs, size);
       await thread.call('predict', [name, batch]);
-      return look(views.outputs);
+      return look(shared.outputs);
     } catch (cause) {
       if (cause instanceof InferenceWorkerError) throw cause;
       throw new UnsupportedModelError(
@@ -89,11 +93,11 @@ export class ModelTrial {
   }
 }
 
-/** @param problem what the results of zeros have, in words */
+/** @param problem description of the number in the results of zeros */
 export function notFinite(name: string, problem: string): ModelNotReadyError {
   return new ModelNotReadyError(
     name,
-    `an input of zeros gives ${problem}: its weights may be damaged. If this model does that rightly, say so with ` +
+    `an input of zeros gives ${problem}: its weights may be damaged. If this is right for the model, set ` +
       'allowNonFinite: true, or give a selfTest, which decides instead',
   );
 }

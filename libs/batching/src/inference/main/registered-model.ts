@@ -10,24 +10,30 @@ import type { InferenceThread } from './inference-thread.js';
 import type { ModelSource } from './model-source.js';
 import { ModelTrial, notFinite } from './model-trial.js';
 
-/** Longest time between two checks of a refused model's files, in milliseconds; the first are closer together. */
-const longestPause = 2000;
-/** How long unchanged files are left alone before they are loaded once more, at first; in milliseconds. */
-const patience = 30_000;
+/**
+ * Longest time between two checks of a refused model's files, in milliseconds; the first checks are closer
+ * together.
+ */
+const LONGEST_PAUSE = 2000;
+/**
+ * Time after which a refused model is loaded again although its files have not changed, in milliseconds;
+ * doubles each time.
+ */
+const PATIENCE = 30_000;
 
-/** A model that was loaded, warmed up and tested, and its state after later restarts of the worker. */
+/** A model that has been loaded, warmed up and tested, and its state after restarts of the worker. */
 export interface PreparedModel {
-  /** Of the first start, for good: callers and queues are built on it. A restart that finds another refuses the model. */
+  /** Does not change: callers rely on it. If a restart finds another description, the model is refused. */
   readonly description: ModelDescription;
-  /** They follow the backend, which a restart may change under `auto`. */
+  /** Depend on the backend, which a restart may change if it is `auto`. */
   sizes: BatchSizes;
-  /** Of the files that it runs on. */
+  /** Checksums of the files that were loaded last. */
   checksums: ModelChecksums;
-  /** Why the worker does not hold it; predictions reject with this. */
+  /** The reason why the worker has not loaded it; predictions reject with this. */
   refusal: ModelNotReadyError | undefined;
 }
 
-/** A model of the application, across all threads that the worker has had and will have. */
+/** A model of the application, over all restarts of the worker. */
 export class RegisteredModel {
   /** `undefined` until the first load is done. */
   #prepared: PreparedModel | undefined;
@@ -42,7 +48,7 @@ export class RegisteredModel {
     this.#logger = new Logger(runtime.module);
   }
 
-  /** Why predictions are refused, as the last restart has left it. */
+  /** The reason why predictions are refused since the last restart. */
   get refusal(): ModelNotReadyError | undefined {
     return this.#prepared?.refusal;
   }
@@ -53,13 +59,14 @@ export class RegisteredModel {
   }
 
   /**
-   * Loads the model into another thread, or refuses it; the other models go on in either case.
+   * Loads the model into another thread, or refuses it, which does not affect other models. A refused model
+   * is loaded again when its files change.
    *
-   * @param isLatest whether the thread is still in use: a refused model is loaded again in it, once its files have changed
+   * @param isLatest whether the thread is still in use
    */
   async loadAgain(thread: InferenceThread, isLatest: () => boolean): Promise<void> {
     const prepared = this.#prepared;
-    // A first load that was under way has failed with the former thread.
+    // If the first load had not finished, it has failed with the former thread.
     if (!prepared) return;
     await this.#prepareAgain(thread, prepared);
     if (prepared.refusal) void this.#watch(thread, prepared, isLatest);
@@ -88,8 +95,8 @@ export class RegisteredModel {
       const changed = differingFiles(prepared.checksums, checksums);
       if (changed.length > 0) {
         this.#logger.warn(
-          `model '${name}' was changed on disk (${changed.join(', ')}) and has the shapes that it had: ` +
-            'it answers with what is there now',
+          `model '${name}' was changed on disk (${changed.join(', ')}) and has the same shapes: ` +
+            'the changed model is used',
         );
       }
       Object.assign(prepared, { sizes, checksums, refusal: undefined });
@@ -108,32 +115,35 @@ export class RegisteredModel {
   }
 
   /**
-   * Loads a refused model again, in the same thread, once its files have changed: to check them costs far less than a load,
-   * which other models would wait for. A failure with another cause is tried again after times that double.
+   * Loads a refused model again, in the same thread, when its files have changed. Checking them is much
+   * faster than a load, during which other models would wait. In case the failure had another cause, it is
+   * also loaded again after `PATIENCE`.
    */
   async #watch(thread: InferenceThread, prepared: PreparedModel, isLatest: () => boolean): Promise<void> {
     let tried = performance.now();
-    let next = patience;
+    let next = PATIENCE;
     try {
-      for (let pause = 100; prepared.refusal; pause = Math.min(2 * pause, longestPause)) {
+      for (let pause = 100; prepared.refusal; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
         await sleep(pause, undefined, { ref: false });
         if (!isLatest()) return;
         const changed = await thread.call('changed', [this.name]);
         if (!changed && performance.now() - tried < next) continue;
-        next = changed ? patience : 2 * next;
+        next = changed ? PATIENCE : 2 * next;
         await this.#prepareAgain(thread, prepared);
         tried = performance.now();
       }
     } catch (error) {
-      // Until the next restart, which loads all models. If the thread has died, that is now.
+      // No more attempts until the next restart, which loads all models; if the thread has died, that follows
+      // at once.
       if (!(error instanceof InferenceWorkerError)) this.#logger.error(messageOf(error));
     }
   }
 }
 
 /**
- * Throws unless this is the model that the application started with, its files have the checksums of the options, and its
- * results of zeros are finite. The runtime's own check of the files comes before the checksums, as its messages say more.
+ * Throws unless the model has the signature that it had at the start of the application, its files have the
+ * configured checksums, and its results of zeros are finite. The runtime checks the files before this, as its
+ * messages say more.
  */
 function checkReport(
   name: string,
@@ -145,7 +155,7 @@ function checkReport(
   if (before && before.signature !== signature) {
     throw new ModelNotReadyError(
       name,
-      `${source.path} holds another model than at the start of the application, which had a ${before.signature}; now it is ` +
+      `${source.path} has another model than at the start of the application, which had a ${before.signature}; now it is ` +
         `a ${signature}. Put the former files back, or restart the application to take the new model`,
     );
   }
@@ -156,14 +166,14 @@ function checkReport(
       found === undefined
         ? `checksums of model '${name}' names '${file}', which is not read for it; it has ` +
             Object.keys(report.checksums).join(', ')
-        : `${file} of model '${name}' is not the file that it should be, but changed or damaged: expected SHA-256 ` +
+        : `${file} of model '${name}' was changed or is damaged: expected SHA-256 ` +
             `${expected}, found ${found}`,
     );
   }
   if (report.nonFinite !== undefined && !isNonFiniteAllowed(source)) throw notFinite(name, report.nonFinite);
 }
 
-/** A self-test knows the right results, so it decides instead. */
+/** A self-test checks the results itself. */
 function isNonFiniteAllowed({ selfTest, allowNonFinite }: ModelSource): boolean {
   return selfTest !== undefined || allowNonFinite === true;
 }

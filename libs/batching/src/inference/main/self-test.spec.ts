@@ -50,7 +50,7 @@ describe('what a model must show before it is ready', () => {
 
   describe('finite results of zeros', () => {
     const remedy =
-      ': its weights may be damaged. If this model does that rightly, say so with allowNonFinite: true, or give a selfTest, ' +
+      ': its weights may be damaged. If this is right for the model, set allowNonFinite: true, or give a selfTest, ' +
       'which decides instead';
 
     it.each([
@@ -140,7 +140,7 @@ describe('what a model must show before it is ready', () => {
       await expectNotReady(
         path,
         { selfTest: { input: [1], expected: [1] } },
-        "its selfTest has an input that it does not take: input 0 of model 'm' must have 3 numbers (3, row-major); it has 1",
+        "its selfTest has an input that the model does not accept: input 0 of model 'm' must have 3 numbers (3, row-major); it has 1",
       );
     });
 
@@ -242,7 +242,7 @@ describe('what a model must show before it is ready', () => {
       const started = start(path, { checksums });
       await expect(started).rejects.toBeInstanceOf(ModelFileError);
       await expect(started).rejects.toThrow(
-        "weights.bin of model 'm' is not the file that it should be, but changed or damaged: expected SHA-256 " +
+        "weights.bin of model 'm' was changed or is damaged: expected SHA-256 " +
           `${checksums['weights.bin']}, found ${sha256(join(path, 'weights.bin'))}`,
       );
       await expect(start(path, { checksums: { 'weight.bin': '0'.repeat(64) } })).rejects.toThrow(

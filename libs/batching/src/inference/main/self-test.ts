@@ -2,33 +2,32 @@ import { inspect, types } from 'node:util';
 import type { BatchTensor } from '../protocol/batch-layout.js';
 import { isNamed, type ModelInput, type NamedModelInput } from './model-input.js';
 
-/** An input whose result is known: a model that returns another result takes no inputs. */
+/** An input with a known result; a model that returns another result is refused. */
 export interface ModelSelfTest {
-  /** One input, as `predict` takes it. */
+  /** One input, in a form that `predict` takes. */
   input: ModelInput | NamedModelInput;
   /**
-   * Its result, as `predict` returns it: the numbers of the result, or for an input by name the numbers of each output by
-   * its name. Outputs that are not named are not compared.
+   * Its result, in the form that `predict` returns: the numbers of the result, or for an input by name the
+   * numbers of the outputs by name. Outputs that are not named are not compared.
    */
   expected: ModelInput | NamedModelInput;
-  /** The largest difference allowed for each number, absolute; from 0. Default 0.001. */
+  /** Largest absolute difference allowed for each number: ≥ 0. Default 0.001. */
   tolerance?: number;
 }
 
-const defaultTolerance = 1e-3;
+const DEFAULT_TOLERANCE = 1e-3;
 
 /**
- * Returns a copy of the tests as an array: they run again after every restart of the worker.
- *
- * @param subject how messages name the option
- * @throws {TypeError | RangeError} with what was expected and what was given, unless they are tests
+ * @param subject name of the option in messages
+ * @returns a deep copy of the tests, as they run again after every restart of the worker
+ * @throws {TypeError | RangeError} for an invalid test, with what was expected and what was given
  */
 export function readSelfTests(subject: string, option: unknown): readonly ModelSelfTest[] | undefined {
   if (option === undefined) return undefined;
   const tests: unknown[] = Array.isArray(option) ? option : [option];
   if (tests.length === 0) throw new RangeError(`${subject} must have at least one test; it is []`);
   for (const test of tests) {
-    const { input, expected, tolerance = defaultTolerance } = (test ?? {}) as Partial<ModelSelfTest>;
+    const { input, expected, tolerance = DEFAULT_TOLERANCE } = (test ?? {}) as Partial<ModelSelfTest>;
     for (const [name, values] of Object.entries({ input, expected })) {
       if (!isNumbersOrNamed(values)) {
         throw new TypeError(
@@ -64,9 +63,12 @@ function isNumbers(values: unknown): boolean {
   return values.every((value) => typeof value === 'number' || typeof value === 'boolean');
 }
 
-/** The first difference from the expected result in words; the result is the first of the `size` in these tensors. */
+/**
+ * Describes the first difference between the expected result and the first of the `size` results in these
+ * tensors.
+ */
 export function differenceFrom(
-  { expected, tolerance = defaultTolerance }: ModelSelfTest,
+  { expected, tolerance = DEFAULT_TOLERANCE }: ModelSelfTest,
   outputs: readonly BatchTensor[],
   size: number,
 ): string | undefined {

@@ -1,16 +1,25 @@
 import type { ModelDescription, TensorDescription } from './model-description.js';
 
-/** The numbers of one tensor of a batch, all its inputs or results one after the other, each row-major. */
+/** The numbers of one tensor of a batch: those of all its inputs or results in sequence, each row-major. */
 export type TensorValues = Uint8Array | Int32Array | Float32Array;
 
-/** A batch as the threads hand it over: memory for its inputs and its results. See `viewsOf`. */
+/**
+ * A batch as it is passed between the threads: memory for its inputs and its results, laid out as `tensorsOf`
+ * says.
+ */
 export interface SharedBatch {
   memory: SharedArrayBuffer;
-  /** Inputs in it, with the padding. */
+  /** Number of inputs, with the padding. */
   size: number;
-  /** For each input tensor, in the model's order, whether its numbers are bytes: a quarter of the memory to copy. */
+  /**
+   * For each input tensor, in the model's order, whether its numbers are bytes, which take a quarter of the
+   * memory.
+   */
   asBytes: readonly boolean[];
-  /** Of the model that the memory is laid out for. A worker that holds another one under the same name refuses the batch. */
+  /**
+   * Signature of the model that the batch is for. A worker with another model of the same name refuses the
+   * batch.
+   */
   signature: string;
 }
 
@@ -20,12 +29,12 @@ export interface BatchTensor extends TensorDescription {
 }
 
 /**
- * The layout of a batch's memory, the same in both threads. One block per tensor, the inputs in the model's order and then
- * its outputs; each block starts at a multiple of four bytes:
+ * The tensors of a batch in its memory, by the same layout in both threads: one block per tensor, first the inputs in the
+ * model's order, then the outputs. Each block starts at a multiple of four bytes:
  *
  *     | input 0: size × shape | input 1 … | output 0: size × shape | output 1 … | unused |
  */
-export function viewsOf(
+export function tensorsOf(
   { memory, size, asBytes }: SharedBatch,
   { inputs, outputs }: ModelDescription,
 ): { inputs: BatchTensor[]; outputs: BatchTensor[] } {
@@ -33,7 +42,7 @@ export function viewsOf(
   const next = (tensor: TensorDescription, bytes: boolean) => {
     const start = end;
     end += tensorBytes(tensor, size, bytes);
-    return { ...tensor, values: viewOf(tensor, bytes, memory, start, size * lengthOf(tensor)) };
+    return { ...tensor, values: valuesAt(tensor, bytes, memory, start, size * lengthOf(tensor)) };
   };
   return {
     inputs: inputs.map((tensor, i) => next(tensor, asBytes[i] === true)),
@@ -41,7 +50,7 @@ export function viewsOf(
   };
 }
 
-/** Bytes that `viewsOf` covers. */
+/** Size of a batch's memory, in bytes. */
 export function bytesOfBatch(
   size: number,
   asBytes: readonly boolean[],
@@ -58,7 +67,7 @@ export function lengthOf({ shape }: Pick<TensorDescription, 'shape'>): number {
   return shape.reduce((product, dim) => product * dim, 1);
 }
 
-function viewOf(
+function valuesAt(
   { dtype }: TensorDescription,
   bytes: boolean,
   memory: SharedArrayBuffer,
@@ -74,7 +83,7 @@ function tensorBytes(tensor: TensorDescription, size: number, bytes: boolean): n
   return Math.ceil((size * lengthOf(tensor) * perNumber) / 4) * 4;
 }
 
-/** The first number that is NaN or infinite, in words; `undefined` if all are finite. */
+/** Describes the first number that is NaN or infinite, for a message; `undefined` if all are finite. */
 export function nonFiniteIn(outputs: readonly { name: string; values: TensorValues }[]): string | undefined {
   for (const { name, values } of outputs) {
     const found = values.find((value) => !Number.isFinite(value));

@@ -2,16 +2,16 @@ import type { SharedBatch } from './batch-layout.js';
 import type { InputShape, ModelChecksums, ModelDescription } from './model-description.js';
 
 /**
- * What the main thread calls in the worker. The worker answers one call after the other, in the order in which they came, so
- * that batches never compete for the device.
+ * The calls of the main thread to the worker. The worker answers them one at a time, in order, so that
+ * batches never compete for the device.
  */
 export interface WorkerCalls {
-  /** The first call, once: starts the backend of this name, or under `auto` the best that works. */
+  /** The first call, made once: starts the backend of this name, or for `auto` the best that works. */
   start: (backend: string) => Promise<BackendReport>;
-  /** Loads a model, in the place of one with the same name. */
+  /** Loads a model, and replaces one of the same name. */
   load: (name: string, path: string, inputShape?: InputShape) => Promise<LoadReport>;
   unload: (name: string) => Promise<void>;
-  /** Whether another load of the model would read other files than the last. */
+  /** Whether the files that the last load of the model read have changed since. */
   changed: (name: string) => Promise<boolean>;
   /** Runs a batch; its results are in its memory when this resolves. */
   predict: (name: string, batch: SharedBatch) => Promise<WorkerSteps>;
@@ -30,9 +30,12 @@ export interface Answer {
   failure?: Failure;
 }
 
-/** An error on its way to the main thread. (A cloned `Error` would lose its code and, if uncommon, its name.) */
+/**
+ * An error as it is sent to the main thread. (A cloned `Error` would lose its code and, unless built in, its
+ * name.)
+ */
 export interface Failure {
-  /** The `code`, of a `BatchingError`. */
+  /** The `code`, if it is a `BatchingError`. */
   code?: string;
   name: string;
   message: string;
@@ -45,37 +48,41 @@ export interface WorkerOptions {
   deviceLock: SharedArrayBuffer;
 }
 
-/** The backend that was started, and where it runs. */
+/** The backend that runs, and its device. */
 export interface BackendReport {
   backend: string;
-  /** What does the arithmetic, such as `GPU (TensorFlow 2.21.0)`. */
+  /** Description of the device, such as `GPU (TensorFlow 2.21.0)`. */
   device: string;
-  /** Whether that is a GPU. */
+  /** Whether the device is a GPU. */
   gpu: boolean;
   /** Why each backend that `auto` prefers to this one did not start. */
   passedOver: string[];
 }
 
-/** A model that was loaded, and what its load has shown. */
+/** The result of loading a model. */
 export interface LoadReport {
   description: ModelDescription;
   checksums: ModelChecksums;
-  /** The first number in the results of zeros that is not finite, in words. */
+  /** Describes the first number that is not finite in the results of zeros; `undefined` if all are. */
   nonFinite: string | undefined;
 }
 
-/** When the worker took a batch, in milliseconds since 1970, and how long each step then took, in milliseconds. */
+/** The worker's steps of one batch. */
 export interface WorkerSteps {
+  /**
+   * When the worker took the batch, in milliseconds since 1970; the other steps are durations in
+   * milliseconds.
+   */
   started: number;
   upload: number;
   run: number;
   read: number;
 }
 
-/** What lives in the backend's memory, over all models: weights, and between two predictions nothing else. */
+/** Memory that the backend uses for all models: between two predictions, for their weights only. */
 export interface BackendMemory {
   tensors: number;
   bytes: number;
-  /** On `webgpu`, what it has allocated on the GPU: in use, and kept to be used again. */
+  /** On `webgpu`, bytes allocated on the GPU, including those kept for reuse. */
   gpuBytes?: number;
 }

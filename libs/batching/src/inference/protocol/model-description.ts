@@ -1,25 +1,28 @@
-/** One tensor that a model takes or gives, for one input: without the batch dimension. */
+/** An input or output tensor of a model, for one input: without the batch dimension. */
 export interface TensorDescription {
   name: string;
   shape: readonly number[];
   dtype: 'float32' | 'int32' | 'bool';
 }
 
-/** The tensors that a model takes and gives, in its order. */
+/** The input and output tensors of a model, in its order. */
 export interface ModelDescription {
   inputs: readonly TensorDescription[];
   outputs: readonly TensorDescription[];
-  /** All of it in one text: models with equal signatures are interchangeable. See `signatureOf`. */
+  /** All of this as text, by `signatureOf`: models with equal signatures are interchangeable. */
   signature: string;
 }
 
-/** The shape of one input, or of each by name: says what the model leaves open. */
+/** Shape of one input, or of each by name: for dimensions that the model leaves open. */
 export type InputShape = readonly number[] | Readonly<Record<string, readonly number[]>>;
 
-/** SHA-256 of a model's files in hexadecimal, by their names as seen from the model's folder. */
+/** SHA-256 of a model's files in hexadecimal, by their paths relative to the model's folder. */
 export type ModelChecksums = Readonly<Record<string, string>>;
 
-/** `layers model: "x" float32[2] to "scores" float32[1]`. Quoted names keep different models from having the same text. */
+/**
+ * `layers model: "x" float32[2] to "scores" float32[1]`. Names are quoted, so that different models differ in
+ * it.
+ */
 export function signatureOf(kind: string, { inputs, outputs }: Omit<ModelDescription, 'signature'>): string {
   const [taken, given] = [inputs, outputs].map((tensors) =>
     tensors

@@ -6,7 +6,7 @@ import {
   nonFiniteIn,
   type SharedBatch,
   type TensorValues,
-  viewsOf,
+  tensorsOf,
 } from '../protocol/batch-layout.js';
 import type { WorkerSteps } from '../protocol/messages.js';
 import {
@@ -21,26 +21,28 @@ import type { DeclaredTensor, Network, Runtime, RuntimeTensor } from './runtime.
 export interface ModelLoad {
   path: string;
   inputShape?: InputShape | undefined;
-  /** Records all files that are read. */
+  /** Records the files that are read. */
   files?: ModelFiles;
-  /** How many loads of this model there were in this thread before; default none. */
+  /** Number of earlier loads of this model in this thread. Default 0. */
   attempt?: number;
 }
 
-/** One model in the memory of this thread's backend. Batches must run one after the other, also those of different models. */
+/** A model on this thread's backend. Batches must run one at a time, also those of different models. */
 export class LoadedModel<Tensor extends RuntimeTensor> {
   readonly #runtime: Runtime<Tensor>;
   readonly #network: Network<Tensor>;
-  /** For each input, the memory in which bytes become the numbers that its tensor is made of. */
+  /** For each input tensor, memory for converting bytes to the tensor's type. */
   readonly #widening = new Map<string, Widening>();
   readonly description: ModelDescription;
-  /** The first number in the results of zeros that is not finite, in words; `undefined` if all are. */
+  /** Describes the first number that is not finite in the results of zeros; `undefined` if all are finite. */
   readonly nonFinite: string | undefined;
 
   /**
-   * Loads the model and runs a batch of two zeros, so that faults appear at start-up instead of with the first caller: an op
-   * that the backend lacks, an output that is not one per input, weights that are no numbers. It also finds the shapes of the
-   * outputs, which a model need not declare. Throws `ModelFileError` or `UnsupportedModelError`.
+   * Loads the model and runs a batch of two inputs of zeros. So problems appear at start-up instead of with
+   * the first caller: an op that the backend lacks, an output that is not one per input, weights that are
+   * NaN. It also yields the shapes of the outputs, which a model need not declare.
+   *
+   * @throws {ModelFileError | UnsupportedModelError}
    */
   static async load<Tensor extends RuntimeTensor>(
     runtime: Runtime<Tensor>,
@@ -76,14 +78,14 @@ export class LoadedModel<Tensor extends RuntimeTensor> {
     this.nonFinite = nonFinite;
   }
 
-  /** Runs the batch: its results are in its memory when this resolves. */
+  /** Runs the batch. When this resolves, the results are in its memory. */
   async run(batch: SharedBatch): Promise<WorkerSteps> {
     if (batch.signature !== this.description.signature) {
       throw new UnsupportedModelError(
-        `a batch was made for the ${batch.signature}; the worker holds the ${this.description.signature}`,
+        `the batch is for the ${batch.signature}; the worker has the ${this.description.signature}`,
       );
     }
-    const { inputs, outputs } = viewsOf(batch, this.description);
+    const { inputs, outputs } = tensorsOf(batch, this.description);
     return this.#runtime.inScope(async () => {
       const start = performance.now();
       const tensors = inputs.map((input) =>
@@ -119,8 +121,8 @@ export class LoadedModel<Tensor extends RuntimeTensor> {
   }
 
   /**
-   * Bytes as the numbers that the tensor has, in memory that is used again. They are copied first, since V8 converts shared
-   * memory number by number.
+   * Converts bytes to the tensor's type, in memory that is reused. They are copied first, because V8 is slow
+   * at converting shared memory.
    */
   #numbersOf({ name, dtype, values }: BatchTensor): TensorValues {
     if (!(values instanceof Uint8Array) || dtype === 'bool') return values;
@@ -138,14 +140,17 @@ export class LoadedModel<Tensor extends RuntimeTensor> {
   }
 }
 
-/** Both as long as the largest batch so far. */
+/** Both arrays have the length of the largest batch so far. */
 interface Widening {
   bytes: Uint8Array;
   numbers: Int32Array | Float32Array;
 }
 
-/** Inputs in the batch of zeros: two, so that an output without a batch dimension is not taken for one with it. */
-const probeSize = 2;
+/**
+ * Inputs in the batch of zeros: two, to detect outputs without a batch dimension, whose first dimension may
+ * be 1.
+ */
+const PROBE_SIZE = 2;
 
 async function probe<Tensor extends RuntimeTensor>(
   runtime: Runtime<Tensor>,
@@ -154,18 +159,18 @@ async function probe<Tensor extends RuntimeTensor>(
 ): Promise<{ outputs: TensorDescription[]; nonFinite: string | undefined }> {
   return runtime.inScope(async () => {
     const zeros = inputs.map((input) =>
-      runtime.tensor(zerosFor(input), [probeSize, ...input.shape], input.dtype),
+      runtime.tensor(zerosFor(input), [PROBE_SIZE, ...input.shape], input.dtype),
     );
     const results = Object.entries(await network.run(zeros));
     const outputs = await Promise.all(
       results.map(async ([name, result]) => {
         const [size, ...shape] = result.shape;
-        if (size !== probeSize) {
+        if (size !== PROBE_SIZE) {
           throw new Error(
-            `${probeSize} inputs gave an output '${name}' of shape [${result.shape.join(', ')}], not one per input`,
+            `${PROBE_SIZE} inputs gave an output '${name}' of shape [${result.shape.join(', ')}], not one per input`,
           );
         }
-        // On a device that works asynchronously, failures appear when the results are read.
+        // On an asynchronous device, failures appear when the results are read.
         const values = await result.data();
         return { name, shape, dtype: knownType(`output '${name}'`, result.dtype), values };
       }),
@@ -178,7 +183,7 @@ async function probe<Tensor extends RuntimeTensor>(
 }
 
 function zerosFor(tensor: TensorDescription): TensorValues {
-  const length = probeSize * lengthOf(tensor);
+  const length = PROBE_SIZE * lengthOf(tensor);
   if (tensor.dtype === 'bool') return new Uint8Array(length);
   return tensor.dtype === 'int32' ? new Int32Array(length) : new Float32Array(length);
 }
@@ -186,7 +191,7 @@ function zerosFor(tensor: TensorDescription): TensorValues {
 function describe(tensor: DeclaredTensor, only: boolean, given: InputShape | undefined): TensorDescription {
   const { name, shape: declared, dtype = 'float32' } = tensor;
   const what = `input '${name}' ${dtype}[${declared?.map((dim) => dim ?? -1).join(', ') ?? '?'}]`;
-  if (!declared) throw new Error(`${what} does not say its shape`);
+  if (!declared) throw new Error(`${what} has no shape`);
   const [batch, ...open] = declared;
   if (batch !== null && batch !== -1) {
     throw new Error(`${what} needs an open batch dimension, so that a batch may have any size`);
@@ -196,7 +201,7 @@ function describe(tensor: DeclaredTensor, only: boolean, given: InputShape | und
   if (!isShape(shape) || !fits(open, shape)) {
     throw new Error(
       fixed === undefined
-        ? `${what} leaves more open than the batch dimension: say its shape with the option inputShape`
+        ? `${what} leaves more open than the batch dimension: give its shape by the option inputShape`
         : `${what} cannot have the inputShape ${JSON.stringify(fixed)}`,
     );
   }

@@ -5,9 +5,9 @@ import { dirname, relative, sep } from 'node:path';
 import { ModelFileError } from '../errors.js';
 import type { ModelChecksums } from '../protocol/model-description.js';
 
-/** The files that one load of a model reads: their checksums, and whether another load would read the same. */
+/** The files that one load of a model reads: their checksums, and whether they have changed since. */
 export class ModelFiles {
-  /** State of each file when it was read, by its path: see `stampOf`. */
+  /** The stamps (`stampOf`) of the files before they were read, by path. */
   readonly #stamps = new Map<string, string>();
   readonly #checksums = new Map<string, string>();
   readonly #folder: string;
@@ -17,7 +17,7 @@ export class ModelFiles {
     this.#folder = isFolderNow(path) ? path : dirname(path);
   }
 
-  /** SHA-256 of each file in hexadecimal, by its name as seen from the model's folder. */
+  /** SHA-256 of each file in hexadecimal, by its path relative to the model's folder. */
   get checksums(): ModelChecksums {
     const named = [...this.#checksums].map(([file, checksum]) => [this.#nameOf(file), checksum] as const);
     return Object.fromEntries(named.toSorted(([one], [other]) => (one < other ? -1 : 1)));
@@ -43,7 +43,7 @@ export class ModelFiles {
     }
   }
 
-  /** Records a file that the runtime itself reads, with its checksum. */
+  /** Records a file, and its checksum, that the runtime itself reads. */
   async hash(file: string): Promise<void> {
     await this.watch(file);
     const hash = createHash('sha256');
@@ -51,7 +51,9 @@ export class ModelFiles {
     this.#checksums.set(file, hash.digest('hex'));
   }
 
-  /** Records whether and how a path exists. Called before it is read, so that a change during the read counts as one. */
+  /**
+   * Records the stamp of a path. Called before the file is read, so that a change during the read is noticed.
+   */
   async watch(path: string): Promise<void> {
     this.#stamps.set(path, await stampOf(path));
   }
@@ -63,7 +65,9 @@ export class ModelFiles {
   }
 }
 
-/** Differs after any change of the file. Of a folder only that it exists: the files read in it have stamps of their own. */
+/**
+ * Changes with the file. For a folder it only says that it exists: the files in it have stamps of their own.
+ */
 async function stampOf(path: string): Promise<string> {
   try {
     const stats = await stat(path, { bigint: true });
@@ -78,7 +82,7 @@ function isFolderNow(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** @param cause what reading it threw */
+/** @param cause the error of reading the file */
 export function unreadable(file: string, cause: unknown): ModelFileError {
   const why =
     (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'is missing' : `cannot be read: ${String(cause)}`;

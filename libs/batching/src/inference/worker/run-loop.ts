@@ -9,10 +9,11 @@ import { ModelFiles } from './model-files.js';
 import type { Runtime, RuntimeTensor } from './runtime.js';
 
 /**
- * Runs the inference worker: this thread owns a backend and the models on it, and answers the calls of `InferenceThread` one
- * after the other. Rejects, which ends the thread, once the backend is broken; another thread then takes its place.
+ * Runs the inference worker: this thread owns a backend and the models on it, and answers the calls of
+ * `InferenceThread` one at a time. Rejects when the backend is broken, which ends the thread; the main thread
+ * then starts another.
  *
- * @param start starts the backend of that name, or under `auto` the best that works
+ * @param start starts the backend of this name, or for `auto` the best that works
  */
 export async function runWorker<Tensor extends RuntimeTensor>(
   start: (backend: string) => Promise<Runtime<Tensor>>,
@@ -27,13 +28,12 @@ export async function runWorker<Tensor extends RuntimeTensor>(
 
 /** The backend of this thread and the models on it. */
 class ModelHost<Tensor extends RuntimeTensor> implements WorkerCalls {
-  /** By name. */
   readonly #models = new Map<string, LoadedModel<Tensor>>();
-  /** For each model, the files that its last load has read, also if it failed, and how many loads there were. */
+  /** For each model, the files that its last load read, even if it failed, and the number of loads. */
   readonly #loads = new Map<string, { files: ModelFiles; attempts: number }>();
   readonly #start: (backend: string) => Promise<Runtime<Tensor>>;
   #runtime!: Runtime<Tensor>;
-  /** Why the backend is of no use any more. */
+  /** The reason why the backend cannot be used any more. */
   broken: Error | undefined;
 
   constructor(start: (backend: string) => Promise<Runtime<Tensor>>) {

@@ -3,11 +3,11 @@ import type { BackendMemory, BackendReport } from '../protocol/messages.js';
 import type { TensorDescription } from '../protocol/model-description.js';
 import type { ModelFiles } from './model-files.js';
 
-/** A tensor of a runtime, perhaps on its device and not computed yet. */
+/** A tensor of a runtime, which may be on its device and not computed yet. */
 export interface RuntimeTensor {
   readonly shape: readonly number[];
   readonly dtype: string;
-  /** Reads it back, once it is computed. */
+  /** Reads its numbers, when they are computed. */
   data(): Promise<TensorValues>;
 }
 
@@ -15,35 +15,36 @@ export interface RuntimeTensor {
 export interface Runtime<Tensor extends RuntimeTensor> {
   readonly report: BackendReport;
   /**
-   * Runs work on the device, one at a time, and rejects with the device's own error where the runtime does not notice it.
-   * All that awaits the device goes through this, loading included.
+   * Runs work on the device, one at a time, and also rejects with errors of the device that the runtime does
+   * not report. Everything that awaits the device goes through this, loading included.
    */
   checked<T>(work: () => Promise<T>): Promise<T>;
-  /** Disposes of every tensor made in `work`, on every path. */
+  /** Runs `work`, and disposes of all tensors created in it, even if it fails. */
   inScope<T>(work: () => Promise<T>): Promise<T>;
   tensor(values: TensorValues, shape: readonly number[], dtype: TensorDescription['dtype']): Tensor;
   /**
-   * Loads the model at `path`. Throws `ModelFileError`, or what the runtime throws.
+   * Loads the model at `path`.
    *
-   * @param files records all files that are read
-   * @param attempt how many loads of this model there were in this thread before
+   * @param files records the files that are read
+   * @param attempt number of earlier loads of this model in this thread
+   * @throws {ModelFileError}, or what the runtime throws
    */
   load(path: string, files: ModelFiles, attempt: number): Promise<Network<Tensor>>;
-  /** Rejects if the backend computes wrong results: a failure can leave one that fails for ever. */
+  /** Rejects if the backend computes wrong results: after some failures it never works again. */
   verify(): Promise<void>;
   memory(): BackendMemory;
 }
 
-/** A loaded model of any kind, in one form: tensors in the order of `inputs` in, tensors by name out. */
+/** A loaded model of any kind: takes tensors in the order of `inputs`, and returns tensors by name. */
 export interface Network<Tensor extends RuntimeTensor> {
-  /** `layers model`; in messages and signatures. */
+  /** Kind of the model in messages and signatures, such as `layers model`. */
   readonly kind: string;
   readonly inputs: readonly DeclaredTensor[];
   run(inputs: Tensor[]): Promise<Readonly<Record<string, Tensor>>>;
   dispose(): void;
 }
 
-/** A tensor as the model's own files describe it, with its batch dimension; open dimensions are null or -1. */
+/** A tensor as the model's files describe it, with the batch dimension; open dimensions are null or -1. */
 export interface DeclaredTensor {
   name: string;
   shape?: readonly (number | null)[];

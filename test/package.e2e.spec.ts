@@ -12,7 +12,14 @@ const built = join(root, 'dist/libs/batching');
 
 const namesOfCore = [
   ...['BatchQueue', 'BatchResultError', 'BatchTimeoutError', 'BatchingError', 'DeadlineError'],
-  ...['InputCostError', 'Lane', 'QueueFullError', 'ServiceStoppedError', 'TooManyInputsError'],
+  ...[
+    'InputCostError',
+    'Lane',
+    'MissingResultError',
+    'QueueFullError',
+    'ServiceStoppedError',
+    'TooManyInputsError',
+  ],
   ...['asBatchedService', 'asService'],
 ];
 const names = [

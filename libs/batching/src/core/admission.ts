@@ -13,8 +13,9 @@ import {
   TooManyInputsError,
 } from './errors.js';
 import { invariant } from './invariant.js';
-import type { Ledger } from './ledger.js';
+import type { Joined, Ledger } from './ledger.js';
 import { checkSubmitOptions, type ResolvedOptions, type SubmitOptions } from './options.js';
+import { type SharedInput, SharedInputs } from './shared-inputs.js';
 import type { DropReason } from './stats.js';
 import { ignoreRejection, isThenable } from './thenable.js';
 import type { Turn, Turns } from './turns.js';
@@ -45,8 +46,10 @@ export class Admission<Input> {
   readonly room: WaitingRoom<Entry<Input>>;
   /** Inputs whose callers wait until the room has space for them. */
   readonly #door = new WaitingLine<Entry<Input>>();
-  /** Whether inputs have neither a cost nor a group. */
-  readonly #takesPlain: boolean;
+  /** With `coalesce`: all that waits and runs. */
+  readonly #shared: SharedInputs<Input> | undefined;
+  /** Whether inputs have neither a key, a cost nor a group. */
+  readonly #takesAsIs: boolean;
   #isClosed = false;
 
   constructor(
@@ -54,12 +57,19 @@ export class Admission<Input> {
     private readonly queue: Surroundings,
   ) {
     this.room = new WaitingRoom(options.aging);
-    this.#takesPlain = !options.cost && !options.groupBy;
+    this.#takesAsIs = !options.cost && !options.groupBy && !options.keyBy;
+    const giveUp = this.#giveUp.bind(this);
+    this.#shared = options.coalesce ? new SharedInputs(queue.ledger, giveUp) : undefined;
   }
 
   /** Number of inputs at the door. */
   get blocked(): number {
     return this.#door.length;
+  }
+
+  /** Callers that joined another's input. */
+  get joined(): Joined {
+    return this.#shared?.joined ?? NONE_JOINED;
   }
 
   /** Whether the room accepts no more inputs, so that a partial batch cannot grow. */
@@ -70,15 +80,15 @@ export class Admission<Input> {
 
   /** Puts the input into the room or at the door, or rejects its promise. Never throws. */
   admit(entry: Entry<Input>, options: SubmitOptions | undefined): void {
-    // The hot path: no options, no cost or group, and space in the room.
-    if (!options && this.#takesPlain && !this.#isClosed && this.room.length < this.options.maxQueued) {
+    // The hot path: no options, no key, cost or group, and space in the room.
+    if (!options && this.#takesAsIs && !this.#isClosed && this.room.length < this.options.maxQueued) {
       this.#enter(entry);
       return;
     }
     try {
       this.#place(entry, options);
     } catch (error) {
-      // Invalid options, or an error thrown by an option's getter, `cost` or `groupBy`.
+      // Invalid options, or an error thrown by an option's getter, `keyBy`, `cost` or `groupBy`.
       entry.reject(error);
     }
   }
@@ -147,7 +157,11 @@ export class Admission<Input> {
   /** Drops all inputs that wait, at the door too. */
   dropAll(): void {
     const drop = (entry: Entry<Input>): void => {
-      this.#drop(entry, 'stopped', new ServiceStoppedError(this.options.name, 'dropped this input'));
+      // Each caller counts; the input leaves with the last.
+      const callers = this.#shared?.get(entry.extras?.key)?.callers ?? [entry];
+      for (const caller of [...callers]) {
+        this.#giveUp(caller, 'stopped', new ServiceStoppedError(this.options.name, 'dropped this input'));
+      }
     };
     // The door first: each drop from the room would let an input in.
     for (let entry = this.#door.first; entry; entry = this.#door.first) drop(entry);
@@ -168,27 +182,53 @@ export class Admission<Input> {
     const { signal, timeout = Infinity, priority = 0, tenant } = options ?? NOTHING_ASKED;
     if (options) checkSubmitOptions(signal, timeout, priority);
     if (this.#isRefused(entry, signal)) return;
-    const ticket = this.#ticket(entry.input, priority, tenant);
-    // `cost` and `groupBy` may have aborted the signal, or stopped or drained this queue.
-    if (ticket && this.#isRefused(entry, signal)) return;
+    const { input } = entry;
+    const key = this.#askKey('keyBy', input);
+    const isKnown = this.#shared?.get(key) !== undefined;
+    const ticket = isKnown ? undefined : this.#ticket(input, priority, tenant);
+    // `keyBy`, `cost` and `groupBy` may have aborted the signal, or stopped or drained this queue.
+    if (!this.#takesAsIs && this.#isRefused(entry, signal)) return;
     entry.turn = turns.begin();
-    const extras = options || ticket ? (entry.extras = new Extras<Input>(ticket)) : undefined;
-    const late = this.#lateness(timeout, priority);
-    if (late > 0) {
+    const isBare = !options && !ticket && !this.options.keyBy;
+    if (!isBare) entry.extras = new Extras<Input>(ticket, key);
+    // They may have submitted an input with this key, too.
+    const shared = this.#shared?.get(key);
+    const late = shared ? 0 : this.#lateness(timeout, priority);
+    if (shared) {
+      this.#join(entry, shared, priority);
+    } else if (late > 0) {
       this.#drop(entry, 'timeout', new DeadlineError(name, timeout, Math.max(1, late)));
     } else if (this.#hasRoom(entry)) {
-      this.#enter(entry);
+      this.#enter(this.#share(entry, key));
     } else if (onFull === 'wait') {
-      entry.place = 'door';
-      entry.turn.epoch.pending++;
-      this.#door.push(entry);
+      const waiting = this.#share(entry, key);
+      waiting.place = 'door';
+      waiting.turn.epoch.pending++;
+      this.#door.push(waiting);
     } else {
       const wait = expectedWait(this.#backlog(), serviceTime, clock.now());
       const retryAfter = Math.max(1, wait);
       this.#drop(entry, 'full', new QueueFullError(name, maxQueued, retryAfter, this.room.length));
     }
     const isIn = entry.place !== 'nowhere';
-    if (isIn && extras && (signal || timeout < Infinity)) this.#watch(entry, extras, signal, timeout);
+    if (isIn && entry.extras && (signal || timeout < Infinity)) {
+      this.#watch(entry, entry.extras, signal, timeout);
+    }
+  }
+
+  /** @returns the entry that waits and runs for this caller; with `coalesce` also for those that join it */
+  #share(caller: Entry<Input>, key: unknown): Entry<Input> {
+    return this.#shared ? this.#shared.open(key, caller).entry : caller;
+  }
+
+  /** Needs no space in the room and delays no other input, so neither a bound nor a deadline refuses the caller. */
+  #join(caller: Entry<Input>, shared: SharedInput<Input>, priority: number): void {
+    shared.join(caller);
+    const { place, extras } = shared.entry;
+    if (!extras || priority <= (extras.ticket?.priority ?? 0)) return;
+    const ticket = { ...(extras.ticket ?? PLAIN), priority, line: undefined };
+    if (place === 'room') this.room.exchange(shared.entry, ticket);
+    else extras.ticket = ticket;
   }
 
   /**
@@ -208,18 +248,22 @@ export class Admission<Input> {
 
   /** Group, priority, tenant and cost of the input; `undefined` if it is plain. */
   #ticket(input: Input, priority: number, tenant: unknown): Ticket<Entry<Input>> | undefined {
-    if (this.#takesPlain && priority === 0 && tenant === undefined) return undefined;
     const { name, maxCost } = this.options;
+    const isPlain = !this.options.cost && !this.options.groupBy && priority === 0 && tenant === undefined;
+    if (isPlain) return undefined;
     const cost = this.options.cost ? this.options.cost(input) : 0;
     if (typeof cost !== 'number') void ignoreRejection(cost);
     if (cost === Infinity) throw new RangeError('cost: expected a finite number, got Infinity');
     if (checkCost('cost', cost) > maxCost) throw new InputCostError(name, cost, maxCost);
-    const group = this.options.groupBy?.(input);
-    if (isThenable(group)) {
-      void ignoreRejection(group);
-      throw new TypeError(`groupBy: expected a key, got ${show(group)}; it must not be async`);
-    }
+    const group = this.#askKey('groupBy', input);
     return { group, priority, tenant, cost, line: undefined };
+  }
+
+  #askKey(name: 'keyBy' | 'groupBy', input: Input): unknown {
+    const key = this.options[name]?.(input);
+    if (!isThenable(key)) return key;
+    void ignoreRejection(key);
+    throw new TypeError(`${name}: expected a key, got ${show(key)}; it must not be async`);
   }
 
   /** An empty room takes an input of any cost up to `maxCost`: it would never have more space for it. */
@@ -254,7 +298,8 @@ export class Admission<Input> {
   #watch(entry: Entry<Input>, extras: Extras<Input>, signal: AbortSignal | undefined, timeout: number): void {
     const { clock } = this.queue;
     const onTimeout = (): void => {
-      const phase = typeof entry.place === 'string' ? 'waiting' : 'running';
+      const isRunning = typeof entry.place !== 'string' && entry.place.phase === 'running';
+      const phase = isRunning ? 'running' : 'waiting';
       this.#giveUp(entry, 'timeout', new BatchTimeoutError(this.options.name, timeout, phase));
     };
     const { setTimeout, clearTimeout } = clock;
@@ -285,7 +330,7 @@ export class Admission<Input> {
     const { place } = entry;
     if (place === 'gone') return;
     if (typeof place === 'string') this.#drop(entry, reason, error);
-    else place.giveUp(entry, error);
+    else place.giveUp(entry, reason, error);
   }
 
   #drop(entry: Entry<Input>, reason: DropReason, error: unknown): void {
@@ -306,6 +351,11 @@ export class Admission<Input> {
 }
 
 const NOTHING_ASKED: SubmitOptions = {};
+
+const NONE_JOINED: Joined = { blocked: 0, waiting: 0, running: 0 };
+
+/** The ticket of a plain input that gets one. */
+const PLAIN = { group: undefined, tenant: undefined, cost: 0 };
 
 /** The `length` or `size` of the inputs; 0 if they have none. */
 function sizeOf(inputs: unknown): number {

@@ -20,6 +20,17 @@ export type BatchFunction<Input, Result> = (
   batch: BatchContext,
 ) => PromiseLike<Results<Result>> | Results<Result>;
 
+/**
+ * A batch function of a queue with `keyBy`: it may also return a `Map` from the keys of its inputs to their results.
+ * An `Error` or a promise as a value of the `Map` is treated as in a result's place. Keys of no input are ignored.
+ */
+export type KeyedBatchFunction<Input, Result> = (
+  inputs: Input[],
+  batch: BatchContext,
+) => PromiseLike<KeyedResults<Result>> | KeyedResults<Result>;
+
+type KeyedResults<Result> = Results<Result> | Map<unknown, InPlace<Result>>;
+
 /** One result per input: an array, or a typed array of numbers. */
 type Results<Result> = readonly InPlace<Result>[] | TypedArray<Result>;
 

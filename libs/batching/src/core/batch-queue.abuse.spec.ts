@@ -648,7 +648,7 @@ describe('a batch function that', () => {
     ['null', null, 'null'],
     ['a string of the right length', 'abc', "'abc'"],
     ['an object with a length', { length: 3 }, 'an Object'],
-    ['a Map', new Map(), 'a Map'],
+    ['a Map', new Map(), 'a Map, which needs keyBy'],
   ])('returns %s: a BatchResultError that says so', async (_, returned, received) => {
     for (const value of [returned, Promise.resolve(returned)]) {
       const queue = queueOf(() => value);

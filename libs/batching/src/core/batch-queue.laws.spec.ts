@@ -126,6 +126,8 @@ const settings = fc.record({
   usesCost: fc.boolean(),
   maxQueuedCost: fc.constantFrom(Infinity, 15),
   usesGroups: fc.boolean(),
+  /** Each input has a key of its own: then nothing may change. */
+  usesKeys: fc.constantFrom('no' as const, 'by' as const, 'coalesce' as const),
   answers: fc.array(answers, { minLength: 1, maxLength: 12 }),
 });
 
@@ -155,12 +157,13 @@ class Modelled {
     readonly settings: Settings,
     readonly lane: Lane | undefined,
   ) {
-    const { usesCost, usesGroups, ...options } = settings;
+    const { usesCost, usesGroups, usesKeys, ...options } = settings;
     this.queue = new BatchQueue<Input, string>((inputs) => this.#answer([...inputs]), {
       ...options,
       lane,
       ...(usesCost ? { cost: ({ cost }: Input) => cost, maxCost: MAX_COST } : {}),
       ...(usesGroups ? { groupBy: ({ group }: Input) => group } : {}),
+      ...(usesKeys === 'no' ? {} : { keyBy: ({ id }: Input) => id, coalesce: usesKeys === 'coalesce' }),
     });
   }
 

@@ -1,6 +1,6 @@
 import { Admission } from './admission.js';
 import { Batch } from './batch.js';
-import type { BatchFunction } from './batch-function.js';
+import type { BatchFunction, KeyedBatchFunction } from './batch-function.js';
 import { checkMilliseconds, functionName, show } from './checks.js';
 import { type Clock, LONGEST_TIMER, processClock } from './clock.js';
 import { createPolicy, type Departure, type Snapshot } from './dispatch/decide.js';
@@ -13,6 +13,7 @@ import { Ledger } from './ledger.js';
 import {
   type BatchOptions,
   checkOption,
+  type KeyedBatchOptions,
   publicOptions,
   type ResolvedOptions,
   resolveOptions,
@@ -49,14 +50,21 @@ export class BatchQueue<Input, Result> {
   readonly #ledger: Ledger;
 
   /**
-   * @param batchFunction turns the inputs of a batch into their results
+   * @param batchFunction turns the inputs of a batch into their results; with `keyBy` it may return a `Map`
+   *   from keys to results
    * @param options settings; `batchSize` and `maxDelay` are required
    * @param clock source of time, for simulations; default: the process's clock
    * @throws TypeError or RangeError for an invalid option; the message says what was expected and what was
    *   given
    */
+  constructor(batchFunction: BatchFunction<Input, Result>, options: BatchOptions<Input>, clock?: Clock);
   constructor(
-    batchFunction: BatchFunction<Input, Result>,
+    batchFunction: KeyedBatchFunction<Input, Result>,
+    options: KeyedBatchOptions<Input, Result>,
+    clock?: Clock,
+  );
+  constructor(
+    batchFunction: KeyedBatchFunction<Input, Result>,
     options: BatchOptions<Input>,
     clock: Clock = processClock,
   ) {
@@ -69,7 +77,7 @@ export class BatchQueue<Input, Result> {
     this.#clock = clock;
     this.#dispatcher = new Dispatcher(createPolicy(dispatch));
     this.#layers = inLayers(batchFunction, this.#options, clock);
-    this.#ledger = new Ledger(name, waiting);
+    this.#ledger = new Ledger(name, waiting, () => this.#admission.joined);
     this.#turns = new Turns(clock, this.#drains, this.#decide, this.#changeClock);
     const retry = (): void => void this.#turns.begin();
     this.#running = new RunningBatches(this.#options, waiting, retry, clock);
@@ -246,7 +254,7 @@ export class BatchQueue<Input, Result> {
       state: this.#state,
       options: publicOptions(this.#options),
       ...this.#ledger.stats(this.#clock.now()),
-      blocked: this.#admission.blocked,
+      blocked: this.#admission.blocked + this.#admission.joined.blocked,
       runningBatches: this.#running.all.size,
     };
   }

@@ -1,12 +1,14 @@
 import { types } from 'node:util';
 import type { DispatchReason } from './dispatch/dispatch-policy.js';
-import type { Entry, Running } from './entry.js';
+import type { Entry, Holder } from './entry.js';
 import type { Ledger } from './ledger.js';
 import type { Underway } from './run/run.js';
+import type { DropReason } from './stats.js';
 import { isThenable } from './thenable.js';
 
 /** The inputs of one run, a chain of entries linked by `next`, and how each of them ends. */
-export class Batch<Input> implements Underway, Running<Input> {
+export class Batch<Input> implements Underway, Holder<Input> {
+  readonly phase = 'running';
   readonly inputs: Input[] = [];
   readonly size: number;
   /** When its oldest input was submitted. */
@@ -68,8 +70,11 @@ export class Batch<Input> implements Underway, Running<Input> {
   }
 
   isAwaited(index: number): boolean {
-    this.#entries ??= [...this];
-    return this.#entries[index]?.place === this;
+    return this.#entry(index)?.place === this;
+  }
+
+  keyOf(index: number): unknown {
+    return this.#entry(index)?.extras?.key;
   }
 
   /**
@@ -99,13 +104,18 @@ export class Batch<Input> implements Underway, Running<Input> {
   }
 
   /** Rejects one caller, which gives up, and aborts the batch if it was the last. */
-  giveUp(entry: Entry<Input>, error: unknown): void {
+  giveUp(entry: Entry<Input>, _reason: DropReason, error: unknown): void {
     this.#reject(entry, error);
     if (this.remaining === this.uncounted) this.abort(error);
   }
 
   *[Symbol.iterator](): Generator<Entry<Input>> {
     for (let entry: Entry<Input> | undefined = this.first; entry; entry = entry.next) yield entry;
+  }
+
+  #entry(index: number): Entry<Input> | undefined {
+    this.#entries ??= [...this];
+    return this.#entries[index];
   }
 
   async #settleLater(entry: Entry<Input>, result: PromiseLike<unknown>): Promise<void> {

@@ -1,24 +1,32 @@
+import type { DropReason } from './stats.js';
 import type { Turn } from './turns.js';
 import type { Linked } from './waiting/waiting-line.js';
 import type { Ticket, Waiting } from './waiting/group.js';
 
 /**
- * Where an input is: at the `door` of a full queue, in the waiting `room`, or in the batch that it runs in.
+ * Where an input is: at the `door` of a full queue, in the waiting `room`, or in the batch that it runs in. A
+ * caller that shares its input with others (`coalesce`) is in the shared input.
  */
-export type Place<Input> = 'nowhere' | 'door' | 'room' | 'gone' | Running<Input>;
+export type Place<Input> = 'nowhere' | 'door' | 'room' | 'gone' | Holder<Input>;
 
-/** The batch that an entry runs in. */
-export interface Running<Input> {
-  giveUp(entry: Entry<Input>, error: unknown): void;
+/** The batch that an entry runs in, or the input that a caller shares. */
+export interface Holder<Input> {
+  readonly phase: 'blocked' | 'waiting' | 'running';
+  giveUp(entry: Entry<Input>, reason: DropReason, error: unknown): void;
 }
 
-/** What only some entries need: those with options, a cost or a group. */
+/** What only some entries need: those with options, a key, a cost or a group. */
 export class Extras<Input> {
   previous: Entry<Input> | undefined = undefined;
   /** Clears the timer of its timeout and the listener of its signal. */
   onEnd: (() => void) | undefined = undefined;
 
-  constructor(readonly ticket: Ticket<Entry<Input>> | undefined) {}
+  constructor(
+    /** `undefined` if the input is plain. */
+    public ticket: Ticket<Entry<Input>> | undefined,
+    /** Returned by `keyBy`. */
+    readonly key?: unknown,
+  ) {}
 }
 
 /**
@@ -48,11 +56,16 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
    * quarter larger.
    */
   reject(error: unknown): void {
-    this.resolve({
-      then: (_: unknown, reject: (error: unknown) => void) => {
-        reject(error);
-      },
-    });
+    this.resolve(new Rejection(error));
+  }
+}
+
+/** A thenable that rejects: whether an entry ended in an error is seen from it. */
+export class Rejection {
+  constructor(private readonly error: unknown) {}
+
+  then(_: unknown, reject: (error: unknown) => void): void {
+    reject(this.error);
   }
 }
 

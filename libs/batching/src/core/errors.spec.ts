@@ -18,6 +18,7 @@ const makers: ((copy: typeof here) => here.BatchingError)[] = [
   (copy) => new copy.ServiceStoppedError('queue'),
   (copy) => new copy.BatchTimeoutError('queue', 5, 'waiting'),
   (copy) => new copy.BatchResultError('queue', 3, 'a Map'),
+  (copy) => new copy.MissingResultError('queue', 'secret'),
 ];
 
 /** The names of the classes that the error is an instance of, in a copy of the library. */
@@ -68,6 +69,7 @@ describe('errors', () => {
       ['stopped', 'queue was stopped'],
       ['timeout', 'queue gave no result in time'],
       ['failure', undefined],
+      ['missing', 'queue has no result for this input'],
     ]);
     const { kind, publicMessage } = new OwnError('own');
     expect([kind, publicMessage]).toEqual(['failure', undefined]);

@@ -19,12 +19,13 @@ export function brand(type: abstract new (...args: never) => BatchingError, name
  * - `timeout`: a time limit passed.
  * - `too-large`: the input, or the number of inputs, exceeds a bound; the same call will fail again.
  * - `input`: the model does not accept the input; the same call will fail again.
+ * - `missing`: there is no result for the key of the input.
  * - `failure`: a fault of the application: of its batch function, its model or its settings.
  *
  * A later version may add kinds; treat an unknown one as a `failure`.
  */
 export type ErrorKind =
-  'overload' | 'unavailable' | 'stopped' | 'timeout' | 'too-large' | 'input' | 'failure';
+  'overload' | 'unavailable' | 'stopped' | 'timeout' | 'too-large' | 'input' | 'missing' | 'failure';
 
 /**
  * Base class of this library's errors: each has a stable `code`, and a `kind` that several codes share.
@@ -252,5 +253,38 @@ export class BatchResultError extends BatchingError {
       `the batch function of ${queue} must return an array of ${expected} results, one per input and in their order; ` +
         `it returned ${received}`,
     );
+  }
+}
+
+/**
+ * The `Map` that the batch function returned has no result for the key of this input. With `missing: 'undefined'` the
+ * caller gets `undefined` instead.
+ */
+export class MissingResultError extends BatchingError {
+  static {
+    brand(this, 'MissingResultError');
+  }
+
+  readonly code = 'ERR_BATCHING_MISSING';
+  override readonly kind = 'missing';
+  /** Private: loggers print the properties of errors, and a key may be personal data. */
+  readonly #key: unknown;
+
+  constructor(
+    /** Name of the queue. */
+    readonly queue: string,
+    key: unknown,
+  ) {
+    super(`${queue} has no result for the key of this input`);
+    this.#key = key;
+  }
+
+  /** Returned by `keyBy` for the input. */
+  get key(): unknown {
+    return this.#key;
+  }
+
+  override get publicMessage(): string {
+    return `${this.queue} has no result for this input`;
   }
 }

@@ -1,4 +1,4 @@
-export type { BatchContext, BatchFunction } from './batch-function.js';
+export type { BatchContext, BatchFunction, KeyedBatchFunction } from './batch-function.js';
 export { BatchQueue } from './batch-queue.js';
 export type { Dispatch, DispatchReason } from './dispatch/dispatch-policy.js';
 export type { Summary } from './distribution.js';
@@ -9,12 +9,20 @@ export {
   DeadlineError,
   type ErrorKind,
   InputCostError,
+  MissingResultError,
   QueueFullError,
   ServiceStoppedError,
   TooManyInputsError,
 } from './errors.js';
 export { Lane } from './lane.js';
-export type { BatchOptions, QueueOptions, StopOptions, SubmitOptions } from './options.js';
+export type {
+  BatchOptions,
+  Keyed,
+  KeyedBatchOptions,
+  QueueOptions,
+  StopOptions,
+  SubmitOptions,
+} from './options.js';
 export type { SerialOptions } from './serial-queue.js';
 export { asBatchedService, asService, type BatchedService } from './service.js';
 export type { BatchReport, DropReason, QueueState, QueueStats } from './stats.js';

@@ -7,6 +7,7 @@ import { isThenable } from './thenable.js';
 
 type Counted =
   | 'submitted'
+  | 'coalesced'
   | 'settled'
   | 'results'
   | 'errors'
@@ -19,6 +20,9 @@ type Counted =
   | 'batchSizes'
   | 'waitTime'
   | 'runTime';
+
+/** Callers that joined another's input (`coalesce`), by the state of that input. */
+export type Joined = Record<'blocked' | 'waiting' | 'running', number>;
 
 /** What the ledger reads and counts of a batch. */
 interface Recorded {
@@ -50,6 +54,8 @@ export class Ledger {
   #results = 0;
   #errors = 0;
   #running = 0;
+  /** Callers that joined the input of another (`coalesce`). */
+  #joined = 0;
   readonly #drops: Record<DropReason, number> = { aborted: 0, timeout: 0, full: 0, stopped: 0 };
   readonly #dispatches: Record<DispatchReason, number> = { size: 0, delay: 0, idle: 0, drain: 0 };
   readonly #batchSizes = new RecentDistribution(1);
@@ -60,10 +66,12 @@ export class Ledger {
   /**
    * @param queue name of the queue
    * @param waiting returns the number of inputs that wait now
+   * @param joined returns the numbers of callers that have joined an input and not ended
    */
   constructor(
     private readonly queue: string,
     private readonly waiting: () => number,
+    private readonly joined: () => Joined,
   ) {}
 
   /** Counts an input that was taken in. */
@@ -80,6 +88,17 @@ export class Ledger {
   /** Counts an input that was dropped while it waited. */
   drop(reason: DropReason): void {
     this.#drops[reason]++;
+  }
+
+  /** Counts a caller that joined an input; at the door it is not submitted yet. */
+  join(): void {
+    this.#joined++;
+  }
+
+  /** Counts callers that had joined an input that ran. */
+  endJoined(count: number, isResult: boolean): void {
+    if (isResult) this.#results += count;
+    else this.#errors += count;
   }
 
   /** Counts a batch that leaves, and the waits of its inputs. */
@@ -152,24 +171,28 @@ export class Ledger {
   stats(now: number): Pick<QueueStats, Counted> {
     const { aborted, timeout, full, stopped } = this.#drops;
     const { size, delay, idle, drain } = this.#dispatches;
-    const submitted = this.entered + this.#refused;
+    const joined = this.joined();
+    const coalesced = this.#joined - joined.blocked;
+    const submitted = this.entered + this.#refused + coalesced;
     const settled = this.#results + this.#errors;
     const dropped = aborted + timeout + full + stopped;
-    const waiting = this.waiting();
+    const waiting = this.waiting() + joined.waiting;
+    const running = this.#running + joined.running;
     // Law 2 of docs/contract.md.
     invariant(
-      submitted === settled + dropped + waiting + this.#running,
+      submitted === settled + dropped + waiting + running,
       'an input is counted twice, or not at all',
     );
     return {
       submitted,
+      coalesced,
       settled,
       results: this.#results,
       errors: this.#errors,
       dropped,
       drops: { ...this.#drops },
       waiting,
-      running: this.#running,
+      running,
       batches: size + delay + idle + drain,
       dispatches: { ...this.#dispatches },
       batchSizes: this.#batchSizes.summarize(now),

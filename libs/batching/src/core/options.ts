@@ -38,6 +38,26 @@ export interface QueueOptions<Input = unknown> {
    * alone. Default: one group.
    */
   groupBy?(input: Input): unknown;
+  /**
+   * Returns the key of an input, compared as a `Map` key: inputs with the same key ask for the same thing. With
+   * it the batch function may return a `Map` from keys to results. Called once per input, when it is submitted.
+   * What it throws, or a `TypeError` for a promise, rejects that input alone. Default: inputs have no keys.
+   */
+  keyBy?(input: Input): unknown;
+  /**
+   * What the caller of an input gets whose key is not in the `Map` that the batch function returned: `reject`: a
+   * `MissingResultError`; `undefined`: `undefined`. Default: `reject`.
+   */
+  missing?: 'reject' | 'undefined';
+  /**
+   * Whether inputs with the same key that wait or run at the same time become one input with several callers,
+   * who share one result object. Each caller keeps its own signal and timeout; the input leaves when the last
+   * caller has gone. It has the highest priority of its callers, and the cost, group and tenant of the first.
+   * Nothing is cached: after it has ended, the next call runs again. The key must contain everything that access
+   * depends on (user, tenant, language), or one caller gets what only another may see. Requires `keyBy`.
+   * Default `false`.
+   */
+  coalesce?: boolean;
   /** What one level of `priority` is worth, in milliseconds of waiting: ≥ 0. Default 1000. */
   aging?: number;
   /**
@@ -73,6 +93,14 @@ export interface BatchOptions<Input = unknown> extends QueueOptions<Input> {
    */
   maxDelay: number;
 }
+
+/** The option that makes a `Map` from keys to results a valid answer of a batch function. */
+export type Keyed<Input = unknown> = Required<Pick<QueueOptions<Input>, 'keyBy'>>;
+
+/** Options with `keyBy`. With `missing: 'undefined'` the type of the results must include `undefined`. */
+export type KeyedBatchOptions<Input, Result> = BatchOptions<Input> &
+  Keyed<Input> &
+  (undefined extends Result ? unknown : { missing?: 'reject' });
 
 /** Options of one input; with `submitMany`, of each. */
 export interface SubmitOptions {
@@ -154,6 +182,10 @@ const OPTIONS = {
   runTimeout: { ...setting, check: checkMilliseconds, default: Infinity },
   cost: { check: (name, value) => checkType(name, 'function', value) },
   groupBy: { check: (name, value) => checkType(name, 'function', value) },
+  keyBy: { check: (name, value) => checkType(name, 'function', value) },
+  missing: { check: oneOf<'reject' | 'undefined'>('reject', 'undefined'), default: 'reject' },
+  // No setting for production: only the code that makes the key knows whether callers of one key may see the same.
+  coalesce: { check: flag, default: false },
   lane: { check: checkLane },
   name: { check: (name: string, value: string) => checkType(name, 'string', value) },
   autoStart: { check: flag, default: true },
@@ -164,8 +196,8 @@ type Name = keyof typeof OPTIONS;
 const NAMES = Object.keys(OPTIONS) as Name[];
 
 /** Options that have no default and may be `undefined`. */
-type Optional = 'lane' | 'cost' | 'groupBy';
-const OPTIONAL: readonly Name[] = ['lane', 'cost', 'groupBy'] satisfies Optional[];
+type Optional = 'lane' | 'cost' | 'groupBy' | 'keyBy';
+const OPTIONAL: readonly Name[] = ['lane', 'cost', 'groupBy', 'keyBy'] satisfies Optional[];
 
 /** Names of the options that `stats` shows, and that may be overridden for one queue. */
 export type SettingName = { [K in Name]: (typeof OPTIONS)[K] extends { isSetting: true } ? K : never }[Name];
@@ -202,6 +234,11 @@ export function resolveOptions<Input>(
     const value = given ?? otherwise ?? given;
     if (value === undefined && OPTIONAL.includes(name)) continue;
     resolved[name] = checkOption(name, value as never);
+  }
+  if (resolved.coalesce === true && !resolved.keyBy) {
+    throw new TypeError(
+      'coalesce: expected a keyBy beside it, which says what inputs are the same; there is none',
+    );
   }
   return resolved as unknown as ResolvedOptions<Input>;
 }

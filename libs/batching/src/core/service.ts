@@ -1,6 +1,6 @@
 import { BatchQueue } from './batch-queue.js';
-import type { BatchFunction } from './batch-function.js';
-import type { QueueOptions, StopOptions, SubmitOptions } from './options.js';
+import type { BatchFunction, KeyedBatchFunction } from './batch-function.js';
+import type { Keyed, QueueOptions, StopOptions, SubmitOptions } from './options.js';
 import { type SerialOptions, SerialQueue } from './serial-queue.js';
 
 /** A queue that is called like a function: takes one input, and returns a promise of its result. */
@@ -22,6 +22,20 @@ export interface BatchedService<Input, Result> {
   stop(options?: StopOptions): Promise<void>;
 }
 
+/** The same, where inputs have keys: the batch function may return a `Map`, and a key without a result gives `undefined`. */
+export function asBatchedService(
+  batchSize: number,
+  maxDelay: number,
+  options: QueueOptions & Keyed & { missing: 'undefined' },
+): <Input, Result>(
+  batchFunction: KeyedBatchFunction<Input, Result>,
+) => BatchedService<Input, Result | undefined>;
+/** The same, where inputs have keys: the batch function may return a `Map` from keys to results. */
+export function asBatchedService(
+  batchSize: number,
+  maxDelay: number,
+  options: QueueOptions & Keyed,
+): <Input, Result>(batchFunction: KeyedBatchFunction<Input, Result>) => BatchedService<Input, Result>;
 /**
  * Turns a batch function into a service for single inputs.
  *
@@ -39,15 +53,13 @@ export function asBatchedService(
   batchSize: number,
   maxDelay: number,
   options?: QueueOptions,
-): <Input, Result>(batchFunction: BatchFunction<Input, Result>) => BatchedService<Input, Result> {
-  return <Input, Result>(batchFunction: BatchFunction<Input, Result>) =>
-    toService(
-      new BatchQueue<Input, Result>(batchFunction, {
-        ...options,
-        batchSize,
-        maxDelay,
-      }),
-    );
+): <Input, Result>(batchFunction: BatchFunction<Input, Result>) => BatchedService<Input, Result>;
+export function asBatchedService(batchSize: number, maxDelay: number, options?: QueueOptions) {
+  return <Input, Result>(batchFunction: KeyedBatchFunction<Input, Result>): BatchedService<Input, Result> => {
+    // The overloads say where a Map is an answer; the queue checks it when it comes.
+    const keyless = batchFunction as BatchFunction<Input, Result>;
+    return toService(new BatchQueue<Input, Result>(keyless, { ...options, batchSize, maxDelay }));
+  };
 }
 
 /**

@@ -13,7 +13,9 @@ export type QueueState = 'created' | 'started' | 'stopping' | 'stopped';
 
 /**
  * The state of a queue at one moment. Counts of inputs and batches start when the queue is built. At any
- * moment `submitted = settled + dropped + waiting + running` and `settled = results + errors`.
+ * moment `submitted = settled + dropped + waiting + running` and `settled = results + errors`. Where
+ * callers share an input (`coalesce`), these counts and `blocked` are of callers; sizes, times and reports of
+ * batches are of inputs.
  */
 export interface QueueStats {
   name: string;
@@ -22,6 +24,8 @@ export interface QueueStats {
   options: PublicOptions;
   /** Inputs submitted, refused ones included; not those that still wait for room (`blocked`). */
   submitted: number;
+  /** Of these, callers that joined the input of another caller with the same key (`coalesce`). */
+  coalesced: number;
   /** Inputs that ran and ended in a result or an error. */
   settled: number;
   /** Inputs that ran and ended in a result. */

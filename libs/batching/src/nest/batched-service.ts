@@ -1,6 +1,6 @@
 import type { BatchContext, TypedArray } from '../core/batch-function.js';
 import { naming } from '../core/checks.js';
-import { type BatchOptions, type QueueOptions, resolveOptions } from '../core/options.js';
+import { type BatchOptions, type Keyed, type QueueOptions, resolveOptions } from '../core/options.js';
 import { serial, type SerialOptions } from '../core/serial-queue.js';
 import type { BatchedService as Service } from '../core/service.js';
 import { methodName, setMark } from './marks.js';
@@ -11,6 +11,18 @@ import { methodName, setMark } from './marks.js';
  */
 export type BatchedService<Input, Result> = Service<Input, Result>;
 
+/** With keys and `missing: 'undefined'`: the method may return a `Map` of results or `undefined`. */
+export function BatchedService(
+  batchSize: number,
+  maxDelay: number,
+  options: Omit<QueueOptions, 'name'> & Keyed & { missing: 'undefined' },
+): BatchedServiceDecorator<'undefined'>;
+/** With keys: the method may return a `Map` from the keys of its inputs to their results. */
+export function BatchedService(
+  batchSize: number,
+  maxDelay: number,
+  options: Omit<QueueOptions, 'name'> & Keyed,
+): BatchedServiceDecorator<'reject'>;
 /**
  * Marks a method of a provider as a batch function: `(inputs) => results`, one result per input, in the same order, as
  * an array or a typed array.
@@ -26,6 +38,8 @@ export type BatchedService<Input, Result> = Service<Input, Result>;
  * The second argument is always passed, and may be declared as `batch?: BatchContext`: `batch.signal` aborts when no
  * caller waits for the results any more, when `runTimeout` expires, and on a hard stop.
  *
+ * With `keyBy` the method may return a `Map` from the keys of its inputs to their results.
+ *
  * @param batchSize most inputs in one batch: an integer ≥ 1, or `Infinity`
  * @param maxDelay longest that an input waits for others, in milliseconds: ≥ 0, or `Infinity`
  * @throws TypeError or RangeError, when the class is defined, for an invalid option or a target that is not a method of
@@ -38,7 +52,7 @@ export function BatchedService(
 ): BatchedServiceDecorator;
 /** Not a way to call it: for the compiler to say how. */
 export function BatchedService(...misused: Misused): Record<'@BatchedService()', Usage>;
-/** The first again: of overloads, `Parameters` and `ReturnType` take the last. */
+/** The one without keys again: of overloads, `Parameters` and `ReturnType` take the last. */
 export function BatchedService(
   batchSize: number,
   maxDelay: number,
@@ -93,9 +107,16 @@ function marker(decorator: string, options: BatchOptions, isSerial: boolean) {
   };
 }
 
+/** What becomes of a key without a result where inputs have keys; `never` where they have none. */
+type Missing = 'reject' | 'undefined';
+
 /** Accepts methods that may be marked with `@BatchedService()`; for others the compiler prints the reason. */
-export type BatchedServiceDecorator = <T extends object, K extends string | symbol, F>(
-  target: T & Sentence<T, '@BatchedService()', PlaceProblem<T, K, F, BatchProblem<F>>>,
+export type BatchedServiceDecorator<M extends Missing = never> = <
+  T extends object,
+  K extends string | symbol,
+  F,
+>(
+  target: T & Sentence<T, '@BatchedService()', PlaceProblem<T, K, F, MarkProblem<F, M>>>,
   key: K,
   descriptor?: TypedPropertyDescriptor<F>,
 ) => void;
@@ -141,7 +162,7 @@ export type BatchProblem<F> = F extends (...args: infer P) => infer R
             ? IsTuple<Awaited<R>> extends true
               ? 'the method returns a tuple: it must return an array, one result per input'
               : true
-            : [Awaited<R>] extends [readonly unknown[] | TypedArray<unknown>]
+            : [Awaited<R>] extends [readonly unknown[] | TypedArray<unknown> | ReadonlyMap<unknown, unknown>]
               ? true
               : 'the method must return an array of results, or a Promise of one: one result per input, in their order'
           : 'after the inputs only their batch can follow, `batch?: BatchContext`: put the rest into each input'
@@ -154,10 +175,29 @@ export type SerialProblem<F> = F extends (...args: infer P) => unknown
     ? 'the method has no parameter: it must take the input'
     : F extends (input: infer _) => unknown
       ? BatchProblem<F> extends true
-        ? 'array in, array out is the shape of @BatchedService(), as which Batched<C> would type it: wrap the input in an object'
+        ? 'array in, array or Map out is the shape of @BatchedService(), as which Batched<C> would type it: wrap the input in an object'
         : true
       : 'the method has more than one required parameter: put them into one object, the input'
   : 'an accessor cannot be marked: make it a method';
+
+/** What is wrong with a method under `@BatchedService()` with these options, in a sentence; `true` if nothing is. */
+type MarkProblem<F, M extends Missing> = BatchProblem<F> extends true ? MapProblem<F, M> : BatchProblem<F>;
+
+type MapProblem<F, M extends Missing> = F extends (...args: never) => infer R
+  ? 0 extends 1 & Awaited<R>
+    ? true
+    : [Extract<Awaited<R>, ReadonlyMap<unknown, unknown>>] extends [never]
+      ? true
+      : [M] extends [never]
+        ? 'the method returns a Map: the options must have keyBy, which says what the keys of its inputs are'
+        : 'undefined' extends M
+          ? Extract<Awaited<R>, ReadonlyMap<unknown, unknown>> extends ReadonlyMap<unknown, infer V>
+            ? undefined extends V
+              ? true
+              : "with missing: 'undefined' the Map must be declared as one of results or undefined, as its callers get them"
+            : never
+          : true
+  : true;
 
 type IsTuple<T extends readonly unknown[]> = [T] extends [never]
   ? false

@@ -9,7 +9,7 @@ const folder = dirname(fileURLToPath(import.meta.url));
 const header = `
 import { applyDecorators, Injectable, SetMetadata } from '@nestjs/common';
 import {
-  BatchedService, SerialService, InjectBatched, getBatchedToken, BatchingRegistry, asBatchedService, type Batched, type BatchedMethod, type BatchContext,
+  BatchedService, SerialService, InjectBatched, getBatchedToken, BatchingRegistry, asBatchedService, BatchQueue, type Batched, type BatchedMethod, type BatchContext,
 } from '../index.js';
 
 export const secret = Symbol('secret');
@@ -23,6 +23,8 @@ export class Classifier {
   async [secret](texts: string[], batch?: BatchContext): Promise<number[]> { return texts.map(() => batch?.signal.aborted ? 0 : 1); }
   async notes(texts: string[]): Promise<Note[]> { return texts.map(() => new Note()); }
   async score(texts: string[]): Promise<Float32Array> { return Float32Array.from(texts, Number); }
+  async byId(ids: readonly number[]): Promise<Map<number, Digit | Error>> { return new Map(ids.map((id) => [id, new Digit()])); }
+  async byIdOrNot(ids: number[]): Promise<Map<string, Digit | undefined>> { return new Map(ids.map((id) => [String(id), new Digit()])); }
   async load(path: string): Promise<number> { return path.length; }
   async swap(pair: [string, number]): Promise<[number, string]> { return [pair[1], pair[0]]; }
   async none(): Promise<number> { return 1; }
@@ -61,6 +63,15 @@ const pieces = {
   ),
   optionalBatch: methods(
     '@BatchedService(8, 5) async run(inputs: number[], batch?: BatchContext): Promise<number[]> { batch?.signal.throwIfAborted(); return inputs; }',
+  ),
+  keyed: methods(
+    '@BatchedService(8, 5, { keyBy: (id: number) => id, coalesce: true }) async run(ids: number[]): Promise<Map<number, string | Error>> { return new Map(ids.map((id) => [id, String(id)])); }',
+  ),
+  keyedArray: methods(
+    '@BatchedService(8, 5, { keyBy: (id: number) => id }) async run(ids: number[]): Promise<string[]> { return ids.map(String); }',
+  ),
+  keyedMissing: methods(
+    '@BatchedService(8, 5, { keyBy: (id: number) => id, missing: "undefined" }) async run(ids: number[]): Promise<Map<number, string | undefined>> { return new Map(ids.map((id) => [id, String(id)])); }',
   ),
   generic: methods('@BatchedService(8, 5) async run<T>(inputs: T[]): Promise<T[]> { return inputs; }'),
   symbol: methods(
@@ -121,6 +132,9 @@ const pieces = {
   map: methods(
     '@BatchedService(8, 5) async run(inputs: number[]): Promise<Map<number, number>> { return new Map(inputs.entries()); }',
   ),
+  missingUndeclared: methods(
+    '@BatchedService(8, 5, { keyBy: (id: number) => id, missing: "undefined" }) async run(ids: number[]): Promise<Map<number, string>> { return new Map(ids.map((id) => [id, String(id)])); }',
+  ),
   tupleResult: methods(
     '@BatchedService(8, 5) async run(inputs: number[]): Promise<[number]> { return [inputs.length]; }',
   ),
@@ -149,6 +163,9 @@ const pieces = {
     '@SerialService() async run(one: number, other: number): Promise<number> { return one + other; }',
   ),
   serialBatch: methods('@SerialService() async run(inputs: number[]): Promise<number[]> { return inputs; }'),
+  serialMap: methods(
+    '@SerialService() async run(inputs: number[]): Promise<Map<number, number>> { return new Map(inputs.entries()); }',
+  ),
   serialProperty: methods('@SerialService() run = (input: number): number => input;'),
   serialConcurrency: methods(
     '@SerialService({ concurrency: 2 }) async run(input: string): Promise<number> { return input.length; }',
@@ -157,7 +174,7 @@ const pieces = {
   // Views.
   view: `${header}
     export async function use(view: Batched<Classifier>): Promise<void> {
-      same<keyof Batched<Classifier>, 'classify' | 'score' | 'later' | 'parse' | 'notes' | 'load' | 'swap' | 'watched' | 'limited' | typeof secret>(true);
+      same<keyof Batched<Classifier>, 'classify' | 'score' | 'later' | 'parse' | 'notes' | 'byId' | 'byIdOrNot' | 'load' | 'swap' | 'watched' | 'limited' | typeof secret>(true);
       same<Batched<Classifier>['classify'], BatchedMethod<Uint8Array, Digit>>(true);
       same<Batched<Classifier>['later'], BatchedMethod<string, number | string>>(true);
       same<Batched<Classifier>['parse'], BatchedMethod<string, number>>(true);
@@ -166,6 +183,8 @@ const pieces = {
       same<Batched<Classifier>['watched'], BatchedMethod<string, number>>(true);
       same<Batched<Classifier>['limited'], BatchedMethod<string, number>>(true);
       same<Batched<Classifier>['notes'], BatchedMethod<string, Note>>(true);
+      same<Batched<Classifier>['byId'], BatchedMethod<number, Digit>>(true);
+      same<Batched<Classifier>['byIdOrNot'], BatchedMethod<number, Digit | undefined>>(true);
       same<Batched<Classifier>['load'], BatchedMethod<string, number>>(true);
       same<Batched<Classifier>['swap'], BatchedMethod<[string, number], [number, string]>>(true);
       const digit: Digit = await view.classify(new Uint8Array(), { timeout: 5, signal: AbortSignal.timeout(5) });
@@ -178,6 +197,14 @@ const pieces = {
       const mixed = asBatchedService(8, 5)(async (xs: number[]) => xs.map((x) => (x > 1 ? new RangeError() : x > 0 ? Promise.resolve(x) : x)));
       same<typeof mixed, BatchedService<number, number>>(true);
       await later(1);
+      const byKey = async (xs: number[]) => new Map(xs.map((x) => [x, x > 1 ? new RangeError() : String(x)]));
+      const keyed = asBatchedService(8, 5, { keyBy: (x) => x, coalesce: true })(byKey);
+      same<typeof keyed, BatchedService<number, string>>(true);
+      const sparse = asBatchedService(8, 5, { keyBy: (x) => x, missing: 'undefined' })(byKey);
+      same<typeof sparse, BatchedService<number, string | undefined>>(true);
+      const queue = new BatchQueue(byKey, { batchSize: 8, maxDelay: 5, keyBy: (x) => x * 2 });
+      same<typeof queue, BatchQueue<number, string>>(true);
+      new BatchQueue<number, string | undefined>(byKey, { batchSize: 8, maxDelay: 5, keyBy: (x) => x, missing: 'undefined' });
       const method: BatchedMethod<number, string> = service;
       await method(1);
       service.start();
@@ -185,6 +212,12 @@ const pieces = {
     }
     export const ofRegistry = (registry: BatchingRegistry): Batched<Classifier> => registry.view(Classifier);
     export const token: string = getBatchedToken(Classifier);`,
+  mapWithoutKeys: `${header}
+    export const wrong = asBatchedService(8, 5)(async (xs: number[]) => new Map(xs.map((x) => [x, x])));`,
+  queueWithoutKeys: `${header}
+    export const wrong = new BatchQueue(async (xs: number[]) => new Map(xs.map((x) => [x, x])), { batchSize: 8, maxDelay: 5 });`,
+  queueMissing: `${header}
+    export const wrong = new BatchQueue<number, number>((xs) => new Map(xs.entries()), { batchSize: 8, maxDelay: 5, keyBy: (x) => x, missing: 'undefined' });`,
   arrayThroughView: `${header}
     export const wrong = (view: Batched<Classifier>) => view.parse(['1']);`,
   stopThroughView: `${header}
@@ -264,6 +297,9 @@ describe('the compiler accepts', () => {
     'typedArray',
     'batch',
     'optionalBatch',
+    'keyed',
+    'keyedArray',
+    'keyedMissing',
     'generic',
     'symbol',
     'any',
@@ -306,7 +342,11 @@ describe('the compiler says what is wrong with', () => {
     ],
     [
       'map',
-      'the method must return an array of results, or a Promise of one: one result per input, in their order',
+      'the method returns a Map: the options must have keyBy, which says what the keys of its inputs are',
+    ],
+    [
+      'missingUndeclared',
+      "with missing: 'undefined' the Map must be declared as one of results or undefined, as its callers get them",
     ],
     ['tupleResult', 'the method returns a tuple: it must return an array, one result per input'],
     ['property', 'a property cannot be marked: make it a method'],
@@ -335,7 +375,11 @@ describe('the compiler says what is wrong with', () => {
     ],
     [
       'serialBatch',
-      'array in, array out is the shape of @BatchedService(), as which Batched<C> would type it: wrap the input in an object',
+      'array in, array or Map out is the shape of @BatchedService(), as which Batched<C> would type it: wrap the input in an object',
+    ],
+    [
+      'serialMap',
+      'array in, array or Map out is the shape of @BatchedService(), as which Batched<C> would type it: wrap the input in an object',
     ],
     ['serialProperty', 'a property cannot be marked: make it a method'],
   ])('%s under @SerialService()', (piece, sentence) => {
@@ -345,6 +389,9 @@ describe('the compiler says what is wrong with', () => {
   it.each<[Piece, string]>([
     ['name', "'name' does not exist in type 'Omit<QueueOptions<unknown>, \"name\">'"],
     ['serialConcurrency', "'concurrency' does not exist in type"],
+    ['mapWithoutKeys', "'PromiseLike<Results<"],
+    ['queueWithoutKeys', 'No overload matches this call'],
+    ['queueMissing', '\'"undefined"\' is not assignable to type \'"reject"\''],
     ['arrayThroughView', "Argument of type 'string[]' is not assignable to parameter of type 'string'"],
     ['stopThroughView', "Property 'stop' does not exist on type 'BatchedMethod<string, number>'"],
     ['submitThroughView', "Property 'submit' does not exist on type 'BatchedMethod<string, number>'"],

@@ -22,7 +22,7 @@ export interface BatchedMethod<Input, Result> {
  * (`BatchedMethod`).
  *
  * The type system does not see marks. So the type has every public method that could be marked, by the rules
- * of the decorators: one that takes an array and returns an array as a batch method, any other of one
+ * of the decorators: one that takes an array and returns an array or a `Map` as a batch method, any other of one
  * parameter as a serial method. Reading a method that is not marked throws a `TypeError`. Other members of
  * the class are left out.
  */
@@ -35,7 +35,10 @@ export type Batched<C> = {
 type MethodOf<F> =
   BatchProblem<F> extends true
     ? F extends (inputs: infer Inputs, batch: BatchContext) => infer Results
-      ? [Inputs, Awaited<Results>] extends [readonly (infer I)[], ArrayLike<infer R>]
+      ? [Inputs, Awaited<Results>] extends [
+          readonly (infer I)[],
+          ArrayLike<infer R> | ReadonlyMap<unknown, infer R>,
+        ]
         ? BatchedMethod<I, ResultOf<R>>
         : never
       : never

@@ -20,6 +20,7 @@ import {
   BatchingExceptionFilter,
   BatchResultError,
   BatchTimeoutError,
+  MissingResultError,
   QueueFullError,
   ServiceStoppedError,
   TooManyInputsError,
@@ -49,6 +50,7 @@ const errors: Record<string, Error> = {
   stopped: new ServiceStoppedError('Digits.classify'),
   timeout: new BatchTimeoutError('Digits.classify', 50, 'waiting'),
   result: new BatchResultError('Digits.classify', 3, 'a Map'),
+  missing: new MissingResultError('Users.byId', 'secret'),
   input: new ModelInputError('digits', 0, undefined, 'must have 784 numbers; it has 5'),
   worker: new InferenceWorkerError('secret'),
   notReady: new ModelNotReadyError('digits', 'secret'),
@@ -86,6 +88,16 @@ const answers: [string, string | null, Record<string, unknown> & { statusCode: n
     },
   ],
   ['result', null, { ...internal, code: 'ERR_BATCHING_RESULT' }],
+  [
+    'missing',
+    null,
+    {
+      statusCode: 404,
+      error: 'Not Found',
+      message: 'Users.byId has no result for this input',
+      code: 'ERR_BATCHING_MISSING',
+    },
+  ],
   [
     'input',
     null,

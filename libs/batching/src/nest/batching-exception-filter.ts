@@ -7,7 +7,7 @@ import { BatchingError, type ErrorKind } from '../core/errors.js';
 /**
  * Answers the errors of queues and models by their `kind`. Over HTTP: 503 with `Retry-After` if the queue is full, too
  * slow for the input's timeout, or stopped, and if the model cannot run at the moment; 504 if a time limit passed; 413 for
- * an input, or a number of inputs, beyond a bound; 400 for an input that the model does not accept; 500 for a fault of the
+ * an input, or a number of inputs, beyond a bound; 400 for an input that the model does not accept; 404 for an input whose key has no result; 500 for a fault of the
  * application. The body is `{ statusCode, error, message, code }`. Microservices and gateways send `{ status: 'error',
  * message, code }`. The message is the error's `publicMessage`, which contains no settings. A 500 is logged.
  *
@@ -72,6 +72,7 @@ const ANSWERS: Readonly<Record<ErrorKind, BatchingAnswer>> = {
   timeout: { statusCode: 504, message: 'Gateway timeout' },
   'too-large': { statusCode: 413, message: 'Payload too large' },
   input: { statusCode: 400, message: 'Bad request' },
+  missing: { statusCode: 404, message: 'Not found' },
   failure: { statusCode: 500, message: 'Internal server error' },
 };
 

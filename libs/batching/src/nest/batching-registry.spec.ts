@@ -380,3 +380,61 @@ describe('a marked method', () => {
     expect(provider.given).toEqual([['a']]);
   });
 });
+
+describe('a method with keyBy', () => {
+  class Users {
+    readonly batches: number[][] = [];
+
+    @BatchedService(8, 1, { keyBy: (id: number) => id, coalesce: true })
+    byId(ids: number[]): Promise<Map<number, { id: number }>> {
+      this.batches.push(ids);
+      return Promise.resolve(new Map(ids.filter((id) => id > 0).map((id) => [id, { id }])));
+    }
+
+    @SerialService({ keyBy: (id: number) => id, coalesce: true })
+    load(id: number): Promise<{ id: number }> {
+      this.batches.push([id]);
+      return Promise.resolve({ id });
+    }
+  }
+
+  async function startUsers() {
+    const app = await Test.createTestingModule({
+      imports: [BatchingModule.forRoot({ queues: { 'Users.byId': { batchSize: 4 } } })],
+      providers: [Users],
+    }).compile();
+    await app.init();
+    return { app, users: app.get(Users), view: app.get(BatchingRegistry).view(Users) };
+  }
+
+  it('may return a Map, and its callers may share inputs', async () => {
+    const { app, users, view } = await startUsers();
+    const [one, two, same, missing] = await Promise.allSettled(view.byId.submitMany([1, 2, 1, -1]));
+    expect(users.batches).toEqual([[1, 2, -1]]);
+    expect([one, two]).toMatchObject([{ value: { id: 1 } }, { value: { id: 2 } }]);
+    expect((same as { value: unknown }).value).toBe((one as { value: unknown }).value);
+    expect(missing).toMatchObject({ reason: { code: 'ERR_BATCHING_MISSING', queue: 'Users.byId', key: -1 } });
+    await app.close();
+  });
+
+  it('may take one input at a time', async () => {
+    const { app, users, view } = await startUsers();
+    const [one, same, other] = await Promise.all(view.load.submitMany([1, 1, 2]));
+    expect([one, other]).toEqual([{ id: 1 }, { id: 2 }]);
+    expect(same).toBe(one);
+    expect(users.batches).toEqual([[1], [2]]);
+    await app.close();
+  });
+
+  it('cannot share inputs without it', () => {
+    expect(() => {
+      class Keyless {
+        @BatchedService(8, 1, { coalesce: true })
+        run(inputs: number[]): number[] {
+          return inputs;
+        }
+      }
+      return Keyless;
+    }).toThrow('@BatchedService() on Keyless.run: coalesce: expected a keyBy beside it');
+  });
+});

@@ -11,8 +11,8 @@ import type { Mark } from './marks.js';
 
 /** Settings for all queues of an application. */
 export interface BatchingModuleOptions {
-  /** Settings of every queue whose decorator does not set them. */
-  defaults?: Omit<QueueOptions, 'name' | 'autoStart'>;
+  /** Settings of every queue whose decorator does not set them; what keys mean only the decorator can say. */
+  defaults?: Omit<QueueOptions, 'name' | 'autoStart' | 'keyBy' | 'missing' | 'coalesce'>;
   /**
    * Settings of single queues by name (`DigitClassifier.classify`), which override those of the decorator,
    * for tuning in production. The queue of a `@SerialService()` accepts only those that do not concern

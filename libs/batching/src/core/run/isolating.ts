@@ -1,5 +1,6 @@
 import { types } from 'node:util';
 import { BatchResultError } from '../errors.js';
+import { invariant } from '../invariant.js';
 import { placeOf, type Run, type Underway } from './run.js';
 
 /**
@@ -88,7 +89,7 @@ class Search<Input> {
   async #runPart(part: number[]): Promise<void> {
     const results = await this.run(
       part.map((index) => this.inputs[index] as Input),
-      this.batch,
+      new Part(this.batch, part),
     );
     const places = part.map((_, place) => placeOf(results, place));
     part.forEach((index, place) => this.#settle[index]?.resolve(places[place]));
@@ -101,5 +102,43 @@ class Search<Input> {
   #fail(failed: number[], error: unknown): void {
     this.#isGivenUp = this.batch.isAborted;
     for (const index of this.#isGivenUp ? this.inputs.keys() : failed) this.#settle[index]?.reject(error);
+  }
+}
+
+/** Some inputs of a batch, with indices of their own. */
+class Part implements Underway {
+  constructor(
+    private readonly batch: Underway,
+    private readonly indices: readonly number[],
+  ) {}
+
+  get signal(): AbortSignal {
+    return this.batch.signal;
+  }
+
+  get isAborted(): boolean {
+    return this.batch.isAborted;
+  }
+
+  get abortReason(): unknown {
+    return this.batch.abortReason;
+  }
+
+  abort(reason: unknown): void {
+    this.batch.abort(reason);
+  }
+
+  isAwaited(index: number): boolean {
+    return this.batch.isAwaited(this.#inBatch(index));
+  }
+
+  keyOf(index: number): unknown {
+    return this.batch.keyOf(this.#inBatch(index));
+  }
+
+  #inBatch(index: number): number {
+    const place = this.indices[index];
+    invariant(place !== undefined, 'a part of a batch is asked for an input that it does not have');
+    return place;
   }
 }

@@ -1,13 +1,11 @@
-import type { BatchFunction } from '../batch-function.js';
+import type { KeyedBatchFunction } from '../batch-function.js';
 import type { Clock } from '../clock.js';
-import { checked } from './checked.js';
+import { checked, type CheckOptions } from './checked.js';
 import { isolating } from './isolating.js';
 import type { Run } from './run.js';
 import { TimeLimit } from './time-limited.js';
 
-interface LayerOptions {
-  /** Name of the queue. */
-  readonly name: string;
+interface LayerOptions extends CheckOptions {
   readonly runTimeout: number;
   readonly isolateErrors: boolean;
 }
@@ -18,11 +16,12 @@ interface LayerOptions {
  * each.
  */
 export function inLayers<Input, Result>(
-  batchFunction: BatchFunction<Input, Result>,
-  { name, runTimeout, isolateErrors }: LayerOptions,
+  batchFunction: KeyedBatchFunction<Input, Result>,
+  options: LayerOptions,
   clock: Clock,
 ): { run: Run<Input>; timeLimit: TimeLimit } {
+  const { name, runTimeout, isolateErrors } = options;
   const timeLimit = new TimeLimit(name, runTimeout, clock);
-  const limited = timeLimit.layer(checked(batchFunction, name));
+  const limited = timeLimit.layer(checked(batchFunction, options));
   return { run: isolateErrors ? isolating(limited) : limited, timeLimit };
 }

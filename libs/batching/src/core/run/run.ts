@@ -16,6 +16,8 @@ export interface Underway extends BatchContext {
   abort(reason: unknown): void;
   /** Whether the caller of the input at this index still waits for its result. */
   isAwaited(index: number): boolean;
+  /** What `keyBy` gave for the input at this index; `undefined` without. */
+  keyOf(index: number): unknown;
 }
 
 /** The `BatchContext` for the user's function: hides the rest of the batch from it. */

@@ -8,7 +8,7 @@ import { type Linked, WaitingLine } from './waiting-line.js';
 export interface Waiting<T extends Waiting<T>> extends Linked<T> {
   /** `order` distinguishes turns with the same time. */
   readonly turn: { readonly at: number; readonly order: number };
-  readonly extras: { previous: T | undefined; readonly ticket: Ticket<T> | undefined } | undefined;
+  readonly extras: { previous: T | undefined; ticket: Ticket<T> | undefined } | undefined;
 }
 
 /** Group, priority, tenant and cost of an input that is not plain, and the line that it stands in. */

@@ -20,6 +20,10 @@ export class WaitingLine<T extends Linked<T>> {
   #last: T | undefined;
   length = 0;
 
+  *[Symbol.iterator](): Generator<T> {
+    for (let entry = this.first; entry; entry = entry.next) yield entry;
+  }
+
   push(entry: T): void {
     invariant(entry.next === undefined && entry !== this.#last, 'an input stands in a line already');
     if (this.#last) {
@@ -29,6 +33,31 @@ export class WaitingLine<T extends Linked<T>> {
       this.first = entry;
     }
     this.#last = entry;
+    this.length++;
+  }
+
+  /**
+   * Puts an entry before those that are `behind` it. All must have `extras`. Takes time in proportion to the
+   * number of those behind.
+   */
+  insert(entry: T, behind: (other: T) => boolean): void {
+    let previous = this.#last;
+    let next: T | undefined;
+    while (previous && behind(previous)) [previous, next] = [previous.extras?.previous, previous];
+    if (!next) {
+      this.push(entry);
+      return;
+    }
+    const { extras } = entry;
+    invariant(
+      extras !== undefined && next.extras !== undefined,
+      'an input without extras is in a line that is sorted',
+    );
+    if (previous) previous.next = entry;
+    else this.first = entry;
+    extras.previous = previous;
+    entry.next = next;
+    next.extras.previous = entry;
     this.length++;
   }
 

@@ -1,4 +1,5 @@
-import { Group, type Line, type Waiting } from './group.js';
+import { invariant } from '../invariant.js';
+import { Group, type Line, type Ticket, type Waiting } from './group.js';
 import { Heap } from './heap.js';
 import { Tally } from './tally.js';
 
@@ -55,20 +56,22 @@ export class WaitingRoom<T extends Waiting<T>> {
       if (this.#ticketed > 0) this.#rank(this.#plain);
       return;
     }
-    const group = this.#groups.get(ticket.group) ?? this.#open(ticket.group);
-    const line = (ticket.line = group.line(ticket.priority, ticket.tenant));
+    const line = this.#lineFor(ticket);
     line.push(entry);
-    group.cost += ticket.cost;
-    this.cost += ticket.cost;
-    this.#ticketed++;
-    if (line !== this.#plain) {
-      this.#elsewhere++;
-      group.elsewhere++;
-      this.#priorities.add(ticket.priority, 1);
-    }
     // Behind another input of its line, it changes only whether its group fills a batch.
     if (line.length === 1) this.#rank(line);
-    else this.#rankGroup(group);
+    else this.#rankGroup(line.level.group);
+  }
+
+  /** Gives an input another ticket. Its turn decides its place in the new line. */
+  exchange(entry: T, ticket: Ticket<T>): void {
+    const { extras } = entry;
+    invariant(extras !== undefined, 'an input without extras gets a ticket');
+    this.remove(entry);
+    extras.ticket = ticket;
+    const line = this.#lineFor(ticket);
+    line.insert(entry, (other) => other.turn.order > entry.turn.order);
+    this.#rank(line);
   }
 
   remove(entry: T): void {
@@ -127,10 +130,23 @@ export class WaitingRoom<T extends Waiting<T>> {
   /** The order is unspecified. */
   *[Symbol.iterator](): Generator<T> {
     for (const group of this.#groups.values()) {
-      for (const line of group.lines()) {
-        for (let entry = line.first; entry; entry = entry.next) yield entry;
-      }
+      for (const line of group.lines()) yield* line;
     }
+  }
+
+  /** @returns the line for an input with this ticket; the input is counted as one of it */
+  #lineFor(ticket: Ticket<T>): Line<T> {
+    const group = this.#groups.get(ticket.group) ?? this.#open(ticket.group);
+    const line = (ticket.line = group.line(ticket.priority, ticket.tenant));
+    group.cost += ticket.cost;
+    this.cost += ticket.cost;
+    this.#ticketed++;
+    if (line !== this.#plain) {
+      this.#elsewhere++;
+      group.elsewhere++;
+      this.#priorities.add(ticket.priority, 1);
+    }
+    return line;
   }
 
   #open(key: unknown): Group<T> {

@@ -5,7 +5,10 @@ import {
   Get,
   type INestApplication,
   Logger,
+  type MiddlewareConsumer,
+  Module,
   type ModuleMetadata,
+  type NestModule,
   Param,
   Res,
   UseFilters,
@@ -146,6 +149,18 @@ class ErrorsController {
 @UseFilters(BatchingExceptionFilter)
 class FilteredController extends ErrorsController {}
 
+@Module({})
+class MiddlewareModule implements NestModule {
+  configure(consumer: MiddlewareConsumer): void {
+    consumer
+      .apply(() => {
+        throw errors.full ?? new Error('no error');
+      })
+      .forRoutes('*path');
+  }
+}
+
+jest.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
 const logged = jest.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
 let app: INestApplication;
 
@@ -201,6 +216,33 @@ describe.each([
     expect(await get(`${url}/errors/full`)).toMatchObject({ status: 503, retryAfter: '2' });
   });
 
+  it.each(['one controller', 'the application'])('works when it is made by hand, for %s', async (place) => {
+    @Controller()
+    @UseFilters(new BatchingExceptionFilter())
+    class ByHandController extends ErrorsController {}
+    const controller = place === 'one controller' ? ByHandController : ErrorsController;
+    const url = await start(adapter(), { controllers: [controller] }, () => {
+      if (place === 'the application') app.useGlobalFilters(new BatchingExceptionFilter());
+    });
+    for (const [name, retryAfter, body] of answers) {
+      if (name === 'unknown') continue;
+      const { statusCode: status } = body;
+      expect(await get(`${url}/errors/${name}`)).toEqual({ status, retryAfter, body });
+    }
+    expect(await get(`${url}/late`)).toEqual({ status: 200, retryAfter: null, body: 'an answer' });
+  });
+
+  it('answers errors of a middleware', async () => {
+    const url = await start(adapter(), { imports: [MiddlewareModule] }, () => {
+      app.useGlobalFilters(new BatchingExceptionFilter());
+    });
+    expect(await get(`${url}/anything`)).toMatchObject({
+      status: 503,
+      retryAfter: '2',
+      body: { code: 'ERR_BATCHING_FULL' },
+    });
+  });
+
   it('works when it is constructed by hand', async () => {
     const url = await start(adapter(), { controllers: [ErrorsController] }, () => {
       app.useGlobalFilters(new BatchingExceptionFilter(app.getHttpAdapter()));
@@ -233,7 +275,13 @@ describe('elsewhere the filter', () => {
     expect(client.emit.mock.calls).toEqual([['exception', payload]]);
   });
 
-  it('leaves the error to GraphQL and others', () => {
-    expect(() => filter.catch(full, host('graphql'))).toThrow(full);
+  it('gives GraphQL, and others that format what is thrown, the short message and the code', () => {
+    expect(() => filter.catch(full, host('graphql'))).toThrow(
+      expect.objectContaining({
+        message: 'Digits.classify is full',
+        code: 'ERR_BATCHING_FULL',
+        extensions: { code: 'ERR_BATCHING_FULL' },
+      }),
+    );
   });
 });

@@ -1,22 +1,29 @@
-import { STATUS_CODES } from 'node:http';
-import { type ArgumentsHost, Catch, HttpException, Logger } from '@nestjs/common';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { type ArgumentsHost, Catch, Logger } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { throwError } from 'rxjs';
 import { BatchingError, type ErrorKind } from '../core/errors.js';
+import { RateLimitedLog } from './rate-limited-log.js';
 
 /**
  * Answers the errors of queues and models by their `kind`. Over HTTP: 503 with `Retry-After` if the queue is full, too
  * slow for the input's timeout, or stopped, and if the model cannot run at the moment; 504 if a time limit passed; 413 for
  * an input, or a number of inputs, beyond a bound; 400 for an input that the model does not accept; 404 for an input whose key has no result; 500 for a fault of the
  * application. The body is `{ statusCode, error, message, code }`. Microservices and gateways send `{ status: 'error',
- * message, code }`. The message is the error's `publicMessage`, which contains no settings. A 500 is logged.
+ * message, code }`, GraphQL an error with `extensions.code`. The message is the error's `publicMessage`, which contains no
+ * settings. A 500 is logged; of the others the full message, with what to tune, is logged as a warning, at most one line per
+ * queue, code and 10 s.
  *
  * ```ts
  * providers: [{ provide: APP_FILTER, useClass: BatchingExceptionFilter }]
+ * app.useGlobalFilters(new BatchingExceptionFilter()); // or so, or with @UseFilters() on a controller, a gateway or a resolver
  * ```
  */
 @Catch(BatchingError)
 export class BatchingExceptionFilter extends BaseExceptionFilter {
+  readonly #logger = new Logger(BatchingExceptionFilter.name);
+  readonly #warnings = new RateLimitedLog(this.#logger);
+
   /**
    * The HTTP answer to an error, for code that sends it itself, for example as the last event of a stream.
    */
@@ -25,35 +32,88 @@ export class BatchingExceptionFilter extends BaseExceptionFilter {
   }
 
   override catch(error: BatchingError, host: ArgumentsHost): unknown {
-    const { statusCode, message, retryAfter } = answerTo(error);
+    const answer = answerTo(error);
+    const { message } = answer;
     const { code } = error;
-    if (statusCode === 500) new Logger(BatchingExceptionFilter.name).error(error);
+    this.#log(error, answer);
     switch (host.getType<string>()) {
-      case 'http': {
-        if (retryAfter !== undefined) this.#setHeader(host, 'Retry-After', String(retryAfter));
-        const body = { statusCode, error: STATUS_CODES[statusCode], message, code };
-        super.catch(new HttpException(body, statusCode), host);
+      case 'http':
+        this.#reply(host.getArgByIndex<PlainResponse>(1), answer, code);
         return undefined;
-      }
       case 'rpc':
         return throwError(() => ({ status: 'error', message, code }));
       case 'ws':
-        return host.switchToWs().getClient<Emitter>().emit('exception', { status: 'error', message, code });
+        emit(host.switchToWs().getClient<Client | undefined>(), { status: 'error', message, code });
+        return undefined;
       default:
-        // GraphQL and other transports format errors themselves.
-        throw error;
+        // GraphQL formats what is thrown: it takes the message, and `extensions` of any error.
+        throw Object.assign(new Error(message), { code, extensions: { code } });
     }
   }
 
-  #setHeader(host: ArgumentsHost, name: string, value: string): void {
-    const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter;
-    const response: unknown = host.getArgByIndex(1);
-    if (adapter && !adapter.isHeadersSent(response)) adapter.setHeader(response, name, value);
+  #reply(response: PlainResponse, { statusCode, message, retryAfter }: BatchingAnswer, code: string): void {
+    // Neither, for a filter that was made by hand and given no adapter: Nest injects nothing into it.
+    const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter ?? plainAdapter;
+    if (adapter.isHeadersSent(response)) {
+      adapter.end(response);
+      return;
+    }
+    if (retryAfter !== undefined) adapter.setHeader(response, 'Retry-After', String(retryAfter));
+    adapter.reply(response, { statusCode, error: STATUS_CODES[statusCode], message, code }, statusCode);
+  }
+
+  /** What clients are not told: the fault of the application, and how to tune it. */
+  #log(error: BatchingError & { readonly queue?: string }, { statusCode }: BatchingAnswer): void {
+    if (statusCode === 500) this.#logger.error(error);
+    else if (ADVISED.has(error.kind)) {
+      this.#warnings.warn(`${error.code} ${error.queue}`, `${error.name}: ${error.message}`);
+    }
   }
 }
 
-interface Emitter {
-  emit(event: string, payload: unknown): unknown;
+/** Kinds whose message says what to do in the application. */
+const ADVISED: ReadonlySet<ErrorKind> = new Set(['overload', 'unavailable', 'timeout', 'too-large']);
+
+/** What Express, Fastify and plain Node have in common of a response. */
+interface PlainResponse extends Pick<ServerResponse, 'headersSent' | 'setHeader' | 'end' | 'statusCode'> {
+  /** The response of Node that a reply of Fastify wraps. */
+  readonly raw?: ServerResponse;
+  /** As Express and Fastify have it. */
+  status?(code: number): { send(body: unknown): unknown };
+  /** Of Fastify. */
+  header?(name: string, value: string): unknown;
+}
+
+/** What an HTTP adapter does, for a filter that has none. */
+const plainAdapter = {
+  isHeadersSent: (response: PlainResponse) => (response.raw ?? response).headersSent,
+  end: (response: PlainResponse) => (response.raw ?? response).end(),
+  setHeader: (response: PlainResponse, name: string, value: string) => {
+    if (response.header) response.header(name, value);
+    else response.setHeader(name, value);
+  },
+  reply: (response: PlainResponse, body: object, statusCode: number) => {
+    if (response.status) {
+      response.status(statusCode).send(body);
+      return;
+    }
+    response.statusCode = statusCode;
+    response.setHeader('Content-Type', 'application/json; charset=utf-8');
+    response.end(JSON.stringify(body));
+  },
+};
+
+interface Client {
+  emit?(event: string, payload: unknown): unknown;
+  send?(text: string): unknown;
+  readonly readyState?: unknown;
+}
+
+/** A client of Socket.IO is sent an event; `emit` of a WebSocket stays in this process, so it is sent the same as text. */
+function emit(client: Client | undefined, data: object): void {
+  const event = 'exception';
+  if (typeof client?.readyState === 'number') client.send?.(JSON.stringify({ event, data }));
+  else client?.emit?.(event, data);
 }
 
 /** The HTTP answer to a `BatchingError`. */

@@ -104,7 +104,9 @@ describe.each(registrations)('the filter registered by %s answers', (registratio
       options: { host: '127.0.0.1', port },
     });
     for (const kind of [...kinds, ...kinds]) {
-      const answer = await firstValueFrom(client.send('fail', kind)).catch((error: unknown) => error);
+      const answer: unknown = await firstValueFrom(client.send('fail', kind)).catch(
+        (error: unknown) => error,
+      );
       expect(answer).toEqual({ status: 'error', ...answers[kind] });
     }
     await client.close();

@@ -1,6 +1,7 @@
 // A name that this file exports itself, as `BatchedService`, goes before the one of core/.
 export * from './core/index.js';
-// The interface under a second name: declarations that the compiler writes need one, and `BatchedService` is an alias here.
+// The interface under a second name: declarations that the compiler writes need one, and `BatchedService` is
+// an alias here.
 export type { BatchedService as CallableService } from './core/service.js';
 export {
   BatchedService,

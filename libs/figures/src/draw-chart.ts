@@ -1,29 +1,31 @@
-/** Lines, and perhaps dots, over two axes. */
+/** A chart of lines, and optionally dots, over two axes. */
 export interface Chart {
   readonly title: string;
   readonly x: Axis;
   readonly y: Axis;
-  /** The first is drawn on top of the others. At most as many as there are colours: four. */
+  /** At most four; the first is drawn on top of the others. */
   readonly lines: readonly Series[];
-  /** Faint, behind the lines. */
+  /** Drawn faintly behind the lines. Default: none. */
   readonly dots?: Series;
-  /** A value of y that is marked by a dashed line. */
+  /** A value of y at which to draw a dashed line. Default: none. */
   readonly limit?: number;
 }
 
+/** A line, or dots, and its name in the legend. */
 export interface Series {
   readonly name: string;
   readonly points: readonly Point[];
 }
 
+/** An axis and its scale. */
 export interface Axis {
   readonly name: string;
   /**
-   * The values that are written at the axis, in ascending order; it reaches at least from the first to the last of them.
-   * Default: round values from 0 on, beyond all that is drawn.
+   * The values that are written at the axis, in ascending order; the axis covers at least these. Default:
+   * round values from 0 up to the largest value that is drawn, or the next above it.
    */
   readonly marks?: readonly number[];
-  /** Needs marks, all above 0. Default: `false`. */
+  /** Whether the scale is logarithmic; requires `marks`, all above 0. Default: `false`. */
   readonly logarithmic?: boolean;
 }
 
@@ -35,13 +37,15 @@ const LEFT = 72;
 const RIGHT = WIDTH - 40;
 const TOP = 76;
 const BOTTOM = HEIGHT - 56;
-/** For the colour-blind as well, on light and on dark (after Okabe and Ito). */
+/** Distinguishable by colour-blind readers, on light and dark backgrounds (after Okabe and Ito). */
 const COLOURS = ['#2b8cd6', '#e69f00', '#009e73', '#cc79a7'];
 
 /**
- * Draws it as SVG, light or dark as its reader prefers.
+ * Draws a chart, light or dark by the reader's preference.
  *
- * @throws RangeError when there is nothing to draw, a value cannot be drawn, or there are more lines than colours
+ * @returns the text of an SVG file
+ * @throws RangeError if an axis has fewer than two values, a value cannot be drawn, or there are more than
+ *   four lines
  */
 export function drawChart({ title, x, y, lines, dots, limit }: Chart): string {
   if (lines.length > COLOURS.length) {
@@ -117,7 +121,7 @@ ${parts.join('\n')}
 `;
 }
 
-/** Where the values of an axis are drawn that goes from one coordinate to another, and which are written at it. */
+/** The marks of an axis between two coordinates, and a function that returns the coordinate of a value. */
 function layOut(
   { name, marks, logarithmic = false }: Axis,
   values: readonly number[],
@@ -140,7 +144,7 @@ function layOut(
   return { marks: written, place };
 }
 
-/** From 0 to the first of them that is no less than `most`, in at most six steps of 1, 2, 5, 10, … */
+/** Multiples of a step of 1, 2, 5, 10, …, from 0 to the first that is at least `most`; at most six steps. */
 function roundMarks(most: number): number[] {
   if (!(most > 0 && most < Infinity)) return [0, 1];
   const power = 10 ** Math.floor(Math.log10(most / 5));

@@ -1,11 +1,12 @@
 import { Presets, SingleBar } from 'cli-progress';
 
 /**
- * A bar that is drawn on a terminal only: elsewhere, as in a log file, it writes nothing, and the program itself says in one
- * line at its end what came of it.
+ * A progress bar that is drawn on a terminal only. Elsewhere, as in a log file, it writes nothing, so the
+ * program should print its result when it ends.
  *
- * @param format `{bar}`, `{value}`, `{total}`, `{percentage}`, `{eta_formatted}`, names of the payload that `start()` and
- * `update()` take, and text; together no wider than 80 columns, of which the bar takes 12
+ * @param format text with `{bar}`, `{value}`, `{total}`, `{percentage}`, `{eta_formatted}` and names of the
+ *   payload of `start()` and `update()`; at most 80 columns, of which the bar takes 12
+ * @param stream where to draw it; default: stderr
  */
 export function progressBar(
   format: string,
@@ -17,7 +18,7 @@ export function progressBar(
       stream,
       barsize: 12,
       etaBuffer: 100,
-      // Otherwise it switches the terminal's wrapping off, and a program that is interrupted leaves it so.
+      // Otherwise it turns off the terminal's line wrapping, which stays off if the program is interrupted.
       linewrap: true,
     },
     Presets.shades_classic,

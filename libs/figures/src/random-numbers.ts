@@ -1,7 +1,8 @@
 /**
- * A generator of numbers from 0 (included) to 1 (excluded), not for secrets: Tommy Ettinger's mulberry32.
+ * A generator of pseudo-random numbers, not for secrets: Tommy Ettinger's mulberry32.
  *
- * @param seed the lower 32 bits of its whole part count; the same seed gives the same numbers
+ * @param seed an integer, of which the lower 32 bits count; the same seed gives the same numbers
+ * @returns a function that returns the next number, at least 0 and less than 1
  */
 export function randomNumbers(seed: number): () => number {
   let state = seed;

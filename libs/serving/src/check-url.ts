@@ -2,8 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BadRequestException } from '@nestjs/common';
 
 /**
- * A middleware that refuses paths and queries whose percent signs do not stand for UTF-8. The frameworks' own decoders are
- * lenient with queries, and would give the application another text than was sent.
+ * A middleware that refuses URLs whose percent-encoding is not UTF-8. The frameworks decode such queries
+ * without an error, to a text that differs from the one that was sent.
  *
  * @throws {BadRequestException} with the code `ERR_INVALID`
  */

@@ -5,32 +5,35 @@ import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 
 interface Connection {
-  /** The one that came last, which may still be on its way. */
+  /** The last request, whose body may not have arrived completely. */
   request: IncomingMessage | undefined;
-  /** The answers that are not sent to the end yet, in the order of their requests. */
+  /** The answers that have not been sent completely, in the order of their requests. */
   readonly answers: ServerResponse[];
-  /** The one that says `Connection: close` because this server is leaving. */
+  /** The answer that has `Connection: close` because this server is closing. */
   last: ServerResponse | undefined;
-  /** What had been received when the last request had ended: if there is more, another one has begun. */
+  /** Bytes received when the last request had ended; if there are more, another request has begun. */
   bytesRead: number;
 }
 
-/** The most connections that the system accepts ahead of Node: those that Node asks for, 511, and one. */
+/** Connections that the system accepts before Node does: Node's backlog of 511, and one. */
 const BACKLOG = 512;
-/** How long clients are calmed before the port closes, and waited for after it, in milliseconds. */
-const CALMING = 25;
+/**
+ * Shortest time for which new connections are not read before the port closes, and longest wait after that,
+ * in ms.
+ */
+const CALM_TIME = 25;
 
 /**
- * Closes an HTTP server without losing a request. Left alone, a server that closes resets the connections that Node has
- * not accepted yet, a client that keeps its connection open would keep it busy with ever new requests, and an idle
- * connection would keep it waiting.
+ * Closes an HTTP server without losing a request. Without this, closing would reset the connections that Node
+ * has not accepted yet, a client with an open connection could go on sending requests, and an idle connection
+ * would delay the end.
  */
 @Injectable()
 export class Connections implements OnApplicationBootstrap {
   readonly #connections = new Map<Socket, Connection>();
-  /** Those that are accepted while the port closes. */
+  /** Connections that are accepted while the port closes. */
   #late: Socket[] | undefined;
-  #isLeaving = false;
+  #isClosing = false;
   #isPortClosed = false;
 
   constructor(private readonly host: HttpAdapterHost) {}
@@ -42,56 +45,62 @@ export class Connections implements OnApplicationBootstrap {
       this.#connections.set(socket, { request: undefined, answers: [], last: undefined, bytesRead: 0 });
       socket.once('close', () => this.#connections.delete(socket));
     });
-    // In front of the framework, which may answer before a later listener is called.
+    // Before the framework's listener, which may answer before a later one is called.
     server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
       this.#onRequest(request, response);
     });
-    // Called by `close`. Node's own takes a connection for idle whose answer is written but not sent, and cuts it off; and
-    // for busy one that was never used.
+    // Called by `close`. Node's own function treats a connection as idle, and closes it, while its answer is
+    // written but not sent, and as busy if it was never used.
     server.closeIdleConnections = () => {
       if (!this.#isPortClosed) return;
       for (const [socket, connection] of this.#connections) endIfIdle(socket, connection);
     };
   }
 
-  /** From here on answers say `Connection: close`, so that clients go elsewhere; requests are still taken. */
-  leave(): void {
-    this.#isLeaving = true;
+  /**
+   * Adds `Connection: close` to all answers from now on, so that clients go elsewhere. Requests are still
+   * accepted.
+   */
+  announceClose(): void {
+    this.#isClosing = true;
     for (const connection of this.#connections.values()) endWithLastAnswer(connection);
   }
 
   /**
-   * Closes the port, and reads what was sent to it. From here on, `close` ends each connection as soon as it has no request.
+   * Closes the port, after reading what was sent to it. After that, `close` ends each connection when it has
+   * no request.
    *
-   * @param latest when to close it if connections still come, on the clock of `performance.now()`
+   * @param latest when to close it even if connections still come, on the clock of `performance.now()`
    */
   async closePort(latest: number): Promise<void> {
-    // The system accepts connections for Node, and resets those that Node has not taken when the port closes. A turn of the
-    // event loop takes them, or at least one of them; so it is closed right after a turn that has found none. To the end of
-    // the present turn first, which may have looked for connections already.
+    // The system accepts connections in advance, and resets those that Node has not accepted when the port
+    // closes. Each turn of the event loop accepts at least one of them, so the port is closed right after a
+    // turn without any. The present turn does not count, as it may have looked for connections already.
     await turn();
     const late: Socket[] = (this.#late = []);
-    const earliest = performance.now() + CALMING;
+    const earliest = performance.now() + CALM_TIME;
     let isOver: boolean;
     do {
       const before = late.length;
       await turn();
-      // Not read yet: clients that get no answers open no more connections, and such a turn comes soon also under load.
+      // They are not read yet: clients without answers open no more connections, so such a turn comes soon
+      // even under load.
       for (const socket of late.slice(before)) socket.pause();
       const now = performance.now();
       isOver = now >= latest || (now >= earliest && late.length === before) || late.length >= BACKLOG;
     } while (!isOver);
     this.#server.close();
     for (const socket of late) socket.resume();
-    // One turn reads what has come on these connections. Clients that have only just connected get time to send something.
-    const enough = performance.now() + CALMING;
+    // One turn reads what has arrived on these connections. Clients that have just connected get time to send
+    // a request.
+    const enough = performance.now() + CALM_TIME;
     do await turn();
     while (late.some(isSilent) && performance.now() < enough);
     await turn();
     this.#isPortClosed = true;
   }
 
-  /** Ends all connections, whatever is under way on them. */
+  /** Closes all connections at once, even those with a request. */
   cutOff(): void {
     this.#server.closeAllConnections();
   }
@@ -99,11 +108,11 @@ export class Connections implements OnApplicationBootstrap {
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
     const connection = this.#connections.get(socket);
-    // A secondary server's of Fastify, which ends its connections itself.
+    // A connection of a secondary server of Fastify, which closes its connections itself.
     if (!connection) return;
     connection.request = request;
     connection.answers.push(response);
-    if (this.#isLeaving) endWithLastAnswer(connection);
+    if (this.#isClosing) endWithLastAnswer(connection);
     const onEnd = () => {
       if (request.complete) connection.bytesRead = socket.bytesRead;
     };
@@ -124,20 +133,20 @@ function isSilent({ bytesRead, destroyed }: Socket): boolean {
   return bytesRead === 0 && !destroyed;
 }
 
-/** Of several requests that were sent without waiting for answers, the last has the answer that ends the connection. */
+/** With pipelined requests, only the answer to the last one may close the connection. */
 function endWithLastAnswer(connection: Connection): void {
   const last = connection.answers.at(-1);
   if (!last || last === connection.last) return;
   if (connection.last) connection.last.shouldKeepAlive = true;
   connection.last = last.shouldKeepAlive ? last : undefined;
-  // With this, Node sends `Connection: close`. If the head is sent already, it is too late to tell the client.
+  // Makes Node send `Connection: close`, unless the head has been sent already.
   last.shouldKeepAlive = false;
 }
 
 function endIfIdle(socket: Socket, { request, answers, bytesRead }: Connection): void {
   if (answers.length > 0) return;
-  // A request that is answered before it has arrived is not waited for. One whose head is half there is.
+  // A request that was answered before it had arrived completely is not waited for; an incomplete head is.
   const isIdle = request?.complete === false || socket.bytesRead === bytesRead;
-  // With `end`, what is sent now would be read and done, but could not be answered.
+  // After `end`, a request that arrives now would be processed, but could not be answered.
   if (isIdle) socket.destroy();
 }

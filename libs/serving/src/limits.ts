@@ -2,28 +2,31 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { INestApplication } from '@nestjs/common';
 
+/** Limits of an HTTP server. */
 export interface ServerLimits {
-  /** Most connections at once, an integer ≥ 1. Requests on others are answered with 503. */
+  /** Most open connections, an integer ≥ 1. Requests on further connections are answered with 503. */
   connections: number;
   /**
-   * Most requests of one connection in progress at once, an integer ≥ 1. A client may send more without waiting for
-   * answers; they begin as earlier ones end, and until then nothing more is read from the connection.
+   * Most requests of one connection in progress, an integer ≥ 1. Further requests that a client sends without
+   * waiting for answers begin when earlier ones end; until then nothing more is read from the connection.
    */
   requestsPerConnection: number;
 }
 
 interface Connection {
   inProgress: number;
-  /** Begin the requests that have been read already, in their order. */
+  /** Functions that begin the requests that have been read already, in order. */
   readonly held: (() => void)[];
 }
 
-/** How long a connection beyond the limit stays, for its request to come and its answer to be read, in milliseconds. */
+/**
+ * Milliseconds for which a connection beyond the limit stays open, to get its request and to send the answer.
+ */
 const REFUSAL_TIME = 1000;
-/** How long the rest of a body is read after its answer, in milliseconds. Then the connection is closed. */
+/** Milliseconds for which the rest of a body is read after its answer; then the connection is closed. */
 const REST_TIME = 2000;
 
-/** Called before other middleware is added. */
+/** Applies the limits to the server. Must be called before other middleware is added. */
 export function limitServer(
   app: INestApplication,
   { connections, requestsPerConnection }: ServerLimits,
@@ -31,7 +34,7 @@ export function limitServer(
   const server = app.getHttpServer() as Server;
   const open = new Map<Socket, Connection>();
   const surplus = new Set<Socket>();
-  // What comes on top of as many that are refused is cut off at once.
+  // As many connections again are answered with 503; Node closes any further ones at once.
   server.maxConnections = 2 * connections;
 
   server.on('connection', (socket: Socket) => {
@@ -41,9 +44,9 @@ export function limitServer(
       setTimeout(refuse, REFUSAL_TIME, socket).unref();
     }
     open.set(socket, connection);
-    // Each request may listen for the end of its connection.
+    // Each request may add a listener for the end of its connection.
     socket.setMaxListeners(requestsPerConnection + 20);
-    // Whatever reads a body resumes its socket.
+    // Reading a body resumes the socket.
     socket.on('resume', () => {
       if (connection.held.length > 0) socket.pause();
     });
@@ -51,7 +54,7 @@ export function limitServer(
       connection.held.length = 0;
       open.delete(socket);
       if (surplus.delete(socket)) return;
-      // Its place is for one that would have been refused.
+      // A connection that would have been refused takes its place.
       const [first] = surplus;
       if (first) surplus.delete(first);
     });
@@ -59,21 +62,22 @@ export function limitServer(
 
   const refuse = (socket: Socket) => {
     if (!surplus.has(socket)) return;
-    // One that has sent no request may wait for something to read.
-    if (socket.bytesWritten === 0) socket.write(refusal);
+    // A client that has sent no request gets an answer too.
+    if (socket.bytesWritten === 0) socket.write(REFUSAL);
     socket.destroySoon();
   };
 
   app.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
     const { socket } = request;
     const connection = open.get(socket);
-    // A second server's: Fastify starts one per address of `localhost`.
+    // A connection of another server: Fastify starts one for each address of `localhost`.
     if (!connection) {
       next();
       return;
     }
     response.once('finish', () => {
-      // A client that still sends may not have read its answer: closed at once, it would learn of a reset instead.
+      // A client that is still sending may not have read the answer; closed at once, it would get a reset
+      // instead.
       if (!request.complete) setTimeout(closeUnlessComplete, REST_TIME, request).unref();
     });
     if (surplus.has(socket)) {
@@ -99,7 +103,7 @@ export function limitServer(
   });
 }
 
-const refusal =
+const REFUSAL =
   'HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 
 function answerTooMany(response: ServerResponse, connections: number): void {

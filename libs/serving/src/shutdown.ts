@@ -12,12 +12,17 @@ import {
 } from '@nestjs/common';
 import { Connections } from './connections.js';
 
+/** The options of `ServingModule.forRoot()`. */
 export interface ShutdownOptions {
-  /** Longest that a shutdown may take, from the signal on, in milliseconds. Then the process ends by the signal. */
+  /**
+   * Longest time of a shutdown, in milliseconds from the signal on. After that the process is ended by the
+   * signal.
+   */
   timeout: number;
   /**
-   * How long the port stays open after a SIGTERM, in milliseconds, at most half of `timeout`: what sends requests here
-   * needs that long to see that this server is not ready. After other signals, and on `app.close()`, 0.
+   * Milliseconds for which the port stays open after a SIGTERM, at most half of `timeout`: the time that a
+   * load balancer needs to notice that this server is not ready. After other signals, and on `app.close()`,
+   * the port closes at once.
    */
   delay: number;
 }
@@ -26,34 +31,36 @@ export const { ConfigurableModuleClass: ShutdownModuleBase, MODULE_OPTIONS_TOKEN
   new ConfigurableModuleBuilder<ShutdownOptions>().setClassMethodName('forRoot').build();
 
 /**
- * What ends the process. Named, because without names Nest also listens to SIGSEGV, SIGBUS, SIGILL and SIGFPE: after a
- * crash of a native addon on the main thread the listener waits for the event loop, the faulting instruction runs again,
- * and so on for ever.
+ * The signals that shut the application down. Without such a list Nest also listens to SIGSEGV, SIGBUS,
+ * SIGILL and SIGFPE: after a crash of a native addon on the main thread, the faulting instruction would then
+ * run again and again for ever, because the listener waits for the event loop.
  */
-const signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP'];
+const SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP'];
 
 /**
- * When each part has to be done, in milliseconds from the signal on, so that the next has time: callers of inputs that are
- * rejected still get their 503, and hooks that close something run after the last connection.
+ * When each stage of a shutdown has to be over, in milliseconds from the signal on, so that the next has
+ * time: clients whose inputs are rejected still get a 503, and hooks that close resources run after the last
+ * connection.
  */
 export function shutdownStages(timeout: number): { queues: number; connections: number; process: number } {
   return { queues: 0.9 * timeout, connections: 0.95 * timeout, process: timeout };
 }
 
-/** In place of `app.enableShutdownHooks()`. The first signal counts; those after it change nothing. */
+/** Replaces `app.enableShutdownHooks()`. Signals after the first have no effect. */
 export function enableShutdown(app: INestApplication): void {
   app.get(Shutdown).listen();
-  // After ours: the time begins before the first hook. Nest ignores signals that come while it closes.
-  app.enableShutdownHooks([...signals]);
+  // Nest's listener comes after ours, so that the time starts before the first hook. Nest ignores signals
+  // while it closes.
+  app.enableShutdownHooks([...SIGNALS]);
 }
 
 /**
- * A shutdown that loses no request and takes no longer than it may: first `begun`, for whatever answers whether this
- * server is ready; then the port closes; then connections end with their answers; then Nest's last hooks run.
+ * A shutdown that loses no request and has a time limit. First `begun` becomes true, for the readiness check;
+ * then the port closes; then each connection ends with its last answer; then Nest's last hooks run.
  */
 @Injectable()
 export class Shutdown implements OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown {
-  /** When it has begun, on the clock of `performance.now()`. */
+  /** When the shutdown began, on the clock of `performance.now()`. */
   #begun: number | undefined;
   #cutOff: NodeJS.Timeout | undefined;
 
@@ -62,15 +69,17 @@ export class Shutdown implements OnModuleDestroy, BeforeApplicationShutdown, OnA
     private readonly connections: Connections,
   ) {}
 
+  /** Whether a shutdown has begun, so that the server is not ready any more. */
   get begun(): boolean {
     return this.#begun !== undefined;
   }
 
+  /** Adds listeners for the signals. */
   listen(): void {
-    for (const signal of signals) process.on(signal, this.#onSignal);
+    for (const signal of SIGNALS) process.on(signal, this.#onSignal);
   }
 
-  /** The first hook; on a signal, it has begun before. */
+  /** The first hook; after a signal, the shutdown has begun already. */
   onModuleDestroy(): void {
     this.#begin();
   }
@@ -91,7 +100,7 @@ export class Shutdown implements OnModuleDestroy, BeforeApplicationShutdown, OnA
   #begin(): number {
     if (this.#begun === undefined) {
       this.#begun = performance.now();
-      this.connections.leave();
+      this.connections.announceClose();
       const { connections } = shutdownStages(this.options.timeout);
       this.#cutOff = setTimeout(() => {
         this.connections.cutOff();
@@ -101,24 +110,25 @@ export class Shutdown implements OnModuleDestroy, BeforeApplicationShutdown, OnA
   }
 
   readonly #onSignal = (signal: NodeJS.Signals): void => {
-    // Nest ends the process by the signal, which a listener would prevent.
+    // At the end Nest sends the signal to this process, which a listener would intercept.
     this.#ignoreSignals();
     this.#begin();
     const end = () => {
       process.removeAllListeners(signal);
       process.kill(process.pid, signal);
     };
-    // When a hook throws, Nest exits, and Node would then wait for a worker that is stuck in native code.
+    // If a hook throws, Nest exits the process, and Node would wait for a worker that is stuck in native
+    // code.
     process.once('exit', end);
     setTimeout(() => {
       new Logger('Shutdown').error(`not done within ${this.options.timeout} ms: ended by ${signal}`);
       end();
-      // As process 1 of a container, which a signal without a listener does not end.
+      // Process 1 of a container is not ended by a signal without a listener.
       process.exit(128 + constants.signals[signal]);
     }, shutdownStages(this.options.timeout).process).unref();
   };
 
   #ignoreSignals(): void {
-    for (const signal of signals) process.removeListener(signal, this.#onSignal);
+    for (const signal of SIGNALS) process.removeListener(signal, this.#onSignal);
   }
 }

@@ -13,23 +13,23 @@ interface Command {
   run: (args: string[]) => Promise<void> | void;
 }
 
-const commands: Record<string, Command> = {
+const COMMANDS: Record<string, Command> = {
   'link-tensorflow': { summary: "run @tensorflow/tfjs-node(-gpu) on your Python's TensorFlow", run: link },
   help: { summary: 'print this', run: help },
   version: { summary: 'print the version of nest-batching', run: version },
 };
 
-const linkUsage = `Usage: nest-batching link-tensorflow [options]
+const LINK_USAGE = `Usage: nest-batching link-tensorflow [options]
 
 Builds the addon of an installed @tensorflow/tfjs-node-gpu, else @tensorflow/tfjs-node, from the package's own source
-against the TensorFlow that pip installed. It is put in its place only after a matrix product through it came out right;
-an addon that was there before is kept beside it.
+against the TensorFlow that pip installed. It is installed only after a matrix product with it was correct; an addon that
+was there before is kept beside it.
 
-  --package <folder>     the package; default: the one that is installed in the current directory or above
-  --python <executable>  whose TensorFlow; default: python3, else python
+  --package <folder>     the package; default: the one installed in the current directory or above
+  --python <executable>  the Python that has TensorFlow; default: python3, else python
   --tensorflow <folder>  instead of --python: the folder tensorflow of a wheel, or a libtensorflow (include/ and lib/)
-  --headers <folder>     where node_api.h is; default: Node's own, node-gyp's, or those of the package node-api-headers
-  --undo                 put back what was there before
+  --headers <folder>     the folder of node_api.h; default: Node's own, node-gyp's, or that of the package node-api-headers
+  --undo                 restore the former addon
   --help                 print this
 
 The compiler is $CXX, else g++, c++ or clang++.
@@ -37,7 +37,7 @@ The compiler is $CXX, else g++, c++ or clang++.
 
 class UsageError extends Error {}
 
-/** Aborted by the signal that stops this process; the reason is the signal's name. */
+/** Aborts on a signal that stops this process; the reason is the signal's name. */
 const stopped = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(name, () => {
@@ -45,7 +45,7 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
-// The reader of the output may have closed it (`| head`), which is no reason to stop half-way.
+// The reader of the output may close it (`| head`), which must not stop the command half-way.
 process.stdout.on('error', () => undefined);
 
 try {
@@ -57,16 +57,16 @@ try {
 async function main([name, ...args]: string[]): Promise<void> {
   if (name === '--help' || name === '-h') help();
   else if (name === '--version' || name === '-v') version();
-  else if (name !== undefined && Object.hasOwn(commands, name)) await commands[name]?.run(args);
+  else if (name !== undefined && Object.hasOwn(COMMANDS, name)) await COMMANDS[name]?.run(args);
   else {
     const wrong = name === undefined ? 'a command is missing' : `there is no command '${name}'`;
-    throw new UsageError(`${wrong}; there are ${Object.keys(commands).join(', ')}`);
+    throw new UsageError(`${wrong}; there are ${Object.keys(COMMANDS).join(', ')}`);
   }
 }
 
 async function link(args: string[]): Promise<void> {
   const { help, undo, ...options } = readOptions(args);
-  if (help) process.stdout.write(linkUsage);
+  if (help) process.stdout.write(LINK_USAGE);
   else if (undo) unlinkTensorflow(options, write);
   else await linkTensorflow(options, write, stopped.signal);
 }
@@ -93,7 +93,7 @@ function readOptions(args: string[]) {
 }
 
 function help(): void {
-  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(16)} ${summary}\n`);
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(16)} ${summary}\n`);
   write(`Usage: nest-batching <command>\n\n${lines.join('')}\nnest-batching <command> --help says more.\n`);
 }
 

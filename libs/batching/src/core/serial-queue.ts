@@ -17,8 +17,8 @@ class Call<Input> extends AsyncResource {
 }
 
 /**
- * A queue that runs one call at a time. A call has one caller, so it runs in that caller's async context, where a batch of many
- * callers runs in the queue's own.
+ * A queue that runs one call at a time. A call has one caller, so it runs in that caller's async context,
+ * where a batch of many callers runs in the queue's own.
  */
 export class SerialQueue<Input, Result> extends BatchQueue<Input, Result> {
   /** @throws TypeError or RangeError for options that make no sense */

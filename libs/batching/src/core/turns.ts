@@ -51,8 +51,8 @@ export class Turns {
   #rangFor = -Infinity;
 
   /**
-   * Batch functions run in this context: never in a caller's, and never in that of the code that built the queue. A queue
-   * that a request builds must not show that request's store to later ones.
+   * Batch functions run in this context: never in a caller's, and never in that of the code that built the
+   * queue. A queue that a request builds must not show that request's store to later ones.
    */
   readonly #context = loading.runInAsyncScope(
     () => new AsyncResource('BatchQueue', { requireManualDestroy: true }),

@@ -5,17 +5,27 @@ import { dirname, join, resolve } from 'node:path';
 import { runProgram } from './run-program.js';
 
 export interface LinkOptions {
-  /** The package's folder. Default: what the current directory would `require`, `tfjs-node-gpu` before `tfjs-node`. */
+  /**
+   * The package's folder. Default: the one that the current directory would `require`, `tfjs-node-gpu` before
+   * `tfjs-node`.
+   */
   package?: string;
-  /** The Python whose TensorFlow it is. Default: `python3`, else `python`. */
+  /** The Python that has TensorFlow. Default: `python3`, else `python`. */
   python?: string;
-  /** Instead of `python`: the folder `tensorflow` of a wheel, or a libtensorflow's with `include` and `lib`. */
+  /**
+   * Instead of `python`: the folder `tensorflow` of a wheel, or that of a libtensorflow, with `include` and
+   * `lib`.
+   */
   tensorflow?: string;
-  /** The folder with `node_api.h`. Default: Node's own, node-gyp's, or that of the package `node-api-headers`. */
+  /**
+   * The folder of `node_api.h`. Default: Node's own, node-gyp's, or that of the package `node-api-headers`.
+   */
   headers?: string;
 }
 
-/** Linking is not possible, or failed. The message is for the terminal: what is wrong, and what to do. */
+/**
+ * Linking is not possible, or has failed. The message, for the terminal, says what is wrong and what to do.
+ */
 export class LinkError extends Error {}
 
 export interface Package {
@@ -27,13 +37,15 @@ export interface Package {
 export interface Tensorflow {
   folder: string;
   include: string;
-  /** The shared libraries to link: those with TensorFlow's C API, and what they would not find by themselves. */
+  /**
+   * The shared libraries to link: those with TensorFlow's C API, and dependencies that they would not find.
+   */
   libraries: string[];
 }
 
 interface Compiler {
   program: string;
-  /** What stands in `CXX` after the program. */
+  /** The arguments in `CXX` after the program. */
   args: string[];
   version: string;
 }
@@ -45,7 +57,7 @@ export interface Parts {
   headers: string;
 }
 
-/** One part that is missing, and how to get it. */
+/** A missing part, and how to get it. */
 export class MissingPart extends Error {
   constructor(
     message: string,
@@ -88,7 +100,7 @@ export function whatIsMissing(missing: readonly MissingPart[]): LinkError {
   return new LinkError(`Missing, so that nothing was done:\n${parts.join('')}`.trimEnd());
 }
 
-/** As the backend `tensorflow` finds it, but from the current directory. */
+/** Finds the package as the backend `tensorflow` does, but from the current directory. */
 export function findPackage(wanted: string | undefined): Package {
   const install = 'npm install --ignore-scripts @tensorflow/tfjs-node-gpu';
   const manifest =
@@ -126,14 +138,17 @@ function resolveFirst(files: readonly string[]): string | undefined {
     try {
       return require.resolve(file);
     } catch {
-      // The next one.
+      // Try the next one.
     }
   }
   return undefined;
 }
 
-/** Finds TensorFlow without importing it, which takes seconds, and not in the current directory, which `-c` puts first. */
-const findInPython = `
+/**
+ * Finds TensorFlow without importing it, which would take seconds. Ignores the current directory, which `-c`
+ * puts first.
+ */
+const FIND_IN_PYTHON = `
 import sys
 sys.path = [path for path in sys.path if path]
 from importlib.util import find_spec
@@ -145,7 +160,7 @@ async function findTensorflow({ tensorflow, python }: LinkOptions, signal: Abort
   if (tensorflow !== undefined) return inspectTensorflow(resolve(tensorflow));
   const without: string[] = [];
   for (const program of python === undefined ? ['python3', 'python'] : [python]) {
-    const { output, errors, problem } = await runProgram(program, ['-c', findInPython], {
+    const { output, errors, problem } = await runProgram(program, ['-c', FIND_IN_PYTHON], {
       signal,
       timeout: 60_000,
     });
@@ -164,10 +179,10 @@ async function findTensorflow({ tensorflow, python }: LinkOptions, signal: Abort
 }
 
 function inspectTensorflow(given: string): Tensorflow {
-  // TensorFlow looks for CUDA beside the folder that it was loaded from, which therefore must not be a link.
+  // TensorFlow looks for CUDA beside the folder that it is loaded from, so this must not be a symbolic link.
   const folder = existsSync(given) ? realpathSync(given) : given;
   const include = join(folder, 'include');
-  // A wheel has its libraries beside its Python code, a libtensorflow in lib/.
+  // The libraries of a wheel are beside its Python code, those of a libtensorflow in lib/.
   const lib = [folder, join(folder, 'lib')].find((lib) => findLibrary(lib, 'tensorflow_framework'));
   const framework = lib && findLibrary(lib, 'tensorflow_framework');
   const api = lib && (findLibrary(lib, 'tensorflow_cc') ?? findLibrary(lib, 'tensorflow'));
@@ -188,9 +203,9 @@ function findLibrary(folder: string, name: string): string | undefined {
 }
 
 /**
- * TensorFlow 2.21 opens libcusolver, which pip installs beside it with CUDA, from a library whose search path lacks that
- * folder, and then uses no GPU, nor does it in Python. A library that is already loaded needs no path, so the addon links to
- * it. (2.16 to 2.20 have the folder in their path.)
+ * TensorFlow 2.21 does not find the libcusolver that pip installs with CUDA, because its search path lacks
+ * that folder, and then does not use the GPU (nor in Python). The addon links to that library, since one that
+ * is loaded already needs no search path. (2.16 to 2.20 have the folder in their path.)
  */
 function lostLibraries(folder: string, framework: string): string[] {
   const lib = join(folder, '..', 'nvidia', 'cusolver', 'lib');
@@ -224,7 +239,7 @@ async function findCompiler(signal: AbortSignal): Promise<Compiler> {
   ]);
 }
 
-/** The addon uses only Node-API, which is the same in every version of Node, so any version's headers will do. */
+/** Headers of any version of Node suffice: the addon uses only Node-API, which is stable. */
 function findHeaders(wanted: string | undefined): string {
   const nodeApiHeaders = resolveFirst(['node-api-headers/package.json']);
   const { npm_config_nodedir: nodedir, npm_config_devdir: devdir } = process.env;

@@ -21,16 +21,19 @@ import {
   whatIsMissing,
 } from './find-parts.js';
 
-/** What `unlinkTensorflow` needs. The file is in the package, so it disappears when npm replaces the package. */
+/** The record for `unlinkTensorflow`, a file in the package: it disappears when npm replaces the package. */
 interface LinkRecord {
   /** Path of the addon, relative to the package's folder. */
   addon: string;
   sha256: string;
-  /** Folders that were made for it, the outer one first. */
+  /** Folders that were created for it, the outer one first. */
   folders: string[];
 }
 
-/** Moves the addon to its place, and returns where the addon that was there before is kept. */
+/**
+ * Moves the addon to `place`. @returns the path at which the former addon is kept; `undefined` if there was
+ * none
+ */
 export function install(found: Package, built: string, place: string): string | undefined {
   const addon = relative(found.folder, place);
   const missing: string[] = [];
@@ -38,7 +41,7 @@ export function install(found: Package, built: string, place: string): string | 
     missing.unshift(folder);
   }
   mkdirSync(dirname(place), { recursive: true });
-  accessSync(dirname(place), constants.W_OK); // before anything is changed
+  accessSync(dirname(place), constants.W_OK); // fails before anything is changed
   const earlier = readRecord(found);
   const isOurs = existsSync(place) && earlier?.sha256 === hashOf(place);
   const record: LinkRecord = { addon, sha256: hashOf(built), folders: earlier?.folders ?? missing };
@@ -50,9 +53,9 @@ export function install(found: Package, built: string, place: string): string | 
 }
 
 /**
- * Puts back the addon that was there before `linkTensorflow`.
+ * Restores the addon that was there before `linkTensorflow`.
  *
- * @throws {LinkError} if the addon is no longer the one that it built
+ * @throws {LinkError} if the present addon is not the one that `linkTensorflow` built
  */
 export function unlinkTensorflow(options: LinkOptions, write: (text: string) => void): void {
   let found: Package;
@@ -79,7 +82,7 @@ export function unlinkTensorflow(options: LinkOptions, write: (text: string) => 
   rmSync(recordOf(found));
   for (const folder of record.folders.toReversed()) {
     const made = join(found.folder, folder);
-    // A folder that has other files by now stays.
+    // A folder that has other files now is kept.
     if (existsSync(made) && readdirSync(made).length === 0) rmdirSync(made);
   }
   write(`${found.name} in ${found.folder} is as it was before it was linked\n`);

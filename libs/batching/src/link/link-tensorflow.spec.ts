@@ -392,7 +392,7 @@ if (!compiler) {
     const tensorflow = writeRealTensorflow();
     for (let i = 0; i < 2; i++) {
       const { output } = await link(['--tensorflow', tensorflow], { env });
-      expect(output).toContain(`The one that was there before is kept as ${addon()}.before-link`);
+      expect(output).toContain(`The former addon is kept as ${addon()}.before-link`);
     }
     expect(readFileSync(`${addon()}.before-link`, 'utf8')).toBe('the stock addon');
     expect(await link(['--undo'])).toMatchObject({ code: 0 });
@@ -452,7 +452,7 @@ if (!compiler) {
   });
 
   it.each([
-    ['multiplies wrongly', { product: 'sum + (i === 1000 ? 1 : 0)' }, 'a matrix product gave'],
+    ['multiplies wrongly', { product: 'sum + (i === 1000 ? 1 : 0)' }, 'a matrix product has'],
     ['does not load the addon', { loadsAddon: false }, 'has not loaded'],
   ])('installs nothing when the package %s', async (_, options, message) => {
     writePackage(options);

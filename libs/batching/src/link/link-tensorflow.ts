@@ -10,14 +10,15 @@ import { runProgram } from './run-program.js';
 type Write = (text: string) => void;
 
 /**
- * Builds the addon of an installed `@tensorflow/tfjs-node-gpu` or `@tensorflow/tfjs-node` from the package's own source,
- * against a TensorFlow that is on the machine already. The package then runs without its download, on the CUDA that this
- * TensorFlow was made for.
+ * Builds the addon of an installed `@tensorflow/tfjs-node-gpu` or `@tensorflow/tfjs-node` from the package's
+ * own source, against a TensorFlow that is on the machine already. The package then runs without its own
+ * download, on the CUDA version of this TensorFlow.
  *
- * It finds all parts first, builds in a temporary folder inside the package, tries the addon in a process of its own, and
- * only then moves it to its place: if it fails or is stopped, nothing has changed.
+ * It finds all parts first, builds in a temporary folder inside the package, tries the addon in a process of
+ * its own, and only then installs it: if it fails or is stopped, nothing has changed.
  *
- * @throws {LinkError}, or the reason of `signal`
+ * @throws {LinkError} if a part is missing, or the build or the trial fails; the reason of `signal` if that
+ *   aborts
  */
 export async function linkTensorflow(options: LinkOptions, write: Write, signal: AbortSignal): Promise<void> {
   const parts = await findParts(options, signal);
@@ -34,7 +35,7 @@ export async function linkTensorflow(options: LinkOptions, write: Write, signal:
     );
     const kept = install(parts.package, addon, trial.place);
     write(`The addon is in ${trial.place}\n`);
-    if (kept) write(`The one that was there before is kept as ${kept}; --undo puts it back\n`);
+    if (kept) write(`The former addon is kept as ${kept}; --undo restores it\n`);
     write(`${name} runs on TensorFlow ${trial.tensorflow}, on the ${trial.gpu ? 'GPU' : 'CPU'}\n`);
     if (!trial.gpu) for (const line of trial.aboutGpu) write(`  TensorFlow says: ${line}\n`);
   } finally {
@@ -42,7 +43,7 @@ export async function linkTensorflow(options: LinkOptions, write: Write, signal:
   }
 }
 
-/** The finished addon, in the folder `temporary`. */
+/** @returns the path of the built addon, in the folder `temporary` */
 async function build(parts: Parts, temporary: string, write: Write, signal: AbortSignal): Promise<string> {
   const { compiler, tensorflow, headers } = parts;
   const compile = async (args: string[]) => {
@@ -55,7 +56,7 @@ async function build(parts: Parts, temporary: string, write: Write, signal: Abor
     if (problem === undefined) return;
     throw new LinkError(
       `${errors || output}${compiler.program} ${problem}. Nothing was changed.\n` +
-        'The compiler must know C++17 (g++ 8, clang++ 7 or later); CXX names another one.',
+        'The compiler must support C++17 (g++ 8, clang++ 7 or later); set CXX to use another one.',
     );
   };
   const sources = join(parts.package.folder, 'binding');
@@ -83,14 +84,14 @@ async function build(parts: Parts, temporary: string, write: Write, signal: Abor
   return addon;
 }
 
-/** Runs the package with the new addon, as yet from the temporary folder. */
+/** Runs the package with the new addon, which is still in the temporary folder. */
 async function tryAddon(
   { name, folder }: Package,
   addon: string,
   signal: AbortSignal,
 ): Promise<TrialReport & { aboutGpu: string[] }> {
   const trial = fileURLToPath(new URL('./addon-trial.js', import.meta.url));
-  // By default TensorFlow takes all of the GPU's memory, of which a server may be using some.
+  // By default TensorFlow allocates all of the GPU's memory, which fails if a server uses some of it.
   const env = { ...process.env, TF_FORCE_GPU_ALLOW_GROWTH: 'true' };
   const { output, errors, problem } = await runProgram(process.execPath, [trial, folder, addon], {
     signal,
@@ -102,7 +103,8 @@ async function tryAddon(
     );
   }
   const report = JSON.parse(output.trimEnd().split('\n').at(-1) ?? '') as TrialReport;
-  // TensorFlow's log has lines such as `W0000 00:00:1795424540.238553    8530 gpu_device.cc:2342] Cannot dlopen some GPU libraries.`
+  // TensorFlow's log has lines such as `W0000 00:00:1795424540.238553    8530 gpu_device.cc:2342] Cannot
+  // dlopen some GPU libraries.`
   const aboutGpu = errors
     .split('\n')
     .map((line) => line.replace(/^.*?\.cc:\d+\] /, ''))
@@ -110,7 +112,7 @@ async function tryAddon(
   return { ...report, aboutGpu };
 }
 
-/** Writes what is being done, and then how long it took. */
+/** Writes the name of the step, and when it has ended, the time that it took. */
 async function step<Value>(what: string, write: Write, work: () => Promise<Value>): Promise<Value> {
   write(`${what} … `);
   const start = performance.now();

@@ -6,11 +6,11 @@ const execute = promisify(execFile);
 export interface Ended {
   output: string;
   errors: string;
-  /** Why it failed, to follow the program's name; `undefined` if it succeeded. */
+  /** Why it failed, as text that follows the program's name; `undefined` if it succeeded. */
   problem?: string;
 }
 
-/** Runs a program to its end, and rejects only with the reason of `signal`. */
+/** Runs a program to its end. Rejects only if `signal` aborts, with its reason. */
 export async function runProgram(
   program: string,
   args: string[],

@@ -72,7 +72,10 @@ const USAGE =
   'call it with batchSize and maxDelay, then options if any: @BatchedService(64, 5, { concurrency: 2 })';
 type Usage = typeof USAGE;
 
-/** One argument, an options object in place of a number, or a decorator's own arguments, as without parentheses. */
+/**
+ * One argument, an options object in place of a number, or a decorator's own arguments, as without
+ * parentheses.
+ */
 type Misused =
   | []
   | [batchSizeOrOptions: number | object]

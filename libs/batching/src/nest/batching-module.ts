@@ -14,8 +14,8 @@ export interface BatchingOptionsFactory {
 const CIRCLE = 'check of BatchingModule.forRootAsync()';
 
 /**
- * Nest 11 waits for ever when the options need a view, whose registry needs the options; Nest 12 says so itself. By the next turn
- * Nest has come upon all that needs no asynchronous factory before it.
+ * Nest 11 waits for ever when the options need a view, whose registry needs the options; Nest 12 says so
+ * itself. By the next turn Nest has come upon all that needs no asynchronous factory before it.
  */
 async function refuseCircle(modules: ModulesContainer): Promise<void> {
   await setImmediate();

@@ -59,8 +59,8 @@ export class NestModules {
   }
 
   /**
-   * The names along a circle of dependencies that leads from a provider back to it, with its own at both ends; `undefined` if
-   * there is none among those that Nest has come upon so far.
+   * The names along a circle of dependencies that leads from a provider back to it, with its own at both
+   * ends; `undefined` if there is none among those that Nest has come upon so far.
    */
   circleThrough(token: string): string[] | undefined {
     const start = this.#providing(token)[0]?.providers.get(token);

@@ -11,50 +11,60 @@ import { checksOf, findAdapter, holdDevice } from './webgpu.js';
 
 /**
  * Where a model runs:
- * - `tensorflow`: TensorFlow's own library through `@tensorflow/tfjs-node-gpu`, else `@tensorflow/tfjs-node`;
+ * - `tensorflow`: the TensorFlow library, through `@tensorflow/tfjs-node-gpu`, else `@tensorflow/tfjs-node`;
  * - `webgpu`: a GPU of any make through the packages `webgpu` (Dawn) and `@tensorflow/tfjs-backend-webgpu`;
  * - `wasm`: WebAssembly on one core, through `@tensorflow/tfjs-backend-wasm`;
  * - `cpu`: plain JavaScript, slow, needs nothing but `@tensorflow/tfjs`.
  */
 export type TfjsBackend = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
-/** The backend that was started, and where it runs. */
+/** The backend that runs, and its device. */
 export interface BackendReport extends AnyBackendReport {
   backend: TfjsBackend;
 }
 
 /** A backend that runs in this thread. */
 export interface StartedBackend {
+  /** TensorFlow.js, set to this backend. */
   tf: typeof Tfjs;
+  /** Description of the device, such as `GPU (TensorFlow 2.21.0)`. */
   device: string;
-  /** Whether a GPU does the arithmetic. */
+  /** Whether the device is a GPU. */
   gpu: boolean;
   /**
-   * Runs work on the device, one at a time, and rejects with the device's own message where it raised an error that
-   * TensorFlow.js does not notice. All that awaits the device goes through this, loading included.
+   * Runs work on the device, one at a time, and also rejects with errors of the device that TensorFlow.js
+   * does not report. Everything that awaits the device goes through this, loading included.
    */
   checked: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
-/** Each backend's start, in the order in which `auto` tries them. Under `auto` only a GPU will do for WebGPU. */
-const starts: Record<TfjsBackend, (auto: boolean) => Promise<StartedBackend>> = {
+/**
+ * The functions that start the backends, in the order in which `auto` tries them. For `auto`, WebGPU needs a
+ * GPU.
+ */
+const STARTS: Record<TfjsBackend, (auto: boolean) => Promise<StartedBackend>> = {
   tensorflow: startTensorflow,
   webgpu: startWebgpu,
   wasm: startWasm,
   cpu: startCpu,
 };
 
-export const tfjsBackends = Object.keys(starts) as readonly TfjsBackend[];
+/** The names of all backends, in the order in which `auto` tries them. */
+export const tfjsBackends = Object.keys(STARTS) as readonly TfjsBackend[];
 
-const backendsOfGpus: readonly TfjsBackend[] = ['tensorflow', 'webgpu'];
+const BACKENDS_OF_GPUS: readonly TfjsBackend[] = ['tensorflow', 'webgpu'];
 
-/** Called late: a bundle of CommonJS modules has no `import.meta.url`, and fails with a sentence later: see runtime.ts. */
+/**
+ * A function, because a bundle of CommonJS modules has no `import.meta.url`; for its error message see
+ * runtime.ts.
+ */
 const requireHere = () => createRequire(import.meta.url);
 
 /**
  * Starts the backend in this thread; `auto` takes the first that uses a GPU, else the first that works.
  *
- * @throws {TfjsBackendError} if none starts
+ * @returns the backend, and a report that also says why `auto` passed over others
+ * @throws {TfjsBackendError} if the backend, or for `auto` none, starts; the message has the reasons
  */
 export async function startBackend(
   wanted: TfjsBackend | 'auto',
@@ -62,9 +72,9 @@ export async function startBackend(
   const passedOver: string[] = [];
   let best: (StartedBackend & { backend: TfjsBackend }) | undefined;
   for (const backend of wanted === 'auto' ? tfjsBackends : [wanted]) {
-    if (best && (best.gpu || !backendsOfGpus.includes(backend))) break;
+    if (best && (best.gpu || !BACKENDS_OF_GPUS.includes(backend))) break;
     try {
-      const started = await starts[backend](wanted === 'auto');
+      const started = await STARTS[backend](wanted === 'auto');
       if (best) passedOver.push(`${best.backend}: has no GPU here, it would run on ${best.device}`);
       best = { backend, ...started };
     } catch (error) {
@@ -76,7 +86,7 @@ export async function startBackend(
     throw new TfjsBackendError(`${none}; ${passedOver.join('; ')}`);
   }
   const { backend, device, gpu } = best;
-  // Another backend may have been tried since.
+  // A backend that was tried later may be set.
   await best.checked(() => useBackend(best.tf, backend));
   return { ...best, report: { backend, device, gpu, passedOver } };
 }
@@ -90,7 +100,8 @@ async function startTensorflow(): Promise<StartedBackend> {
         'npm install @tensorflow/tfjs-node-gpu (for an NVIDIA GPU) or @tensorflow/tfjs-node',
     );
   }
-  // tfjs-node calls this function, which Node 22 deprecates and Node 23 removed. (Each thread has its own `util`.)
+  // tfjs-node calls this function, which Node 22 deprecates and Node 23 removed. (Each thread has its own
+  // `util`.)
   const util = requireHere()('node:util') as { isNullOrUndefined: (value: unknown) => boolean };
   util.isNullOrUndefined = (value) => value === null || value === undefined;
   const tf = forGood(() => loadTfjs(usable.name));
@@ -103,7 +114,10 @@ async function startTensorflow(): Promise<StartedBackend> {
   return { tf, device, gpu: isUsingGpuDevice, checked: unchecked };
 }
 
-/** Checks for the addon's file first, since a `require` that fails leaves kernels registered for a backend that is missing. */
+/**
+ * Checks for the addon's file first, because a failed `require` leaves kernels registered for a missing
+ * backend.
+ */
 function findTensorflow(name: string): { name: string; problem?: string } {
   let folder: string;
   try {
@@ -122,21 +136,21 @@ function findTensorflow(name: string): { name: string; problem?: string } {
       };
 }
 
-/** `RTLD_NODELETE` of dlfcn.h, which Node's own list of constants lacks. */
-const neverUnload = ({ linux: 0x1000, darwin: 0x80 } as Partial<Record<NodeJS.Platform, number>>)[
+/** `RTLD_NODELETE` of dlfcn.h, which `os.constants` lacks; `undefined` on other systems. */
+const RTLD_NODELETE = ({ linux: 0x1000, darwin: 0x80 } as Partial<Record<NodeJS.Platform, number>>)[
   process.platform
 ];
 
 /**
- * Keeps the addons that `load` loads for the life of the process. Node closes an addon with the thread that loaded it, and so
- * unloads its library; but TensorFlow leaves threads and exit handlers behind, and the process then ends by a segmentation
- * fault (2.21).
+ * Keeps the addons that `load` loads in the process for good. Node closes an addon, and unloads its library,
+ * with the thread that loaded it; but TensorFlow leaves threads and exit handlers behind, so that the process
+ * would end with a segmentation fault (2.21).
  */
 function forGood<T>(load: () => T): T {
-  if (neverUnload === undefined) return load();
+  if (RTLD_NODELETE === undefined) return load();
   const dlopen = process.dlopen.bind(process);
   process.dlopen = (module, file, flags = constants.dlopen.RTLD_LAZY) => {
-    dlopen(module, file, flags | neverUnload);
+    dlopen(module, file, flags | RTLD_NODELETE);
   };
   try {
     return load();
@@ -175,8 +189,8 @@ interface WasmBackend {
 }
 
 /**
- * A failed malloc returns address 0, and one of more than 4 GiB allocates the size modulo 4 GiB. TensorFlow.js would write the
- * tensor there, over other data.
+ * A failed malloc returns address 0, and one of more than 4 GiB allocates the size modulo 4 GiB.
+ * TensorFlow.js checks neither and would overwrite other data with the tensor.
  */
 function refuseFailedMalloc({ wasm }: WasmBackend): void {
   const malloc = wasm._malloc;
@@ -190,8 +204,9 @@ function refuseFailedMalloc({ wasm }: WasmBackend): void {
 }
 
 /**
- * The start of wasm adds listeners that rethrow uncaught errors. Without them a thread ends with the error itself, as usual.
- * (Never call `removeBackend('wasm')`: it would remove all such listeners, also the application's.)
+ * The start of wasm adds listeners that rethrow uncaught errors; these are removed, so that a thread ends
+ * with the error itself. (Never call `removeBackend('wasm')`: it would also remove the application's
+ * listeners.)
  */
 async function withoutNewListeners(start: () => Promise<void>): Promise<void> {
   const uncaught = process.listeners('uncaughtException');
@@ -214,26 +229,26 @@ async function startCpu(): Promise<StartedBackend> {
   return { tf, device: 'CPU (plain JavaScript)', gpu: false, checked: unchecked };
 }
 
-/** For backends that report all their errors themselves. */
+/** For backends whose errors TensorFlow.js reports. */
 const unchecked: StartedBackend['checked'] = (work) => work();
 
 async function useBackend(tf: typeof Tfjs, name: TfjsBackend): Promise<void> {
   if (!(await tf.setBackend(name))) {
-    // tfjs hides the reason; its factory, called again, throws it.
+    // TensorFlow.js hides the reason; the backend's factory, called again, throws it.
     await tf.findBackendFactory(name)();
     throw new Error('did not start');
   }
-  // One op shows that it works, with more numbers than `webgpu` would compute without the GPU.
+  // One op shows that it works, on a tensor that is too large for `webgpu` to forward it to the CPU.
   const sum = tf.tidy(() => tf.add(tf.ones([2048]), 1));
   const [result] = await sum.data();
   sum.dispose();
-  if (result !== 2) throw new Error(`gives ${result ?? 'nothing'} for 1 + 1`);
+  if (result !== 2) throw new Error(`returns ${result ?? 'nothing'} for 1 + 1`);
 }
 
 function loadTfjs(name: string): typeof Tfjs {
   const tf = load(name) as typeof Tfjs;
-  // Turns off TensorFlow.js' hints and warnings ("looks like you are running TensorFlow.js in Node.js"). It changes no result,
-  // and must come before the first tensor.
+  // Turns off the hints and warnings of TensorFlow.js ("looks like you are running TensorFlow.js in
+  // Node.js"). It must be called before the first tensor, and changes no result.
   tf.enableProdMode();
   return tf;
 }

@@ -2,7 +2,10 @@ import { describe } from '@jest/globals';
 import { Test } from '@nestjs/testing';
 import { type TfjsBackend, TfjsBackendError, TfjsModule } from 'nest-batching/tfjs';
 
-/** Specs of something on a backend; skipped, and loudly so, where this machine has not what `tensorflow` and `webgpu` need. */
+/**
+ * Specs on one backend; if the machine lacks what `tensorflow` or `webgpu` needs, they are skipped, with a
+ * reason on stderr.
+ */
 export async function describeOn(backend: TfjsBackend, what: string, specs: () => void): Promise<void> {
   const missing = await whyNot(backend);
   if (missing) process.stderr.write(`SKIPPED: ${what} on ${backend}. ${missing}\n`);

@@ -1,6 +1,6 @@
 import { BatchingError, brand } from '../core/errors.js';
 
-/** The backend that was asked for cannot start, or under `auto` none can. The message says why and what to install. */
+/** The configured backend cannot start, or for `auto` none can. The message says why, and what to install. */
 export class TfjsBackendError extends BatchingError {
   static {
     brand(this, 'TfjsBackendError');

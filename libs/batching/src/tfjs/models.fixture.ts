@@ -3,9 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomNumbers } from '@app/figures';
 
-/** Small models for the specs, written as TensorFlow.js writes them, with plain references to compare against. */
+/**
+ * Small models for the specs, written as TensorFlow.js writes them, with plain references to compare against.
+ */
 
-/** Where they are written; removed after the specs of a file, and in the benchmarks at the end of the process. */
+/**
+ * Where they are written; removed after the specs of a file, and in the benchmarks at the end of the process.
+ */
 const folder = mkdtempSync(join(tmpdir(), 'nest-batching-'));
 const { afterAll } = globalThis as { afterAll?: (hook: () => void) => void };
 const remove = () => {
@@ -79,8 +83,8 @@ export function writeConvModel({ size = 6, seed = 1 } = {}): FixtureModel {
 }
 
 /**
- * A layers model of one matrix: [inputs] → [units]. With large numbers it keeps a device busy. It says that it was trained
- * with a loss that TensorFlow.js does not know, as models made elsewhere do.
+ * A layers model of one matrix: [inputs] → [units]. With large numbers it keeps a device busy. It says that
+ * it was trained with a loss that TensorFlow.js does not know, as models made elsewhere do.
  */
 export function writeDenseModel({
   inputs = 3,
@@ -106,9 +110,9 @@ export function writeDenseModel({
 }
 
 /**
- * A graph model: [4] → MatMul → Relu → [3]. With `branch` the product goes through an (always taken) branch, which
- * TensorFlow.js runs asynchronously only; `reshape` forces the scores into a shape, as in models exported for one batch
- * size; with `op` another op takes Relu's place; with `outputs` there are several.
+ * A graph model: [4] → MatMul → Relu → [3]. With `branch` the product goes through an (always taken) branch,
+ * which TensorFlow.js runs asynchronously only; `reshape` forces the scores into a shape, as in models
+ * exported for one batch size; with `op` another op takes Relu's place; with `outputs` there are several.
  */
 export function writeGraphModel({
   seed = 1,
@@ -163,8 +167,8 @@ export function writeGraphModel({
 }
 
 /**
- * The dense model with its weights quantised, as `tensorflowjs_converter --quantize_*` writes them. The reference computes
- * with what the quantised weights stand for.
+ * The dense model with its weights quantised, as `tensorflowjs_converter --quantize_*` writes them. The
+ * reference computes with what the quantised weights stand for.
  */
 export function writeQuantizedModel(dtype: 'uint8' | 'uint16' | 'float16'): FixtureModel {
   const [inputs, units] = [20, 7];
@@ -197,8 +201,8 @@ export function writeQuantizedModel(dtype: 'uint8' | 'uint16' | 'float16'): Fixt
 }
 
 /**
- * A layers model of two inputs and two outputs: `left` [3] and `right` [2], joined to `joined` [5], and their `scores` [2]
- * by a matrix.
+ * A layers model of two inputs and two outputs: `left` [3] and `right` [2], joined to `joined` [5], and their
+ * `scores` [2] by a matrix.
  */
 export function writeFunctionalModel({ seed = 1 } = {}): {
   path: string;
@@ -254,8 +258,8 @@ export function writeFunctionalModel({ seed = 1 } = {}): {
 }
 
 /**
- * A graph model with a signature that names its tensors: `flags`, bools, and `counts`, integers, both [3], to the bools
- * `not` and the integers `negative`.
+ * A graph model with a signature that names its tensors: `flags`, bools, and `counts`, integers, both [3], to
+ * the bools `not` and the integers `negative`.
  */
 export function writeSignatureModel(): string {
   const placeholder = (name: string, type: string) => ({
@@ -281,7 +285,10 @@ export function writeSignatureModel(): string {
   return write('graph-model', { node, versions: { producer: 1 } }, [], { signature });
 }
 
-/** A layers model that leaves height and width open: [?, ?, 1] → the mean of 3 × 3 neighbours, zeros around → [?, ?, 1]. */
+/**
+ * A layers model that leaves height and width open: [?, ?, 1] → the mean of 3 × 3 neighbours, zeros around →
+ * [?, ?, 1].
+ */
 export function writeOpenModel(): string {
   const topology = sequential([
     layer('Conv2D', {
@@ -308,8 +315,9 @@ export function writeModule(source: string, extension = 'mjs'): string {
 }
 
 /**
- * A SavedModel, for `tensorflow` only: `x` [3] floats and `k` [2] integers to `scores` = x · [[1, -2], [0.5, 4], [-1, 0.25]] + k
- * and `twice` = 2 · k. Made with TensorFlow 2.21 by `tf.saved_model.save` of a `tf.function` with these tensors by name.
+ * A SavedModel, for `tensorflow` only: `x` [3] floats and `k` [2] integers to `scores` = x · [[1, -2], [0.5,
+ * 4], [-1, 0.25]] + k and `twice` = 2 · k. Made with TensorFlow 2.21 by `tf.saved_model.save` of a
+ * `tf.function` with these tensors by name.
  */
 export const savedModel = join(import.meta.dirname, 'saved-model.fixture');
 

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
 import type { InferenceRuntime } from '../inference/main/inference-runtime.js';
 import { TfjsBackendError, TfjsModuleError } from './errors.js';
-// Loads nothing. An application that compiles the library's sources along with its own emits only the files that are imported.
+// Loads nothing, but makes the compiler emit the worker's file for an application that compiles the library's
+// sources.
 // eslint-disable-next-line no-restricted-imports -- a type: no code of the worker is loaded here
 import type {} from './worker/tfjs-worker.js';
 
-/** TensorFlow.js as the main thread sees it. */
+/** The main thread's part of TensorFlow.js. */
 export const tfjsRuntime: InferenceRuntime = {
   module: 'TfjsModule',
   ModuleError: TfjsModuleError,
@@ -16,11 +17,11 @@ export const tfjsRuntime: InferenceRuntime = {
 
 function workerFile(): URL {
   const name = './worker/tfjs-worker.js';
-  // A bundle of CommonJS modules may have no `import.meta.url`, whatever its type says.
+  // In a bundle of CommonJS modules `import.meta.url` may be undefined, contrary to its type.
   const file = URL.canParse(name, import.meta.url) ? new URL(name, import.meta.url) : undefined;
   if (file && existsSync(file)) return file;
   throw new TfjsModuleError(
-    `the inference worker has no file${file ? ` (${file.href})` : ''}: a bundler takes along what is imported, and ` +
-      'a worker is not; keep nest-batching external (webpack: externals, esbuild: --external:nest-batching)',
+    `the inference worker has no file${file ? ` (${file.href})` : ''}: a bundler includes what is imported, which ` +
+      'the worker is not; keep nest-batching external (webpack: externals, esbuild: --external:nest-batching)',
   );
 }

@@ -286,7 +286,7 @@ describe('TfjsModule', () => {
         [
           writeModule("export const inputs = { x: { shape: [2] } }; export const run = () => 'scores';"),
           UnsupportedModelError,
-          '`run` must give a tensor, or tensors by name; it gave a string',
+          '`run` must return a tensor, or tensors by name; it returned a string',
         ],
         [
           writeModule(`export const inputs = { x: { shape: [2] } };

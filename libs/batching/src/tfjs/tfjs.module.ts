@@ -21,93 +21,118 @@ import { TfjsModuleError } from './errors.js';
 import { tfjsRuntime } from './runtime.js';
 import { TfjsModel } from './tfjs-model.js';
 
+/** The options of `TfjsModule.forRoot()`. */
 export interface TfjsModuleOptions {
   /**
-   * `auto` (the default) takes the first of `tensorflow`, `webgpu`, `wasm` and `cpu` that uses a GPU, else the first that
-   * works; it logs which, on which device, and why the others were passed over. A backend that is named and cannot start
-   * fails the start-up with `TfjsBackendError`.
+   * `auto` takes the first of `tensorflow`, `webgpu`, `wasm` and `cpu` that uses a GPU, else the first that
+   * works, and logs it with its device, and the reasons for passing over others. If a named backend cannot
+   * start, the start-up fails with a `TfjsBackendError`. Default: `auto`.
    */
   backend?: TfjsBackend | 'auto';
   /**
-   * Longest silence of the inference worker about a batch, in milliseconds; a number above 0, or `Infinity` for any time.
-   * Default 30,000; always at least three times the longest batch so far. Beyond it the worker is ended, its batches reject
-   * with `InferenceWorkerError`, and a new worker takes its place; where it cannot be ended, see `TfjsModel.unresponsive`.
-   * Loading and warming up may take any time, and so may a stop of the whole process.
+   * Longest time in milliseconds that the inference worker may take for a batch: above 0, or `Infinity`;
+   * always at least three times the longest batch so far. After that the worker is ended, its batches reject
+   * with an `InferenceWorkerError`, and a new worker is started; if it cannot be ended, see
+   * `TfjsModel.unresponsive`. Loading and warming up may take any time, and a pause of the whole process
+   * (SIGSTOP) does not count. Default 30,000.
    */
   heartbeat?: number;
 }
 
+/** The options of `TfjsModule.forRootAsync()`: a factory of the options, and what to inject into it. */
 export interface TfjsModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
   inject?: (InjectionToken | OptionalFactoryDependency)[];
   useFactory: (...args: never[]) => TfjsModuleOptions | Promise<TfjsModuleOptions>;
 }
 
+/** The options of one model of `TfjsModule.forFeature()`. */
 export interface TfjsModelOptions extends InferenceModelOptions {
-  /** The name for `@InjectTfjsModel(name)`, one per application. */
+  /** The name for `@InjectTfjsModel(name)`; unique in the application. */
   name: string;
   /**
-   * A layers or graph model of TensorFlow.js: its `model.json`, or the folder that holds it; on `tensorflow` also the folder
-   * of a SavedModel; or a JavaScript module (`.js`, `.mjs`, `.cjs`) of own code for the worker: see `ModelModule`.
+   * A layers or graph model of TensorFlow.js: its `model.json`, or the folder with it. On `tensorflow` also
+   * the folder of a SavedModel. Or a JavaScript module (`.js`, `.mjs`, `.cjs`) that runs in the worker: see
+   * `ModelModule`.
    */
   path: string;
 }
 
-// Strings: the library may be in the process twice, as ESM and as CommonJS, and Nest cannot print a symbol everywhere.
-const optionsToken = 'options of TfjsModule.forRoot()';
-const workerToken = 'InferenceWorker of TfjsModule.forRoot()';
-const registryToken = 'BatchingRegistry of nest-batching';
+// Strings, because the library may be loaded twice, as ESM and as CommonJS, and some messages of Nest cannot
+// print a symbol.
+const OPTIONS = 'options of TfjsModule.forRoot()';
+const WORKER = 'InferenceWorker of TfjsModule.forRoot()';
+const REGISTRY = 'BatchingRegistry of nest-batching';
 
-/** The part of `BatchingRegistry` that is used here; it may come from another copy of the library. */
+/**
+ * The part of `BatchingRegistry` that is used here; the registry may be that of another copy of the library.
+ */
 interface Queues {
   stop: () => Promise<unknown>;
-  /** What is left of `shutdownTimeout`, in milliseconds. */
+  /** Milliseconds left of `shutdownTimeout`. */
   readonly shutdownTimeLeft: number;
 }
 
-/** The token that a model is provided under. */
+/** The injection token of a model. */
 export function getTfjsModelToken(name: string): string {
   return `TfjsModel '${name}' of TfjsModule.forFeature()`;
 }
 
-/** Injects the `TfjsModel` that `TfjsModule.forFeature` registered under this name. It is loaded. */
+/** Injects the `TfjsModel` that `TfjsModule.forFeature` registered under this name, loaded and warmed up. */
 export function InjectTfjsModel(name: string): ParameterDecorator & PropertyDecorator {
   return Inject(getTfjsModelToken(name));
 }
 
-/** @deprecated Use `getTfjsModelToken`: `@nestjs/mongoose` and `@nestjs/sequelize` export a `getModelToken`, which editors import instead. */
+/**
+ * @deprecated Use `getTfjsModelToken`: `@nestjs/mongoose` and `@nestjs/sequelize` export a `getModelToken`,
+ *   which editors import instead.
+ */
 export const getModelToken = getTfjsModelToken;
 
-/** @deprecated Use `InjectTfjsModel`: `@nestjs/mongoose` and `@nestjs/sequelize` export an `InjectModel`, which editors import instead. */
+/**
+ * @deprecated Use `InjectTfjsModel`: `@nestjs/mongoose` and `@nestjs/sequelize` export an `InjectModel`,
+ *   which editors import instead.
+ */
 export const InjectModel = InjectTfjsModel;
 
 /**
- * TensorFlow.js models, run in batches in a worker thread: `forRoot` once for the backend, `forFeature` where models are
- * used. Start-up waits until the models are loaded, and fails with a typed error when one cannot be.
+ * TensorFlow.js models that run in batches in a worker thread. Import `forRoot` once, for the backend, and
+ * `forFeature` in the modules that use models. The start of the application waits until the models are
+ * loaded, and fails with a typed error if one cannot be loaded.
  */
 @Global()
 @Module({})
 export class TfjsModule implements OnApplicationShutdown {
   constructor(
-    @Inject(workerToken) private readonly worker: InferenceWorker,
-    @Optional() @Inject(registryToken) private readonly registry?: Queues,
+    @Inject(WORKER) private readonly worker: InferenceWorker,
+    @Optional() @Inject(REGISTRY) private readonly registry?: Queues,
   ) {}
 
+  /**
+   * @returns the module to import, once, in the root module. Its start fails with a `TfjsBackendError` if the
+   *   backend cannot start, or a `RangeError` for an invalid option
+   */
   static forRoot(options: TfjsModuleOptions = {}): DynamicModule {
     return TfjsModule.forRootAsync({ useFactory: () => options });
   }
 
+  /** The same, with options from a factory. */
   static forRootAsync({ imports, inject, useFactory }: TfjsModuleAsyncOptions): DynamicModule {
     return {
       module: TfjsModule,
       imports,
       providers: [
-        { provide: optionsToken, inject, useFactory },
-        { provide: workerToken, inject: [optionsToken, ModulesContainer], useFactory: openWorker },
+        { provide: OPTIONS, inject, useFactory },
+        { provide: WORKER, inject: [OPTIONS, ModulesContainer], useFactory: openWorker },
       ],
-      exports: [workerToken],
+      exports: [WORKER],
     };
   }
 
+  /**
+   * @returns the module to import where the models are injected
+   * @throws {TypeError | RangeError} for an invalid option
+   * @throws {TfjsModuleError} for a name with two paths
+   */
   static forFeature(models: readonly TfjsModelOptions[]): DynamicModule {
     const sources = models.map((model) => ({
       name: model.name,
@@ -124,8 +149,8 @@ export class TfjsModule implements OnApplicationShutdown {
       module: TfjsFeatureModule,
       providers: sources.map(({ name, source }) => ({
         provide: getTfjsModelToken(name),
-        // Optional, so that the error says more than Nest's.
-        inject: [{ token: workerToken, optional: true }],
+        // Optional, for a better error message than Nest's.
+        inject: [{ token: WORKER, optional: true }],
         useFactory: (worker?: InferenceWorker) => loadModel(worker, name, source),
       })),
       exports: models.map(({ name }) => getTfjsModelToken(name)),
@@ -133,7 +158,7 @@ export class TfjsModule implements OnApplicationShutdown {
   }
 
   /**
-   * Inputs that wait in queues still need the worker, so the queues are drained first; the worker then has what is left of
+   * Stops the queues first, because their inputs still need the worker, which then has what is left of
    * `shutdownTimeout`.
    */
   async onApplicationShutdown(): Promise<void> {
@@ -145,7 +170,7 @@ export class TfjsModule implements OnApplicationShutdown {
   }
 }
 
-/** The module of `forFeature`, a class of its own so that the hooks of `TfjsModule` run once. */
+/** The module of `forFeature`; another class, so that the hooks of `TfjsModule` run once. */
 @Module({})
 class TfjsFeatureModule {}
 

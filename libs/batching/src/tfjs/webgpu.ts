@@ -6,29 +6,33 @@ import type * as Dawn from 'webgpu';
 import { DeviceLock } from '../inference/protocol/device-lock.js';
 import type { WorkerOptions } from '../inference/protocol/messages.js';
 
-/** WebGPU in Node: Dawn, through the package `webgpu`, where TensorFlow.js looks for a browser's. One per thread. */
+/**
+ * WebGPU in Node: puts Dawn, from the package `webgpu`, where TensorFlow.js looks for a browser's. One per
+ * thread.
+ */
 
 type Backend = TfjsWebgpu.WebGPUBackend;
 
-// Dawn crashes the process when this object is collected, so it lives as long as its thread.
+// Dawn crashes the process when this object is garbage-collected, so a reference is kept while the thread
+// exists.
 let dawn: GPU | undefined;
 
 const lock = new DeviceLock((workerData as Partial<WorkerOptions> | null)?.deviceLock);
 
 export interface Adapter {
-  /** What does the arithmetic, in words. */
+  /** Description of the device. */
   device: string;
-  /** `false` for a software Vulkan. */
+  /** Whether it is a GPU; `false` for a software Vulkan. */
   gpu: boolean;
 }
 
-/** Opens Dawn and describes the adapter that TensorFlow.js will take. Throws when there is none. */
+/** Opens Dawn and describes the adapter that TensorFlow.js will use. Throws if there is none. */
 export async function findAdapter(): Promise<Adapter> {
   const { create, globals } = await importDawn();
   dawn ??= create([]);
-  // As TensorFlow.js requests it; without an adapter TensorFlow.js fails with a TypeError.
+  // The request of TensorFlow.js, which fails with a TypeError if there is no adapter.
   const adapter = await dawn.requestAdapter({ powerPreference: 'high-performance' });
-  if (!adapter) throw new Error(`found no GPU; ${remedy}`);
+  if (!adapter) throw new Error(`found no GPU; ${REMEDY}`);
   Object.assign(globalThis, globals);
   const scope = globalThis as { navigator?: object };
   scope.navigator ??= {};
@@ -52,32 +56,32 @@ async function importDawn(): Promise<typeof Dawn> {
   }
 }
 
-const api = { darwin: 'Metal', win32: 'Direct3D' }[process.platform as string] ?? 'Vulkan';
+const API = { darwin: 'Metal', win32: 'Direct3D' }[process.platform as string] ?? 'Vulkan';
 
-const remedy =
-  api === 'Vulkan'
+const REMEDY =
+  API === 'Vulkan'
     ? 'install its Vulkan driver and the Vulkan loader (on Debian libvulkan1)'
-    : `install a driver for ${api}`;
+    : `install a driver for ${API}`;
 
 function describe({ vendor, architecture, device, isFallbackAdapter }: GPUAdapterInfo): Adapter {
-  // Names come as identifiers: `nvidia-h200`, `llvmpipe-llvm-15-0-6-256-bits-`.
+  // Names are identifiers such as `nvidia-h200`, `llvmpipe-llvm-15-0-6-256-bits-`.
   const name = (device || `${vendor} ${architecture}`).replaceAll('-', ' ').trim();
   return isFallbackAdapter
-    ? { gpu: false, device: `CPU (${name.split(' ')[0] ?? ''}, software ${api} through Dawn)` }
-    : { gpu: true, device: `GPU (${name}, ${api} through Dawn)` };
+    ? { gpu: false, device: `CPU (${name.split(' ')[0] ?? ''}, software ${API} through Dawn)` }
+    : { gpu: true, device: `GPU (${name}, ${API} through Dawn)` };
 }
 
-/** Runs work that awaits Dawn; the thread is not ended meanwhile. */
+/** Runs work that awaits Dawn; the thread is not ended in the meantime. */
 export function holdDevice<T>(work: () => Promise<T>): Promise<T> {
   return lock.hold(work);
 }
 
-const filters = ['validation', 'out-of-memory', 'internal'] as const;
+const FILTERS = ['validation', 'out-of-memory', 'internal'] as const;
 
 /**
- * Returns a function that runs work on the device, one at a time, and rejects with the GPU's own message when the device
- * raised an error meanwhile. (WebGPU's results are then zeros.) The work disposes of its tensors itself. When the device is
- * lost the thread dies of an error, which rejects the work.
+ * @returns a function that runs work on the device, one at a time, and rejects with the GPU's message if the
+ *   device reported an error in the meantime (WebGPU then returns zeros). The work disposes of its tensors
+ *   itself. If the device is lost, the thread ends with an error, which rejects the work
  */
 export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promise<T> {
   const { device } = backend;
@@ -94,7 +98,7 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
     }
   };
   void lock.onEnding(breakOff);
-  // The thread may also end by itself, of an uncaught error.
+  // The thread may also end by itself, with an uncaught error.
   process.on('exit', () => {
     breakOff();
     lock.release();
@@ -102,19 +106,20 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
   explainReadSync(backend);
 
   return (work) => {
-    // The thread is about to die; Dawn would abort the process for work that it interrupts.
+    // The thread is about to end; Dawn would abort the process if that interrupted work.
     if (lost) return new Promise(() => undefined);
     return holdDevice(async () => {
       busy = true;
-      for (const filter of filters) device.pushErrorScope(filter);
+      for (const filter of FILTERS) device.pushErrorScope(filter);
       const [outcome] = await Promise.allSettled([work()]);
-      // Commands that were recorded and not yet sent: their errors belong to this work, and would fail the next.
+      // Submit recorded commands now: their errors belong to this work, and would otherwise fail the next.
       backend.ensureCommandEncoderReady();
       backend.endComputePassEncoder();
       backend.submitQueue();
-      const errors = await Promise.all(filters.map(() => device.popErrorScope()));
+      const errors = await Promise.all(FILTERS.map(() => device.popErrorScope()));
       const error = errors.find((error) => error !== null);
-      // A read that fails without a GPU error was interrupted, or the device is lost, which `lost` reports shortly after.
+      // A read that fails without a GPU error was interrupted, or the device is lost, which `device.lost`
+      // reports later.
       if (!error && outcome.status === 'rejected' && outcome.reason instanceof DOMException && !lock.ending) {
         await Promise.race([device.lost, sleep(1000)]);
       }
@@ -133,7 +138,7 @@ export function checksOf(backend: Backend): <T>(work: () => Promise<T>) => Promi
   };
 }
 
-/** Undeclared parts of TensorFlow.js' buffer pool. */
+/** Members of the buffer pool of TensorFlow.js that its types do not declare. */
 interface BufferPool {
   freeBuffers: Map<string, GPUBuffer[]>;
   usedBuffers: Map<string, GPUBuffer[]>;
@@ -141,7 +146,10 @@ interface BufferPool {
   numBytesAllocated: number;
 }
 
-/** A buffer that could not be created is pooled like any other, and would fail all later work of its size. */
+/**
+ * Empties the pool: TensorFlow.js also pools buffers whose creation failed, which would fail all later work
+ * of their size.
+ */
 function emptyPool(pool: BufferPool): void {
   for (const buffers of pool.freeBuffers.values()) {
     for (const buffer of buffers.splice(0)) {
@@ -152,14 +160,20 @@ function emptyPool(pool: BufferPool): void {
   }
 }
 
-/** Ends the thread by an uncaught error, also where unhandled rejections are only warnings (`--unhandled-rejections`). */
+/**
+ * Ends the thread with an uncaught error, even if unhandled rejections are only warnings
+ * (`--unhandled-rejections`).
+ */
 function die(error: Error): void {
   setImmediate(() => {
     throw error;
   });
 }
 
-/** Some ops read a tensor synchronously, for which TensorFlow.js uses a canvas, which Node lacks. */
+/**
+ * Adds an explanation to the error of ops that read a tensor synchronously: TensorFlow.js needs a canvas for
+ * that.
+ */
 function explainReadSync(backend: Backend): void {
   const readSync = backend.readSync.bind(backend);
   backend.readSync = (dataId) => {

@@ -1,4 +1,5 @@
 import { inspect, types } from 'node:util';
+import { invariant } from '../../core/invariant.js';
 import type { BatchTensor } from '../protocol/batch-layout.js';
 import { isNamed, type ModelInput, type NamedModelInput } from './model-input.js';
 
@@ -73,7 +74,8 @@ export function differenceFrom(
   size: number,
 ): string | undefined {
   const [only] = outputs;
-  const compared = isNamed(expected) ? expected : { [only?.name ?? '']: expected };
+  invariant(only !== undefined, 'a model has no output tensor');
+  const compared = isNamed(expected) ? expected : { [only.name]: expected };
   for (const [name, wanted] of Object.entries(compared)) {
     const output = outputs.find((output) => output.name === name);
     if (!output) {

@@ -13,10 +13,11 @@ import { readModelFiles } from './read-model-files.js';
 export type TfjsNetwork = Network<Tfjs.Tensor>;
 
 /**
- * Loads what is at `path`. Throws `ModelFileError`, or what TensorFlow.js or the module throws.
+ * Loads the model at `path`, of any kind.
  *
- * @param files records all files that are read
- * @param attempt how many loads of this model there were in this thread before
+ * @param files records the files that are read
+ * @param attempt number of earlier loads of this model in this thread
+ * @throws {ModelFileError}, or what TensorFlow.js or the module throws
  */
 export async function loadNetwork(
   tf: typeof Tfjs,
@@ -31,7 +32,7 @@ export async function loadNetwork(
   return 'predictOnBatch' in model ? layersNetwork(model) : graphNetwork(model);
 }
 
-/** Loads a layers or graph model: its `model.json`, or the folder that holds it. */
+/** Loads a layers or graph model by its `model.json`, or the folder with it. */
 async function loadModel(tf: typeof Tfjs, path: string, files: ModelFiles): Promise<AnyModel> {
   const { json, weightSpecs, weightData } = await readModelFiles(path, files);
   // Drop the training config: it loads an optimizer, and fails for a loss that TensorFlow.js does not know.
@@ -54,7 +55,9 @@ async function loadModel(tf: typeof Tfjs, path: string, files: ModelFiles): Prom
   }
 }
 
-/** By its version, or by how it describes layers: Keras 2 has a `batch_input_shape`, and no `module`. */
+/**
+ * Recognised by its version, or by its layers: in Keras 2 these have a `batch_input_shape` and no `module`.
+ */
 function isOfKeras3(topology: object): boolean {
   const { keras_version: version } = topology as { keras_version?: unknown };
   if (typeof version === 'string' && /^[3-9]\./.test(version)) return true;
@@ -64,7 +67,7 @@ function isOfKeras3(topology: object): boolean {
 function layersNetwork(model: Tfjs.LayersModel): TfjsNetwork {
   return {
     kind: 'layers model',
-    // `name` gets a numeric suffix when the model is loaded once more.
+    // `name` gets a numeric suffix when a model is loaded again.
     inputs: model.inputs.map(({ originalName, name, shape, dtype }) => ({
       name: originalName ?? name,
       shape,
@@ -84,18 +87,18 @@ function layersNetwork(model: Tfjs.LayersModel): TfjsNetwork {
 
 function graphNetwork(model: Tfjs.GraphModel): TfjsNetwork {
   const { inputNodes, outputNodes } = model;
-  /** A graph with control flow, which TensorFlow.js runs asynchronously only. */
+  /** Whether the graph has control flow, which TensorFlow.js runs asynchronously only. */
   let dynamic = false;
   return {
     kind: 'graph model',
     inputs: model.inputs.map(({ shape, dtype }, i) => ({ name: inputNodes[i] ?? '', shape, dtype })),
     run: async (inputs) => {
-      const named = Object.fromEntries(inputs.map((tensor, i) => [inputNodes[i] ?? '', tensor]));
+      const named = keyed(inputNodes, inputs);
       if (!dynamic) {
         try {
           return byName(outputNodes, model.execute(named, outputNodes));
         } catch (error) {
-          // TensorFlow.js has no other sign of it, and warns when other graphs run asynchronously.
+          // There is no other way to detect it, and TensorFlow.js warns if other graphs run asynchronously.
           if (!(error instanceof Error && error.message.includes('executeAsync'))) throw error;
           dynamic = true;
         }
@@ -108,13 +111,13 @@ function graphNetwork(model: Tfjs.GraphModel): TfjsNetwork {
   };
 }
 
-/** The part of what `tfjs-node` adds to TensorFlow.js that is used here. */
+/** The part of `tfjs-node` that is used here. */
 interface TfjsNode {
   node?: { loadSavedModel: (path: string) => Promise<SavedModel> };
 }
 
 interface SavedModel {
-  /** A dimension is a protocol buffer; one that is open has the size -1. */
+  /** A dimension is a protocol buffer; an open one has the size -1. */
   signature: { inputs: Record<string, { shape: { getSize: () => number }[]; dtype: string }> };
   predict: (inputs: Tfjs.NamedTensorMap) => Tfjs.NamedTensorMap;
   dispose: () => void;
@@ -127,7 +130,7 @@ async function savedModelNetwork(
 ): Promise<TfjsNetwork> {
   if (!tf.node) {
     throw new Error(
-      'a SavedModel runs on the backend tensorflow only; tensorflowjs_converter makes others of it',
+      'a SavedModel runs on the backend tensorflow only; convert it with tensorflowjs_converter for others',
     );
   }
   for (const entry of await readdir(path, { recursive: true, withFileTypes: true })) {
@@ -142,8 +145,7 @@ async function savedModelNetwork(
       shape: shape.map((dim) => dim.getSize()),
       dtype,
     })),
-    run: (inputs) =>
-      Promise.resolve(model.predict(Object.fromEntries(inputs.map((tensor, i) => [names[i] ?? '', tensor])))),
+    run: (inputs) => Promise.resolve(model.predict(keyed(names, inputs))),
     dispose: () => {
       model.dispose();
     },
@@ -161,12 +163,13 @@ async function moduleNetwork(
   await files.hash(path);
   const url = pathToFileURL(path);
   if (attempt > 0) {
-    // A thread caches each import, also a failed one. The module's own imports stay cached.
+    // A thread caches imports, even failed ones, so the URL has to differ. The module's own imports stay
+    // cached.
     url.searchParams.set('attempt', String(attempt));
     Reflect.deleteProperty(createRequire(import.meta.url).cache, realpathSync(path));
   }
   const imported = (await import(url.href)) as Partial<ModelModule> & { default?: object };
-  // A CommonJS module may have its exports on `default` only.
+  // The exports of a CommonJS module may be on `default` only.
   const { inputs, load, run } = { ...imported.default, ...imported } as Partial<ModelModule>;
   if (typeof inputs !== 'object' || typeof run !== 'function') {
     throw new Error(
@@ -189,16 +192,13 @@ async function moduleNetwork(
       dtype,
     })),
     run: async (tensors) => {
-      const batch =
-        names.length === 1
-          ? tensors[0]
-          : Object.fromEntries(tensors.map((tensor, i) => [names[i] ?? '', tensor]));
+      const batch = names.length === 1 ? tensors[0] : keyed(names, tensors);
       const results: unknown = await run(tf, batch as never, state);
       if (isTensor(results)) return { output: results };
       if (typeof results === 'object' && results && Object.values(results).every(isTensor)) {
         return results as Tfjs.NamedTensorMap;
       }
-      throw new Error(`\`run\` must give a tensor, or tensors by name; it gave a ${typeof results}`);
+      throw new Error(`\`run\` must return a tensor, or tensors by name; it returned a ${typeof results}`);
     },
     dispose: () => {
       for (const model of loaded) model.dispose();
@@ -206,7 +206,15 @@ async function moduleNetwork(
   };
 }
 
-/** The outputs under their names. (A layer with several outputs has one name for all.) */
+/** The input tensors by name. */
+function keyed(names: readonly string[], tensors: readonly Tfjs.Tensor[]): Tfjs.NamedTensorMap {
+  if (names.length !== tensors.length) {
+    throw new Error(`the model takes ${names.length} tensors and got ${tensors.length}`);
+  }
+  return Object.fromEntries(names.map((name, i) => [name, tensors[i]])) as Tfjs.NamedTensorMap;
+}
+
+/** The outputs by name. A layer with several outputs has one name for all of them, so an index is added. */
 function byName(names: readonly string[], outputs: Tfjs.Tensor | Tfjs.Tensor[]): Tfjs.NamedTensorMap {
   const tensors = Array.isArray(outputs) ? outputs : [outputs];
   return Object.fromEntries(

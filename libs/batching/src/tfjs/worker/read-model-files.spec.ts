@@ -142,7 +142,7 @@ describe('readModelFiles', () => {
       writeFileSync(json, other);
       await expectError(
         path,
-        `${json} is no TensorFlow.js model: it needs modelTopology and weightsManifest`,
+        `${json} is not a TensorFlow.js model: it needs modelTopology and weightsManifest`,
       );
     }
   });

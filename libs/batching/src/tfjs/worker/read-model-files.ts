@@ -4,7 +4,7 @@ import type { io } from '@tensorflow/tfjs';
 import { ModelFileError } from '../../inference/errors.js';
 import { ModelFiles, unreadable } from '../../inference/worker/model-files.js';
 
-const bytesPerValue: Partial<Record<string, number>> = {
+const BYTES_PER_VALUE: Partial<Record<string, number>> = {
   float32: 4,
   int32: 4,
   complex64: 8,
@@ -15,11 +15,11 @@ const bytesPerValue: Partial<Record<string, number>> = {
 };
 
 /**
- * Reads a model from disk. Every weight file is checked against the size that follows from `model.json`, since TensorFlow.js
- * would take bytes of any number for weights.
+ * Reads a layers or graph model from disk. The sizes of weight files are checked against `model.json`,
+ * because TensorFlow.js accepts files of any size.
  *
- * @param path its `model.json`, or the folder that holds it
- * @throws {ModelFileError}
+ * @param path its `model.json`, or the folder with it
+ * @throws {ModelFileError} if a file is missing or has the wrong size or format
  */
 export async function readModelFiles(
   path: string,
@@ -59,13 +59,15 @@ function parseModelJson(file: string, content: Buffer): io.ModelJSON {
   }
   const { modelTopology, weightsManifest } = json ?? {};
   if (!modelTopology || typeof modelTopology !== 'object' || !Array.isArray(weightsManifest)) {
-    throw new ModelFileError(`${file} is no TensorFlow.js model: it needs modelTopology and weightsManifest`);
+    throw new ModelFileError(
+      `${file} is not a TensorFlow.js model: it needs modelTopology and weightsManifest`,
+    );
   }
   return { ...json, modelTopology, weightsManifest };
 }
 
-/** First bytes of files that are often found in place of a `model.json` or weight file, and what to do then. */
-const beginnings: [bytes: string | Uint8Array, hint: string][] = [
+/** First bytes of files that are often found instead of a `model.json` or a weight file, and what to do. */
+const BEGINNINGS: [bytes: string | Uint8Array, hint: string][] = [
   [Uint8Array.of(0xef, 0xbb, 0xbf), 'it begins with a byte order mark; save it as UTF-8 without one'],
   [Uint8Array.of(0xff, 0xfe), 'it is UTF-16, with a byte order mark; save it as UTF-8 without one'],
   [Uint8Array.of(0xfe, 0xff), 'it is UTF-16, with a byte order mark; save it as UTF-8 without one'],
@@ -81,14 +83,14 @@ const beginnings: [bytes: string | Uint8Array, hint: string][] = [
 ];
 
 function hintFor(content: Buffer): string {
-  const found = beginnings.find(([bytes]) => content.subarray(0, bytes.length).equals(Buffer.from(bytes)));
+  const found = BEGINNINGS.find(([bytes]) => content.subarray(0, bytes.length).equals(Buffer.from(bytes)));
   return found?.[1] ?? '';
 }
 
 function checkSize(weights: io.WeightsManifestEntry[], files: string[], contents: Buffer[]): void {
   const expected = weights.reduce((sum, weight) => sum + bytesOf(weight), 0);
   const found = contents.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  // Strings carry their own lengths, so a group with strings has no expected size: the sum is NaN.
+  // Strings have lengths of their own, so a group with strings has no expected size: the sum is NaN.
   if (found === expected || Number.isNaN(expected)) return;
   const each = files.map((file, i) => `${file} (${contents[i]?.byteLength ?? 0} bytes)`).join(', ');
   const hint = contents.map(hintFor).find((hint) => hint);
@@ -100,6 +102,6 @@ function checkSize(weights: io.WeightsManifestEntry[], files: string[], contents
 
 function bytesOf({ shape, dtype, quantization }: io.WeightsManifestEntry): number {
   return (
-    shape.reduce((product, dim) => product * dim, 1) * (bytesPerValue[quantization?.dtype ?? dtype] ?? NaN)
+    shape.reduce((product, dim) => product * dim, 1) * (BYTES_PER_VALUE[quantization?.dtype ?? dtype] ?? NaN)
   );
 }

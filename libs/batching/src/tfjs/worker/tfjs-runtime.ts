@@ -7,7 +7,7 @@ import type { Runtime } from '../../inference/worker/runtime.js';
 import type { BackendReport, StartedBackend } from '../backend.js';
 import { loadNetwork, type TfjsNetwork } from './load-network.js';
 
-/** TensorFlow.js on a backend that was started in this thread. */
+/** TensorFlow.js on the backend of this thread. */
 export class TfjsRuntime implements Runtime<Tfjs.Tensor> {
   readonly #tf: typeof Tfjs;
   readonly report: BackendReport;
@@ -19,7 +19,7 @@ export class TfjsRuntime implements Runtime<Tfjs.Tensor> {
     this.checked = checked;
   }
 
-  /** Unlike `tf.tidy` it may stay open across an await, as long as batches run one after the other. */
+  /** Unlike `tf.tidy`, a scope may stay open across an await, as long as batches run one at a time. */
   async inScope<T>(work: () => Promise<T>): Promise<T> {
     this.#tf.engine().startScope();
     try {
@@ -37,7 +37,7 @@ export class TfjsRuntime implements Runtime<Tfjs.Tensor> {
     return loadNetwork(this.#tf, path, files, attempt);
   }
 
-  /** A WebAssembly that was aborted, for one, throws or returns anything but 3. */
+  /** An aborted WebAssembly, for example, throws or returns a wrong sum. */
   async verify(): Promise<void> {
     const three = this.#tf.add(1, 2);
     const [value] = await this.checked(() => three.data());

@@ -21,6 +21,8 @@ export class Batch<Input> implements Underway, Holder<Input> {
   uncounted = 0;
   /** Callers that have neither a result nor an error, and the uncounted ones. */
   remaining: number;
+  /** What the batch as a whole failed with. A failure that no caller was there to get is none. */
+  failure: { readonly error: unknown } | undefined = undefined;
   #entries: Entry<Input>[] | undefined;
   #controller: AbortController | undefined;
   #abortReason: unknown;
@@ -100,6 +102,7 @@ export class Batch<Input> implements Underway, Holder<Input> {
   /** Rejects all inputs that have not ended. */
   reject(error: unknown): void {
     this.ledger.count(this);
+    if (this.remaining > 0) this.failure = { error };
     for (const entry of this) this.#reject(entry, error);
   }
 

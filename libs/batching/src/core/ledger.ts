@@ -32,6 +32,7 @@ interface Recorded {
   readonly leftAt: number;
   readonly oldest: number;
   readonly ofOneTurn: boolean;
+  readonly failure: { readonly error: unknown } | undefined;
   results: number;
   uncounted: number;
   remaining: number;
@@ -151,9 +152,10 @@ export class Ledger {
     return () => this.#listeners.delete(listener);
   }
 
-  #report({ size, reason, leftAt, oldest, results }: Recorded, ran: number): void {
+  #report({ size, reason, leftAt, oldest, results, failure }: Recorded, ran: number): void {
     const { queue } = this;
-    const report = { queue, size, reason, waited: leftAt - oldest, ran, results, errors: size - results };
+    const errors = size - results;
+    const report = { queue, size, reason, waited: leftAt - oldest, ran, results, errors, ...failure };
     const warn = (thrown: unknown) => {
       process.emitWarning(`a listener of ${queue} threw: ${showThrown(thrown)}`, 'BatchingWarning');
     };

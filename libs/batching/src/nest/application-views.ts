@@ -5,7 +5,7 @@ import { SerialQueue } from '../core/serial-queue.js';
 import { ApplicationProviders } from './application-providers.js';
 import { type Batched, createView, toMethod } from './batched-view.js';
 import { type Mark, marksOn, methodName } from './marks.js';
-import { type BatchingModuleOptions, FOR_ROOT, mergeOptions } from './module-options.js';
+import { type BatchingModuleOptions, describeSettings, FOR_ROOT, mergeOptions } from './module-options.js';
 import type { NestModules } from './nest-modules.js';
 import type { Class } from './views.js';
 
@@ -15,7 +15,8 @@ type Methods = ReadonlyMap<PropertyKey, unknown>;
 /** The application's queues, by name. */
 export interface Queues {
   has(name: string): boolean;
-  add(queue: Queue): void;
+  /** @param settings its settings and where they were set, for the log */
+  add(queue: Queue, settings: string): void;
 }
 
 /**
@@ -89,9 +90,9 @@ export class ApplicationViews {
     const className = this.#providers.nameOf(type, instance);
     const queues = Array.from(marks, ([key, mark]) => {
       const queue = this.#buildQueue(methodName(className, key), mark, instance, key);
-      return [key, queue] as const;
+      return [key, queue, mark] as const;
     });
-    for (const [, queue] of queues) this.queues.add(queue);
+    for (const [, queue, mark] of queues) this.queues.add(queue, describeSettings(this.options, mark, queue));
     return new Map(queues.map(([key, queue]) => [key, toMethod(queue)]));
   }
 

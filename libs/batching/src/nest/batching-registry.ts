@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import {
   type BeforeApplicationShutdown,
   Inject,
@@ -9,7 +10,7 @@ import {
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import type { BatchQueue } from '../core/batch-queue.js';
-import { show } from '../core/checks.js';
+import { show, showThrown } from '../core/checks.js';
 import { LONGEST_TIMER } from '../core/clock.js';
 import type { StopOptions } from '../core/options.js';
 import type { BatchReport, QueueStats } from '../core/stats.js';
@@ -17,6 +18,7 @@ import { ApplicationViews, hintFor } from './application-views.js';
 import type { Batched } from './batched-view.js';
 import { type BatchingModuleOptions, checkModuleOptions, FOR_ROOT, OPTIONS } from './module-options.js';
 import { NestModules } from './nest-modules.js';
+import { RateLimitedLog } from './rate-limited-log.js';
 import { type Class, views, type ViewSource } from './views.js';
 
 type Queue = BatchQueue<unknown, unknown>;
@@ -38,6 +40,8 @@ export class BatchingRegistry
   readonly #views: ApplicationViews;
   readonly #queues = new Map<string, Queue>();
   readonly #subscriptions = new Map<Listener, (() => void)[]>();
+  readonly #logger = new Logger(BatchingRegistry.name);
+  readonly #failures = new RateLimitedLog(this.#logger);
   #isStopped = false;
   /** When a closing application stops waiting, on the clock of `performance.now()`. */
   #deadline: number | undefined;
@@ -50,8 +54,9 @@ export class BatchingRegistry
     this.#options = options;
     this.#views = new ApplicationViews(options, new NestModules(modules), {
       has: (name) => this.#queues.has(name),
-      add: (queue) => {
+      add: (queue, settings) => {
         this.#addQueue(queue);
+        this.#logger.log(settings);
       },
     });
     this.#shutdownTimeout = checkModuleOptions(options);
@@ -143,12 +148,11 @@ export class BatchingRegistry
   }
 
   onModuleInit(): void {
-    const logger = new Logger(BatchingRegistry.name);
-    for (const sentence of this.#views.build()) logger.warn(sentence);
+    for (const sentence of this.#views.build()) this.#logger.warn(sentence);
     const unknown = Object.keys(this.#options.queues ?? {}).filter((name) => !this.#queues.has(name));
     if (unknown.length > 0) {
       const names = `there are: ${this.#names()}${hintFor(this.list())}`;
-      logger.warn(`${FOR_ROOT}: queues: no queue is called ${unknown.join(', ')}; ${names}`);
+      this.#logger.warn(`${FOR_ROOT}: queues: no queue is called ${unknown.join(', ')}; ${names}`);
     }
   }
 
@@ -178,10 +182,14 @@ export class BatchingRegistry
   async onApplicationShutdown(): Promise<void> {
     await this.stop();
     clearTimeout(this.#deadlineTimer);
+    this.#failures.flush();
   }
 
   #addQueue(queue: Queue): void {
     this.#queues.set(queue.name, queue);
+    queue.onBatch((report) => {
+      if ('error' in report) this.#failures.warn(queue.name, describeFailure(report));
+    });
     this.#subscriptions.forEach((unsubscribes, subscriber) => unsubscribes.push(queue.onBatch(subscriber)));
     if (this.#isStopped) void queue.stop();
   }
@@ -189,4 +197,12 @@ export class BatchingRegistry
   #names(): string {
     return this.list().join(', ') || 'none';
   }
+}
+
+/** One line, which says nothing of inputs and results beyond what the error itself says. */
+function describeFailure({ queue, size, error }: BatchReport): string {
+  const text = types.isNativeError(error) || error instanceof Error ? showThrown(error) : show(error);
+  // eslint-disable-next-line no-control-regex -- a line break in a message would forge lines of the log
+  const line = text.replaceAll(/[\x00-\x1f\x7f\u2028\u2029]+/g, ' ');
+  return `${queue}: a batch of ${size} failed: ${line.length > 300 ? `${line.slice(0, 300)}…` : line}`;
 }

@@ -76,3 +76,24 @@ export function mergeOptions(
 function given<T extends object>(options: T | undefined): T {
   return Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined)) as T;
 }
+
+/** The settings of one queue, and where each of them was set, for the log. */
+export function describeSettings(
+  { defaults, queues }: BatchingModuleOptions,
+  mark: Mark,
+  queue: { readonly name: string; stats(): { options: PublicOptions } },
+): string {
+  const { name } = queue;
+  const { options: settings } = queue.stats();
+  const sources: [string, object][] = [
+    ['forRoot queues', given(queues?.[name])],
+    ['decorator', given(mark.options)],
+    ['forRoot defaults', given(defaults)],
+  ];
+  if (mark.serial) return `${name}: one call at a time (@SerialService)`;
+  const list = (['batchSize', 'maxDelay', 'dispatch'] as const).map((setting) => {
+    const [source] = sources.find(([, options]) => setting in options) ?? ['default'];
+    return `${setting} ${settings[setting]}${setting === 'maxDelay' ? ' ms' : ''} (${source})`;
+  });
+  return `${name}: ${list.join(', ')}`;
+}

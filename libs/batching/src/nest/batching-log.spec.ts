@@ -61,7 +61,7 @@ afterEach(() => {
 
 async function start(
   options?: BatchingModuleOptions,
-): Promise<{ view: Batched<Digits>; close(): Promise<void> }> {
+): Promise<{ view: Batched<Digits>; close: () => Promise<void> }> {
   const batching: DynamicModule = BatchingModule.forRoot(options);
   const module = await Test.createTestingModule({ imports: [batching], providers: [Digits] })
     .setLogger(logger)
@@ -74,7 +74,7 @@ describe('the log at start', () => {
   it('has one line per queue: its settings, and where each was set', async () => {
     const app = await start({
       defaults: { dispatch: 'fixed' },
-      queues: { 'Digits.read': { batchSize: 128, maxDelay: undefined as never } },
+      queues: { 'Digits.read': { batchSize: 128, maxDelay: undefined } },
     });
     expect(logger.lines).toEqual([
       'log Digits.classify: batchSize 64 (decorator), maxDelay 5 ms (decorator), dispatch fixed (forRoot defaults)',

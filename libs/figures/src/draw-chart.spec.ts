@@ -42,7 +42,7 @@ describe('drawChart', () => {
     expect(svg).toContain('<text x="376.0" y="324" text-anchor="middle">10</text>');
   });
 
-  it('reaches as far as its points and its limit', () => {
+  it('has axes that cover its points and its limit', () => {
     const near = { ...chart, y: { name: 'y', marks: [0, 500] } };
     expect(drawChart(near)).toContain('L680.0 76.0"');
     expect(marks(drawChart({ ...chart, limit: 1500 })).at(-1)).toBe('1,500');
@@ -77,7 +77,7 @@ describe('drawChart', () => {
     expect(marks(drawChart(shares))).toEqual(['0', '0.5', '1', '1.5']);
   });
 
-  it('refuses what it cannot draw', () => {
+  it('throws for values that it cannot draw', () => {
     const of = (...points: [number, number][]) => ({ ...chart, lines: [{ name: 'one', points }] });
     expect(() => drawChart(of([1, NaN]))).toThrow(new RangeError('items/s: NaN cannot be drawn'));
     expect(() => drawChart(of([0, 1]))).toThrow(new RangeError('size: 0 cannot be drawn'));

@@ -28,7 +28,7 @@ describe('progressBar', () => {
     expect(draw(false)).toBe('');
   });
 
-  it('leaves a terminal as it was, also when the program is interrupted', () => {
+  it('does not change the settings of the terminal, even if the program is interrupted', () => {
     // Modes of the terminal, such as a hidden cursor or no wrapping.
     expect(draw(true)).not.toContain('\x1B[?');
   });

@@ -87,7 +87,7 @@ describe.each(['express', 'fastify'])('Connections of a server that is closing, 
     await closed;
   });
 
-  it('takes nothing more from a connection whose answer it began as one that stays open', async () => {
+  it('takes no more requests from a connection after an answer that began with keep-alive', async () => {
     const response = await begin('/large');
     expect(response.headers.connection).not.toBe('close');
     const next = once(request(`${url}/slow`, { agent }).end(), 'response');

@@ -158,7 +158,7 @@ function everythingIn(folder: string): [name: string, ...unknown[]][] {
 }
 
 describe('nest-batching', () => {
-  it('says what there is', async () => {
+  it('lists its commands', async () => {
     for (const args of [['help'], ['--help'], ['-h']]) {
       expect(await run(args)).toMatchObject({
         code: 0,
@@ -171,7 +171,7 @@ describe('nest-batching', () => {
     });
   });
 
-  it('says its version', async () => {
+  it('prints its version', async () => {
     const { version } = JSON.parse(readFileSync(join(dirname(cli), '../package.json'), 'utf8')) as {
       version: string;
     };
@@ -202,7 +202,7 @@ describe('nest-batching', () => {
 });
 
 describe('link-tensorflow, when something is missing,', () => {
-  it('says all of it at once, and what to install', async () => {
+  it('lists everything at once, with what to install', async () => {
     // A copy of Node, far from its headers.
     const node = join(bin, 'node');
     copyFileSync(process.execPath, node);
@@ -286,7 +286,7 @@ describe('link-tensorflow, when it fails,', () => {
     expect(everythingIn(folder)).toEqual(before);
   });
 
-  it('says what the compiler said, and changes nothing', async () => {
+  it('prints the errors of the compiler, and changes nothing', async () => {
     writeCompiler('echo "tfjs_binding.cc:1: error: no such thing" >&2; exit 1');
     const { code, output, errors } = await link();
     expect(code).toBe(1);
@@ -295,7 +295,7 @@ describe('link-tensorflow, when it fails,', () => {
     expect(errors).toContain('g++ failed with exit code 1. Nothing was changed.');
   });
 
-  it('says why the addon cannot be loaded, and changes nothing', async () => {
+  it('prints why the addon cannot be loaded, and changes nothing', async () => {
     writeCompiler('for last; do :; done; echo "no addon" > "$last"');
     const { code, output, errors } = await link();
     expect(code).toBe(1);
@@ -366,7 +366,7 @@ if (!compiler) {
     return tensorflow;
   }
 
-  it('puts the addon in its place, the same again at a second run, and takes it away with --undo', async () => {
+  it('installs the addon, also in a second run, and removes it with --undo', async () => {
     const before = everythingIn(folder);
     const tensorflow = writeRealTensorflow();
     const first = await link(['--tensorflow', tensorflow], { env });
@@ -385,7 +385,7 @@ if (!compiler) {
     expect(everythingIn(folder)).toEqual(before);
   });
 
-  it('keeps the addon that was there, over several runs, until --undo', async () => {
+  it('keeps the former addon, over several runs, until --undo', async () => {
     chmodSync(write(join(packageFolder, 'lib/napi-v8/tfjs_binding.node'), 'the stock addon'), 0o700);
     utimesSync(addon(), 1_500_000_000, 1_500_000_000);
     const before = everythingIn(folder);
@@ -399,7 +399,7 @@ if (!compiler) {
     expect(everythingIn(folder)).toEqual(before);
   });
 
-  it('goes on when nobody reads what it says', async () => {
+  it('goes on when its output is closed', async () => {
     const args = [cli, 'link-tensorflow', '--tensorflow', writeRealTensorflow()];
     const child = spawn(process.execPath, args, { cwd: project, env });
     child.stdout.once('data', () => child.stdout.destroy());
@@ -409,7 +409,7 @@ if (!compiler) {
     expect(readdirSync(folder).filter((name) => name.startsWith('.'))).toEqual([]);
   });
 
-  it('does not undo what something else did since', async () => {
+  it('does not undo the change of another program', async () => {
     const tensorflow = writeRealTensorflow();
     await link(['--tensorflow', tensorflow], { env });
     writeFileSync(addon(), 'an addon that npm rebuild has fetched');
@@ -430,7 +430,7 @@ if (!compiler) {
     expect(output).toContain('runs on TensorFlow 2.99.0');
   });
 
-  it('brings libcusolver along where TensorFlow does not look for it', async () => {
+  it('links libcusolver if TensorFlow does not find it', async () => {
     if (process.platform === 'darwin') return;
     const tensorflow = writeRealTensorflow();
     const cusolver = join(project, 'site-packages/nvidia/cusolver/lib/libcusolver.so.11');
@@ -463,7 +463,7 @@ if (!compiler) {
     expect(everythingIn(folder)).toEqual(before);
   });
 
-  it('finds the package from a folder below, and takes the one it is given', async () => {
+  it('finds the package from a folder below, or takes the given one', async () => {
     const tensorflow = writeRealTensorflow();
     const below = join(project, 'src');
     mkdirSync(below);

@@ -76,7 +76,7 @@ describe('startBackend', () => {
     expect(listeners).toEqual({ count: 2, mine: true });
   });
 
-  it('gives the reason that TensorFlow.js keeps to itself', async () => {
+  it('reports the reason that TensorFlow.js hides', async () => {
     const error = await inThread(`
       WebAssembly.instantiate = () => Promise.reject(new Error('no WebAssembly today'));
       const error = await startBackend('wasm').catch((error) => error);
@@ -108,7 +108,7 @@ describe('startBackend', () => {
     expect(report).toEqual({ backend: 'tensorflow', device, gpu: true, passedOver: [], dawn: false });
   });
 
-  it('takes a TensorFlow without a GPU under auto where nothing else has one', async () => {
+  it('takes a TensorFlow without a GPU under auto if no other backend has one', async () => {
     const result = await inThread(`
       ${withTensorflow({ gpu: false })}
       ${withAdapter({ software: true })}

@@ -87,7 +87,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       expect(await model('dense').memory()).toHaveProperty('tensors', tensors);
     });
 
-    it('rejects what the worker had when it dies in mid-batch, and goes on with its models', async () => {
+    it('rejects its predictions when the worker dies in mid-batch, and goes on with its models', async () => {
       const failed = model('faulty').predict([[death]]);
       const waiting = model('dense').predict([[1, 2, 3]]);
       for (const predicted of [failed, waiting]) {
@@ -97,7 +97,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       await expectHealthy();
     });
 
-    it('does not start with a model that has an op nobody knows', async () => {
+    it('does not start with a model that has an unknown op', async () => {
       const started = start(writeGraphModel({ op: 'NoSuchOp' }).path);
       await expect(started).rejects.toBeInstanceOf(UnsupportedModelError);
       await expect(started).rejects.toThrow('NoSuchOp');
@@ -142,7 +142,7 @@ describe('the JavaScript of the inference worker', () => {
 });
 
 await describeOn('tensorflow', 'a process', () => {
-  it('ends as it should when a worker has died, the last one was closed, and libraries are unloaded after that', () => {
+  it('ends normally when a worker has died, the last one was closed, and libraries are unloaded after that', () => {
     const script = `
       const { once } = require('node:events');
       const { Worker } = require('node:worker_threads');

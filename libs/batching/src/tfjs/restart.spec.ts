@@ -19,7 +19,7 @@ interface Message {
   args: [string, { signature: string }];
 }
 
-/** What a restart of the inference worker makes of models whose files are no longer those of the first start. */
+/** Restarts of the inference worker after the files of a model have changed. */
 describe('a model on disk, when the inference worker is started again', () => {
   let app: TestingModule | undefined;
   const { logger, logged } = recordingLogger();
@@ -51,7 +51,7 @@ describe('a model on disk, when the inference worker is started again', () => {
       await sleep(20);
     }
   }
-  /** Puts the files of another model in the place of this one's. */
+  /** Replaces the model's files by those of another model. */
   function replace(path: string, by: string): void {
     rmSync(path, { recursive: true });
     cpSync(by, path, { recursive: true });
@@ -71,7 +71,7 @@ describe('a model on disk, when the inference worker is started again', () => {
   const wide = () => writeDenseModel({ inputs: 4, units: 2 });
   const tall = () => writeDenseModel({ inputs: 2, units: 4 });
 
-  it('serving#1822: refuses a model of other shapes, by name, and answers again when the files are back', async () => {
+  it('serving#1822: refuses a model of other shapes, with an error that names it, and answers again when the files are back', async () => {
     const { path, reference } = wide();
     const { model, neighbour } = await start(path);
     const kept = wide().path;
@@ -127,7 +127,7 @@ describe('a model on disk, when the inference worker is started again', () => {
     expect(await model.predict([input])).toEqual(expected);
   });
 
-  it('takes other weights of the same shapes, and logs which files have changed', async () => {
+  it('accepts other weights of the same shapes, and logs which files have changed', async () => {
     const { path } = wide();
     const { model } = await start(path);
     const changed = writeDenseModel({ inputs: 4, units: 2, seed: 77 });

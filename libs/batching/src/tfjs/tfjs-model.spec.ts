@@ -90,7 +90,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
     });
     afterAll(() => app.close());
 
-    it('tells its shapes, backend and device', () => {
+    it('has its shapes, backend and device', () => {
       expect(model('conv')).toMatchObject({ name: 'conv', inputShape: [6, 6, 2], outputShape: [5], backend });
       expect(model('graph')).toMatchObject({ inputShape: [4], outputShape: [3] });
       expect(model('conv').device).toMatch(/^(CPU|GPU) \(.+\)$/);
@@ -135,7 +135,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       }
     });
 
-    it('gives the same for bytes, whatever sizes the batches before had', async () => {
+    it('returns the same for bytes, whatever the sizes of earlier batches', async () => {
       for (const size of [5, 2, 9, 1, 70, 9]) {
         const inputs = Array.from({ length: size }, (_, i) => Uint8Array.of(i, 255 - i, size));
         const [scores, negatives] = await Promise.all([
@@ -152,12 +152,12 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       }
     });
 
-    it('does not cut the fractions off that stand beside bytes', async () => {
+    it('keeps fractions in a batch that also has bytes', async () => {
       const [result = []] = await model('dense').predict([[0.5, -0.5, 300], Uint8Array.of(1, 2, 3)]);
       expect(distance(result, fixtures.dense.reference([0.5, -0.5, 300])) / 300).toBeLessThan(tolerance);
     });
 
-    it('takes integers for a model of integers, and gives its results as floats all the same', async () => {
+    it('takes integers for a model of integers, and returns its results as floats', async () => {
       const inputs = [Int32Array.of(40000, -7, 0), [1.9, -1.9, 3], Uint8Array.of(255, 1, 2)];
       const results = await model('integers').predict(inputs);
       expect(results).toEqual(inputs.map((input) => Float32Array.from(fixtures.integers.reference(input))));
@@ -171,7 +171,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       expect(distance(at(await predicted, 0), fixtures.dense.reference([1, 2, 3]))).toBeLessThan(tolerance);
     });
 
-    it('gives each result a memory of its own', async () => {
+    it('returns each result in memory of its own', async () => {
       const results = await model('dense').predict([
         [1, 2, 3],
         [4, 5, 6],
@@ -179,7 +179,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       expect(results.map(({ buffer }) => buffer.byteLength)).toEqual([8, 8]);
     });
 
-    it('gives no results for no inputs', async () => {
+    it('returns no results for no inputs', async () => {
       await expect(model('dense').predict([])).resolves.toEqual([]);
     });
 
@@ -263,7 +263,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       ]);
     });
 
-    it('tfjs#5641: takes every finite number but 0 for true', async () => {
+    it('tfjs#5641: treats every finite number but 0 as true', async () => {
       const counts = [0, 0, 0];
       const taken = [
         [256, 0.5, -1],
@@ -296,7 +296,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       }
     });
 
-    it('refuses, of a batch of both forms, the input of the other form than the first', async () => {
+    it('refuses, in a batch of both forms, the first input of another form than input 0', async () => {
       const [flat, named] = [[1, 2, 3], { dense_input: [1, 2, 3] }];
       const wrong = (inputs: unknown[]) => model('dense').predict(inputs as number[][]);
       await expect(wrong([flat, flat, named])).rejects.toMatchObject({
@@ -360,7 +360,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       },
     );
 
-    it('takes several tensors by name, and gives several by name', async () => {
+    it('takes several tensors by name, and returns several by name', async () => {
       const inputs = Array.from({ length: 9 }, (_, i) => ({
         left: randomFloats(3, i),
         right: i % 2 ? [i, 0.5] : Float32Array.of(0.25, i),
@@ -383,7 +383,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       }
     });
 
-    it('gives results by name in the types of the model', async () => {
+    it('returns results by name in the types of the model', async () => {
       const results = await model('signature').predict([
         { flags: [true, false, true], counts: [1, -2, 40_000] },
         { counts: Uint8Array.of(5, 6, 7), flags: Uint8Array.of(0, 0, 1) },
@@ -394,7 +394,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       ]);
     });
 
-    it('gives every input of several tensors the same in a batch of any size from 1 to 70', async () => {
+    it('returns the same for every input of several tensors in a batch of any size from 1 to 70', async () => {
       const floats = Array.from({ length: 70 }, (_, i) => ({
         left: randomFloats(3, i),
         right: randomFloats(2, 100 + i),
@@ -423,7 +423,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       }
     });
 
-    it('keeps the batches of several models apart that are asked at once', async () => {
+    it('keeps simultaneous batches of several models apart', async () => {
       const names = ['conv', 'dense', 'graph', 'branch', 'integers', 'uint8'] as const;
       await Promise.all(
         Array.from({ length: 60 }, async (_, k) => {
@@ -441,7 +441,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       );
     });
 
-    it('says what it takes when the names are wrong', async () => {
+    it('lists its tensors in the error for a wrong name', async () => {
       const wrong = async (input: unknown) => {
         const error: unknown = await model('functional')
           .predict([input as number[]])
@@ -471,7 +471,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       expect(distance(result, [4, 6, 6, 4, 6, 9, 9, 6, 4, 6, 6, 4])).toBeLessThan(tolerance);
     });
 
-    it('pads batches to the sizes it was given, and cuts those that are larger', async () => {
+    it('pads batches to the configured sizes, and splits larger ones', async () => {
       const inputs = Array.from({ length: 21 }, (_, i) => randomFloats(72, i));
       const sizesRun = watchSizes();
       const results = await model('padded').predict(inputs);
@@ -497,7 +497,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       ]);
     });
 
-    it('tells what each step of the predictions has cost', async () => {
+    it('measures the time of each step', async () => {
       const before = model('dense').timings;
       await model('dense').predict([
         [1, 2, 3],
@@ -531,7 +531,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       await other.close();
     });
 
-    it('hands on what the model threw, and goes on', async () => {
+    it('rejects with the error of the model, and goes on', async () => {
       const error: unknown = await model('failing')
         .predict([[666, 2, 3, 4]])
         .catch((thrown: unknown) => thrown);
@@ -574,7 +574,7 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
       expect({ tensors, bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
     });
 
-    it('answers predictions of several models in the order they were asked', async () => {
+    it('answers predictions of several models in order', async () => {
       const order: number[] = [];
       await Promise.all(
         [0, 1, 2, 3, 4, 5].map(async (i) => {

@@ -79,7 +79,7 @@ describe('TfjsModule', () => {
     expect(app.get(Scorer).model.backend).toBe('cpu');
   });
 
-  it('takes what starts here under auto', async () => {
+  it('takes the first backend that starts under auto', async () => {
     const app = await start([TfjsModule.forRoot(), forDense()], [Scorer]);
     expect(['tensorflow', 'wasm']).toContain(app.get(Scorer).model.backend);
   });
@@ -170,7 +170,7 @@ describe('TfjsModule', () => {
       ).toThrow(TfjsModuleError);
     });
 
-    it('with a backend that is none', async () => {
+    it('with an unknown backend', async () => {
       await expectFailure(
         [TfjsModule.forRoot({ backend: 'gpu' as 'cpu' })],
         RangeError,
@@ -262,7 +262,7 @@ describe('TfjsModule', () => {
       }
     });
 
-    it('with batch sizes that are none', () => {
+    it('with invalid batch sizes', () => {
       for (const batchSizes of [[], [0], [1.5], [8, -1], 8 as unknown as number[]]) {
         expect(() => TfjsModule.forFeature([{ name: 'm', path: dense.path, batchSizes }])).toThrow(
           `batchSizes of model 'm' must be whole numbers from 1, at least one of them; they are ${JSON.stringify(batchSizes)}`,
@@ -307,7 +307,7 @@ describe('TfjsModule', () => {
     });
   });
 
-  it('finishes at shutdown what was asked for, after the queues have drained, and then refuses', async () => {
+  it('finishes pending predictions at shutdown, after the queues have drained, and then refuses', async () => {
     let model: TfjsModel | undefined;
     const drained: Promise<Float32Array[]>[] = [];
     const registry = {

@@ -19,9 +19,9 @@ import {
   writeModule,
 } from './models.fixture.js';
 
-// What every backend has to do is in tfjs-model.spec.ts; here is what goes wrong on this one alone.
+// tfjs-model.spec.ts tests what all backends have in common; these are failures of this one.
 
-/** Largest difference to `cpu`, for results of about 1 and relative to those that are larger: sums of a thousand floats. */
+/** Largest difference to `cpu`, relative for results above 1: they are sums of a thousand floats. */
 const tolerance = 2e-5;
 
 /** Does what its input says, with 1 in the end. */
@@ -143,7 +143,7 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
     }
   });
 
-  it('keeps no memory of the GPU that it does not need', async () => {
+  it('keeps no unused memory of the GPU', async () => {
     const predict = (size: number) =>
       model('dense').predict(Array.from({ length: size }, () => randomFloats(300, size)));
     const everySize = async () => {
@@ -161,7 +161,7 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
 
   it.each([
     ['its device is lost', loss, 'WebGPU device lost: destroyed: device was destroyed'],
-    ['an error that nobody catches ends its thread', uncaught, 'from somewhere else'],
+    ['an uncaught error ends its thread', uncaught, 'from somewhere else'],
   ])('rejects what it had when %s in mid-batch, and goes on with its models', async (_, fault, message) => {
     logged.length = 0;
     const failed = model('faulty').predict([[fault]]);
@@ -210,7 +210,7 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
     await expect(started).rejects.toThrow(`cannot be used on webgpu: ${message}`);
   });
 
-  it('does not start, and does not take the process along, when the device is lost while a model is loaded', async () => {
+  it('does not start, and does not crash the process, when the device is lost while a model is loaded', async () => {
     const model = writeModule(`
       export const inputs = { x: { shape: [1] } };
       export const load = (tf) => tf.backend().device.destroy();
@@ -221,7 +221,7 @@ if (missing) process.stderr.write(`SKIPPED: all specs of the backend webgpu. ${m
     await expect(started).rejects.toThrow('the inference worker died (Error: WebGPU device lost: destroyed');
   });
 
-  describe('ends in peace', () => {
+  describe('ends without a crash', () => {
     /** A process with `app`, and with `run(size)` for a batch that takes the device long. */
     function runScript(script: string, path = writeDenseModel({ inputs: 1000, units: 1000 }).path) {
       const { status, signal, stdout } = spawnSync(

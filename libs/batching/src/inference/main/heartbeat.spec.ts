@@ -78,7 +78,7 @@ describe('Heartbeat', () => {
     expect(onSilence).toHaveBeenCalledTimes(1);
   });
 
-  it('allows three times the longest batch so far, however low the limit is set', () => {
+  it('allows three times the longest batch so far, even if the limit is lower', () => {
     const heartbeat = new Heartbeat(1000);
     heartbeat.start(onSilence);
     pass(900);
@@ -92,7 +92,7 @@ describe('Heartbeat', () => {
     expect(onSilence).toHaveBeenCalledTimes(1);
   });
 
-  it.each([500, 60_000])('starts afresh after a process that stood still for %i ms', (stop) => {
+  it.each([500, 60_000])('measures anew after the process was paused for %i ms', (stop) => {
     const heartbeat = new Heartbeat(1000);
     heartbeat.start(onSilence);
     pass(900);
@@ -106,7 +106,7 @@ describe('Heartbeat', () => {
     expect(onSilence).toHaveBeenCalledTimes(1);
   });
 
-  it('takes an answer that lies there unread when the limit is reached', () => {
+  it('accepts an answer that is unread when the limit is reached', () => {
     const heartbeat = new Heartbeat(1000);
     heartbeat.start(onSilence);
     pass(875);
@@ -184,7 +184,7 @@ describe('A worker that is alive and silent', () => {
     expect(logged.filter((line) => line.includes('gave no answer'))).toEqual([]);
   });
 
-  it('is measured by the batch, not by how many wait', async () => {
+  it('is measured per batch, not by the number of waiting batches', async () => {
     const model = await start(
       silentAt666('', `await new Promise((resolve) => setTimeout(resolve, 100));`),
       2000,
@@ -193,7 +193,7 @@ describe('A worker that is alive and silent', () => {
     expect(results).toHaveLength(30);
   });
 
-  it('is not blamed for an event loop that was blocked', async () => {
+  it('is not ended for a blocked event loop', async () => {
     const model = await start(
       silentAt666('', `await new Promise((resolve) => setTimeout(resolve, 100));`),
       500,
@@ -280,7 +280,7 @@ describe('A process with a silent worker', () => {
     expect(failure.signal).toBe(signal);
   });
 
-  it('goes on with a new worker should the native code return after all', async () => {
+  it('goes on with a new worker if the native code returns after all', async () => {
     const path = pipe();
     const args = program(
       inNativeCode(path),
@@ -302,7 +302,7 @@ describe('A process with a silent worker', () => {
     ).toEqual([stuck, [null, 7]]);
   });
 
-  it('closes within the shutdownTimeout of the queues when it is stuck in native code by then', async () => {
+  it('closes within the shutdownTimeout of the queues while it is stuck in native code', async () => {
     const args = program(
       inNativeCode(pipe()),
       60_000,
@@ -322,7 +322,7 @@ describe('A process with a silent worker', () => {
     expect(JSON.parse(failure.stdout)).toEqual([{ code: 'ERR_BATCHING_WORKER', message }, true]);
   });
 
-  it('ends no worker that stood still together with the process (SIGSTOP)', async () => {
+  it('does not end a worker that was paused together with the process (SIGSTOP)', async () => {
     // Works for a third of a second, not counting the time in which it stood still.
     const busy = silentAt666(
       `process.stderr.write('running');

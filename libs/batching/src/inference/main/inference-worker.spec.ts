@@ -55,7 +55,7 @@ describe('the inference worker', () => {
     expect(logged).toContain("model 'small' loaded: [3] to [2]");
   });
 
-  it('rejects what it had when it is killed in mid-batch, and goes on with its models', async () => {
+  it('rejects its predictions when it is killed in mid-batch, and goes on with its models', async () => {
     const model = await start({ small: small.path, large: large.path });
     const running = model('large').predict(largeBatch);
     const waiting = model('small').predict([[1, 2, 3]]);
@@ -73,7 +73,7 @@ describe('the inference worker', () => {
     await expect(model('large').predict(largeBatch)).resolves.toHaveLength(100);
   });
 
-  it('goes on for the caller who tries again at once', async () => {
+  it('serves a caller that tries again at once', async () => {
     const model = await start({ small: small.path, large: large.path });
     const again = model('large')
       .predict(largeBatch)
@@ -83,7 +83,7 @@ describe('the inference worker', () => {
     await expect(again).resolves.toHaveLength(1);
   });
 
-  it('says what it died of', async () => {
+  it('logs the reason of its death', async () => {
     const model = await start({ small: small.path });
     await model('small').predict([[1, 2, 3]]);
     lastWorker().postMessage(null);
@@ -93,7 +93,7 @@ describe('the inference worker', () => {
     expect(logged).toContainEqual(expect.stringMatching(/^the inference worker died .*; started again now$/));
   });
 
-  it('rejects with the cause while a model cannot be loaded again, and comes back by itself', async () => {
+  it('rejects with the cause while a model cannot be loaded again, and recovers by itself', async () => {
     const { path } = writeDenseModel();
     const model = await start({ small: path });
     renameSync(path, `${path}-away`);
@@ -116,7 +116,7 @@ describe('the inference worker', () => {
     }
   });
 
-  it('pauses between deaths in a row, in which predictions reject at once', async () => {
+  it('pauses between repeated deaths; meanwhile predictions reject at once', async () => {
     const model = await start({ small: small.path });
     await lastWorker().terminate();
     // Started again at once; killed before it could predict.
@@ -134,7 +134,7 @@ describe('the inference worker', () => {
     await expect(model('small').predict([[1, 2, 3]])).resolves.toHaveLength(1);
   });
 
-  it('warms its models up before it starts, says how far it is, and does so again after a death', async () => {
+  it('warms its models up at start-up, logs the progress, and does so again after a death', async () => {
     const slow = writeModule(`
       export const inputs = { x: { shape: [1] } };
       export const run = async (tf, x) => {
@@ -170,7 +170,7 @@ describe('the inference worker', () => {
     );
   });
 
-  it('uses its shared memory again and again', async () => {
+  it('reuses its shared memory', async () => {
     const model = await start({ small: small.path });
     const predict = (size: number) => model('small').predict(Array.from({ length: size }, () => [1, 2, 3]));
     for (let size = 1; size <= 300; size++) await predict(size);
@@ -227,7 +227,7 @@ describe('the inference worker', () => {
     expect(logged).toContainEqual('the inference worker died (Error: the device is gone); started again now');
   });
 
-  it('ends at shutdown, after a while, with a model that never answers', async () => {
+  it('ends at shutdown, after its time limit, with a model that never answers', async () => {
     const endless = writeModule(`
       export const inputs = { x: { shape: [1] } };
       export const run = async (tf, x) => {

@@ -15,7 +15,7 @@ import { savedModel, writeDenseModel, writeModule, writeSignatureModel } from '.
 
 type Options = Partial<TfjsModelOptions>;
 
-describe('what a model must show before it is ready', () => {
+describe('the checks before a model is ready', () => {
   const apps: TestingModule[] = [];
   async function start(path: string, options: Options = {}): Promise<TfjsModel> {
     const imports = [
@@ -67,13 +67,13 @@ describe('what a model must show before it is ready', () => {
       await expectNotReady(path, {}, `an input of zeros gives ${problem}${remedy}`);
     });
 
-    it('looks at every size that is warmed up', async () => {
+    it('are required for every size that is warmed up', async () => {
       const path = writeLog('x.shape[0] === 8 ? tf.log(x) : x');
       await expectNotReady(path, { batchSizes: [1, 8] }, 'an input of zeros gives -Infinity');
       await expect(start(path, { batchSizes: [1, 4] })).resolves.toBeDefined();
     });
 
-    it('is not asked for with allowNonFinite, or where a selfTest decides', async () => {
+    it('are not required with allowNonFinite or a selfTest', async () => {
       const path = writeLog('tf.log(x)');
       const allowed = await start(path, { allowNonFinite: true, batchSizes: [2] });
       expect(await allowed.predict([[0]])).toEqual([Float32Array.of(-Infinity)]);
@@ -105,7 +105,7 @@ describe('what a model must show before it is ready', () => {
       });
     });
 
-    it('fails the start-up, by name, where it first differs', async () => {
+    it('fails the start-up, with an error that names the first difference', async () => {
       await expectNotReady(
         path,
         { selfTest: { input: [1, 2, 3], expected: [first, second + 0.01] } },
@@ -125,7 +125,7 @@ describe('what a model must show before it is ready', () => {
       );
     });
 
-    it('says so where it expects what the model does not give', async () => {
+    it('fails with an error for an output that the model does not have', async () => {
       const input = { dense_input: [1, 2, 3] };
       await expectNotReady(
         path,
@@ -156,7 +156,7 @@ describe('what a model must show before it is ready', () => {
       );
     });
 
-    it('runs what it was given, though that is changed afterwards', async () => {
+    it('runs the test as it was given, even if that is changed afterwards', async () => {
       const expected = [first, second];
       const feature = TfjsModule.forFeature([{ name: 'm', path, selfTest: { input: [1, 2, 3], expected } }]);
       expected.fill(99);
@@ -223,7 +223,7 @@ describe('what a model must show before it is ready', () => {
       return Object.fromEntries(files.map((file) => [file, sha256(join(path, file))]));
     }
 
-    it('are those of its files, seen from its folder', async () => {
+    it('are those of its files, by their paths relative to its folder', async () => {
       const { path } = writeDenseModel();
       await start(path, { checksums: checksumsOf(path) });
       await start(join(path, 'model.json'), { checksums: checksumsOf(path) });
@@ -235,7 +235,7 @@ describe('what a model must show before it is ready', () => {
       await start(own, { checksums: { 'model.mjs': sha256(own) } });
     });
 
-    it('name the file that is another one, at start-up', async () => {
+    it('name the file that differs, at start-up', async () => {
       const { path } = writeDenseModel();
       const checksums = checksumsOf(path);
       writeFileSync(join(path, 'weights.bin'), Buffer.alloc(24));
@@ -250,7 +250,7 @@ describe('what a model must show before it is ready', () => {
       );
     });
 
-    it('are compared last: missing, cut-off and foreign files keep their sentences', async () => {
+    it('are compared last: missing, cut-off and foreign files have their own errors', async () => {
       const { path } = writeDenseModel();
       const checksums = checksumsOf(path);
       truncateSync(join(path, 'weights.bin'), 20);
@@ -275,7 +275,7 @@ describe('what a model must show before it is ready', () => {
     });
   });
 
-  it('allowNonFinite is true or false', () => {
+  it('allowNonFinite must be true or false', () => {
     const feature = () => TfjsModule.forFeature([{ name: 'm', path: '/m', allowNonFinite: 'no' as never }]);
     expect(feature).toThrow(TypeError);
     expect(feature).toThrow("allowNonFinite of model 'm' must be true or false; it is 'no'");

@@ -19,7 +19,7 @@ function work(): {
 }
 
 describe('DeviceLock', () => {
-  it('lets the worker work, and passes on what comes of it', async () => {
+  it('lets the worker work, and settles as its work does', async () => {
     const worker = new DeviceLock(new DeviceLock().memory);
     expect(await worker.hold(() => Promise.resolve('result'))).toBe('result');
     await expect(worker.hold(() => Promise.reject(new Error('mine')))).rejects.toThrow('mine');
@@ -49,7 +49,7 @@ describe('DeviceLock', () => {
     },
   );
 
-  it('lets no work begin once the worker is being ended', async () => {
+  it('begins no work once the worker is being ended', async () => {
     const main = new DeviceLock();
     const worker = new DeviceLock(main.memory);
     await main.end();
@@ -64,7 +64,7 @@ describe('DeviceLock', () => {
     main.endSync();
   });
 
-  it('stops nothing where there is no work under way: the thread may end at any moment', async () => {
+  it('does not call stop without work: the thread may end at any moment', async () => {
     const main = new DeviceLock();
     const worker = new DeviceLock(main.memory);
     const stop = jest.fn();

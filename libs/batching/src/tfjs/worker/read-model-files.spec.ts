@@ -128,7 +128,7 @@ describe('readModelFiles', () => {
     await expect(readModelFiles(json)).rejects.toThrow(hint);
   });
 
-  it('tells a cut off model.json from one that is something else', async () => {
+  it('distinguishes a model.json that is cut off from another file', async () => {
     const { path, json } = copy();
     truncateSync(json, 100);
     await expectError(path, `${json} (100 bytes) is not JSON, or is cut off`);

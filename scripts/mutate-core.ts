@@ -137,7 +137,7 @@ const faults: readonly Fault[] = [
   {
     name: 'an input whose signal its own groupBy aborts is run',
     file: 'admission.ts',
-    find: 'if (ticket && this.#isRefused(entry, signal)) return;',
+    find: 'if (!this.#takesAsIs && this.#isRefused(entry, signal)) return;',
     replace: '',
   },
   {
@@ -149,8 +149,8 @@ const faults: readonly Fault[] = [
   {
     name: 'an async groupBy makes a group of each input',
     file: 'admission.ts',
-    find: 'if (isThenable(group)) {',
-    replace: 'if (isThenable(group) && !group) {',
+    find: 'if (!isThenable(key)) return key;',
+    replace: 'if (key || !isThenable(key)) return key;',
   },
   {
     name: 'the promise of an async cost is unhandled',

@@ -23,6 +23,8 @@ const LIMIT = 300_000;
 interface Scaffold {
   nest: number;
   cli: string;
+  /** The oldest major of Node that this CLI runs on; applications that it built run on older ones, too. */
+  cliNeeds: number;
   /** What the checks need beyond the scaffold's own packages. */
   packages: string[];
   checks: Check[];
@@ -35,11 +37,19 @@ interface Check {
   once?: boolean;
   /** Leave it out of the short form. */
   full?: boolean;
+  /** Needs Nest's CLI on the Node that runs it. */
+  cli?: boolean;
 }
 
-/** The folder of an application, and the environment with the Node that runs it. */
+/** The folder of an application, the environment with the Node that runs it, and that with the Node that builds it. */
 interface App {
   folder: string;
+  env: NodeJS.ProcessEnv;
+  builder: NodeJS.ProcessEnv;
+}
+
+interface Node {
+  major: number;
   env: NodeJS.ProcessEnv;
 }
 
@@ -62,7 +72,7 @@ const esModules = {
 };
 
 const common: Check[] = [
-  { name: 'nest build, nest start', run: startWithCli },
+  { name: 'nest build, nest start', run: startWithCli, cli: true },
   { name: 'node --no-experimental-require-module dist/main', run: startWithoutRequireModule },
   { name: 'swc builder', run: (app) => startBuilt(app, ['--builder', 'swc']) },
   { name: 'both formats in one process', run: runBothFormats, once: true },
@@ -73,6 +83,7 @@ const scaffolds: Scaffold[] = [
   {
     nest: 11,
     cli: '@nestjs/cli@11',
+    cliNeeds: 20,
     packages: ['@nestjs/platform-fastify@11', '@swc/cli', '@swc/core@1.16.18', '@swc/jest'],
     checks: [
       { name: 'ts-jest, as scaffolded', run: (app) => npm(app, ['test'], ['run', 'test:e2e']) },
@@ -83,11 +94,18 @@ const scaffolds: Scaffold[] = [
       ...common,
       { name: 'webpack builder', run: (app) => startBuilt(app, ['--builder', 'webpack']) },
       { name: 'the specs of the Nest layer', run: runOwnSpecs, once: true },
+      ...['5.4', '5.7', '5.9', '7'].map((version) => ({
+        name: `the types under TypeScript ${version}`,
+        run: (app: App) => compile(app, version),
+        once: true,
+        full: version !== '5.4',
+      })),
     ],
   },
   {
     nest: 12,
     cli: '@nestjs/cli@12',
+    cliNeeds: 22,
     packages: ['@swc/cli', '@swc/core@1.16.18', '@swc/jest', 'jest', 'ts-jest', '@types/jest'],
     checks: [
       { name: 'Vitest, as scaffolded', run: (app) => npm(app, ['test'], ['run', 'test:e2e']) },
@@ -125,20 +143,25 @@ process.exitCode = failed > 0 ? 1 : 0;
 
 async function main(): Promise<void> {
   const nodes = await installNodes();
+  const builder = nodes.at(-1)?.env ?? process.env;
   const tarball = await pack();
+  const folders = await Promise.all(chosen.map((scaffold) => makeApp(scaffold, builder, tarball)));
   for (const [row, scaffold] of chosen.entries()) {
-    const app = await makeApp(scaffold, nodes[1] ?? process.env, tarball);
     const checks = scaffold.checks.filter(({ full }) => !(options.short && full));
     for (const [column, check] of checks.entries()) {
+      const able = nodes.filter(({ major }) => !check.cli || major >= scaffold.cliNeeds);
       // In the short form the checks take turns among the versions of Node.
-      const turns = options.short || check.once ? [nodes[(row + column) % nodes.length]] : nodes;
-      for (const env of turns) if (env) await run(scaffold, check, { folder: app, env });
+      const turn = able[column % able.length];
+      for (const node of able) {
+        if ((options.short || check.once) && node !== turn) continue;
+        await run(scaffold, check, { folder: folders[row] ?? '', env: node.env, builder });
+      }
     }
   }
 }
 
 async function run({ nest }: Scaffold, { name, run }: Check, app: App): Promise<void> {
-  const [version] = await output(app, 'node', ['--version']);
+  const [version] = await output(app.folder, app.env, 'node', ['--version']);
   const start = performance.now();
   let outcome = 'passed';
   try {
@@ -154,27 +177,33 @@ async function run({ nest }: Scaffold, { name, run }: Check, app: App): Promise<
 }
 
 /** The environments of the versions of Node, which come as packages with nothing but the program. */
-async function installNodes(): Promise<NodeJS.ProcessEnv[]> {
+async function installNodes(): Promise<Node[]> {
   const platform = process.platform === 'win32' ? 'win' : process.platform;
   const name = `node-${platform}-${process.arch}`;
   return Promise.all(
     nodeVersions.map(async (version) => {
       const place = join(folder, `node-${version}`);
       mkdirSync(place);
-      await output({ folder: place, env: process.env }, 'npm', [
+      await output(place, process.env, 'npm', [
         ...['install', '--no-audit', '--no-fund', '--prefix', place, `${name}@${version}`],
       ]);
       const bin = join(place, 'node_modules', name, 'bin');
       // Without what `npm run` set for this process: its own programs, and its configuration.
       const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('npm_')));
-      return { ...env, NODE_OPTIONS: '', PATH: `${bin}${delimiter}${process.env.PATH ?? ''}` };
+      const path = `${bin}${delimiter}${process.env.PATH ?? ''}`;
+      return { major: Number.parseInt(version), env: { ...env, NODE_OPTIONS: '', PATH: path } };
     }),
   );
 }
 
 async function pack(): Promise<string> {
-  const app = { folder: join(root, 'dist/libs/batching'), env: process.env };
-  const [stdout] = await output(app, 'npm', ['pack', '--silent', '--pack-destination', folder]);
+  const built = join(root, 'dist/libs/batching');
+  const [stdout] = await output(built, process.env, 'npm', [
+    'pack',
+    '--silent',
+    '--pack-destination',
+    folder,
+  ]);
   return join(folder, stdout.trim());
 }
 
@@ -182,7 +211,7 @@ async function pack(): Promise<string> {
 async function makeApp(scaffold: Scaffold, env: NodeJS.ProcessEnv, tarball: string): Promise<string> {
   const start = performance.now();
   const name = `nest-${scaffold.nest}`;
-  await output({ folder, env }, 'npm', [
+  await output(folder, env, 'npm', [
     ...['exec', '--yes', '--package', scaffold.cli, '--', 'nest', 'new', name],
     ...['--strict', '--skip-git', '--skip-install', '--package-manager', 'npm'],
   ]);
@@ -197,8 +226,8 @@ async function makeApp(scaffold: Scaffold, env: NodeJS.ProcessEnv, tarball: stri
   const main = join(app, 'src/main.ts');
   const source = readFileSync(main, 'utf8');
   writeFileSync(main, source.replace('process.env.PORT ?? 3000', "process.env.PORT ?? 3000, '127.0.0.1'"));
-  await output({ folder: app, env }, 'npm', ['install', '--no-audit', '--no-fund', tarball]);
-  await output({ folder: app, env }, 'npm', [
+  await output(app, env, 'npm', ['install', '--no-audit', '--no-fund', tarball]);
+  await output(app, env, 'npm', [
     ...['install', '--no-audit', '--no-fund', '--save-dev', ...scaffold.packages],
   ]);
   console.log(`${name}: made and installed in ${((performance.now() - start) / 1000).toFixed(0)} s`);
@@ -206,7 +235,7 @@ async function makeApp(scaffold: Scaffold, env: NodeJS.ProcessEnv, tarball: stri
 }
 
 async function npm(app: App, ...commands: string[][]): Promise<void> {
-  for (const command of commands) await output(app, 'npm', command);
+  for (const command of commands) await output(app.folder, app.env, 'npm', command);
 }
 
 async function jest(app: App, config: object): Promise<void> {
@@ -217,17 +246,17 @@ async function jest(app: App, config: object): Promise<void> {
     '--config',
     JSON.stringify({ ...config, rootDir: app.folder }),
   ];
-  const [, stderr] = await output(app, 'node', args);
+  const [, stderr] = await output(app.folder, app.env, 'node', args);
   if (!/^Tests: +[1-9]\d* passed, \d+ total$/m.test(stderr)) throw new Error(`not all passed:\n${stderr}`);
 }
 
 async function startWithCli(app: App): Promise<void> {
-  await output(app, 'npm', ['run', 'build']);
+  await npm(app, ['run', 'build']);
   await answers(app, 'npm', ['start']);
 }
 
 async function startBuilt(app: App, builder: string[], flags: string[] = []): Promise<void> {
-  await output(app, 'npm', ['run', 'build', '--', ...builder]);
+  await npm({ ...app, env: app.builder }, ['run', 'build', '--', ...builder]);
   await answers(app, 'node', [...flags, 'dist/main.js']);
 }
 
@@ -235,23 +264,43 @@ async function startWithoutRequireModule(app: App): Promise<void> {
   await startBuilt(app, [], ['--no-experimental-require-module']);
 }
 
-async function startWithPnpm({ folder, env }: App): Promise<void> {
+async function startWithPnpm({ folder, ...environments }: App): Promise<void> {
   const copy = `${folder}-pnpm`;
   const skipped = ['node_modules', 'dist', 'package-lock.json'].map((name) => join(folder, name));
   cpSync(folder, copy, { recursive: true, filter: (path) => !skipped.includes(path) });
-  const app = { folder: copy, env };
-  await output(app, 'npm', [
-    'exec',
-    '--yes',
-    '--package',
-    'pnpm@10',
-    '--',
-    'pnpm',
-    'install',
-    '--no-lockfile',
-  ]);
+  const app = { folder: copy, ...environments };
+  await npm(app, ['exec', '--yes', '--package', 'pnpm@10', '--', 'pnpm', 'install', '--no-lockfile']);
   await npm(app, ['test'], ['run', 'test:e2e']);
   await startBuilt(app, []);
+}
+
+/** Compiles the application, and the library's declarations with it, by each way of resolving modules that the version knows. */
+async function compile(app: App, version: string): Promise<void> {
+  const resolutions = [
+    { module: 'nodenext', moduleResolution: 'nodenext' },
+    { module: 'esnext', moduleResolution: 'bundler' },
+    // TypeScript 7 has it no more.
+    ...(version === '7' ? [] : [{ module: 'commonjs', moduleResolution: 'node10' }]),
+  ];
+  for (const resolution of resolutions) {
+    const config = {
+      compilerOptions: {
+        ...resolution,
+        target: 'es2022',
+        strict: true,
+        experimentalDecorators: true,
+        emitDecoratorMetadata: true,
+        skipLibCheck: false,
+        types: ['node'],
+        noEmit: true,
+      },
+      files: ['src/app.module.ts'],
+    };
+    writeFileSync(join(app.folder, 'tsconfig.matrix.json'), JSON.stringify(config));
+    await npm(app, [
+      ...['exec', '--yes', '--package', `typescript@${version}`, '--', 'tsc', '-p', 'tsconfig.matrix.json'],
+    ]);
+  }
 }
 
 /** Lends the application this repository's TensorFlow.js, which the program needs. */
@@ -261,7 +310,7 @@ async function runBothFormats(app: App): Promise<void> {
   const program = join(app.folder, 'both-formats.mjs');
   cpSync(join(root, 'test/both-formats.mjs'), program);
   try {
-    await output(app, 'node', [program]);
+    await output(app.folder, app.env, 'node', [program]);
   } finally {
     rmSync(lent);
     rmSync(program);
@@ -271,7 +320,7 @@ async function runBothFormats(app: App): Promise<void> {
 async function runOwnSpecs({ folder, env }: App): Promise<void> {
   const program = join(root, 'node_modules/jest/bin/jest.js');
   const args = ['--experimental-vm-modules', program, '-w', '1', 'libs/batching/src/nest', 'test/two-copies'];
-  await output({ folder: root, env: { ...env, NEST: folder } }, 'node', args);
+  await output(root, { ...env, NEST: folder }, 'node', args);
 }
 
 /** Starts an application, asks for twenty products at once and one that is missing, and ends it. */
@@ -311,11 +360,13 @@ async function answers(app: App, command: string, args: string[]): Promise<void>
 }
 
 async function ready(child: ChildProcess, url: string): Promise<void> {
-  for (const end = performance.now() + LIMIT; performance.now() < end; await sleep(100)) {
+  const end = performance.now() + LIMIT;
+  while (performance.now() < end) {
     if (child.exitCode !== null) throw new Error(`the application ended with exit code ${child.exitCode}`);
     const answer = await fetch(url).catch(() => undefined);
     if (answer?.ok) return;
     if (answer) throw new Error(`${url}: ${answer.status} ${await answer.text()}`);
+    await sleep(100);
   }
   throw new Error('the application did not start');
 }
@@ -330,7 +381,12 @@ async function freePort(): Promise<number> {
 }
 
 /** Runs a command to its end. Returns what it wrote to stdout and stderr. */
-async function output({ folder, env }: App, command: string, args: string[]): Promise<[string, string]> {
+async function output(
+  folder: string,
+  env: NodeJS.ProcessEnv,
+  command: string,
+  args: string[],
+): Promise<[string, string]> {
   try {
     const options = { cwd: folder, env, timeout: LIMIT, maxBuffer: 64 * 2 ** 20 };
     const { stdout, stderr } = await promisify(execFile)(command, args, options);

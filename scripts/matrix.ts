@@ -84,7 +84,18 @@ const scaffolds: Scaffold[] = [
     nest: 11,
     cli: '@nestjs/cli@11',
     cliNeeds: 20,
-    packages: ['@nestjs/platform-fastify@11', '@swc/cli', '@swc/core@1.16.18', '@swc/jest'],
+    packages: [
+      ...['@swc/cli', '@swc/core@1.16.18', '@swc/jest'],
+      // What the library's own specs need, of the versions for this Nest.
+      ...['@nestjs/platform-fastify@11', '@nestjs/microservices@11', '@nestjs/websockets@11'],
+      ...[
+        '@nestjs/platform-ws@11',
+        '@nestjs/platform-socket.io@11',
+        '@nestjs/graphql@13',
+        '@nestjs/apollo@13',
+      ],
+      ...['@apollo/server', '@as-integrations/express5', 'graphql@16'],
+    ],
     checks: [
       { name: 'ts-jest, as scaffolded', run: (app) => npm(app, ['test'], ['run', 'test:e2e']) },
       {

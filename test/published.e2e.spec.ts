@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { published } from '../scripts/published.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const built = join(root, 'dist/libs/batching');
@@ -64,3 +65,15 @@ describe('the tarball of nest-batching', () => {
     expect(await run(bin('tsx'), 'scripts/api-report.ts', '--check')).toBe('');
   });
 });
+
+// Never where it could release something.
+(published.repositoryUrl === '' ? it : it.skip)(
+  'npm run release refuses while the repository has no address',
+  async () => {
+    await expect(run(bin('tsx'), 'scripts/release.ts')).rejects.toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringContaining('cannot be released: scripts/published.ts has no repositoryUrl'),
+    });
+  },
+);

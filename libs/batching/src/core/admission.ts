@@ -221,7 +221,10 @@ export class Admission<Input> {
     return this.#shared ? this.#shared.open(key, caller).entry : caller;
   }
 
-  /** Needs no space in the room and delays no other input, so neither a bound nor a deadline refuses the caller. */
+  /**
+   * Needs no space in the room and delays no other input, so neither a bound nor a deadline refuses the
+   * caller.
+   */
   #join(caller: Entry<Input>, shared: SharedInput<Input>, priority: number): void {
     shared.join(caller);
     const { place, extras } = shared.entry;

@@ -21,8 +21,9 @@ export type BatchFunction<Input, Result> = (
 ) => PromiseLike<Results<Result>> | Results<Result>;
 
 /**
- * A batch function of a queue with `keyBy`: it may also return a `Map` from the keys of its inputs to their results.
- * An `Error` or a promise as a value of the `Map` is treated as in a result's place. Keys of no input are ignored.
+ * A batch function of a queue with `keyBy`: it may also return a `Map` from the keys of its inputs to their
+ * results. An `Error` or a promise as a value of the `Map` is treated as in a result's place. Keys of no
+ * input are ignored.
  */
 export type KeyedBatchFunction<Input, Result> = (
   inputs: Input[],

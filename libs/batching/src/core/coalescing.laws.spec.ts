@@ -3,8 +3,9 @@ import fc from 'fast-check';
 import { BatchQueue } from './batch-queue.js';
 
 /**
- * The laws of docs/contract.md where callers share inputs (`coalesce`), under random programs with few keys. What is expected
- * comes from a model that knows only which callers came for which key and when, and what the batch function was given.
+ * The laws of docs/contract.md where callers share inputs (`coalesce`), under random programs with few keys.
+ * What is expected comes from a model that knows only which callers came for which key and when, and what the
+ * batch function was given.
  */
 
 interface Input {
@@ -216,7 +217,8 @@ class Modelled {
       expect(ends).toHaveLength(1);
       const [end] = ends;
       if (!end || end instanceof Error) continue;
-      // Its own key's, of a run that had not ended when it came, and the same object as all others of that run got.
+      // Its own key's, of a run that had not ended when it came, and the same object as all others of that
+      // run got.
       expect(end.key).toBe(key);
       expect(endedBefore.has(end.run)).toBe(false);
       const name = `${key} ${end.run}`;

@@ -294,7 +294,8 @@ describe('a shared input', () => {
     await advance(1);
     submit('later');
     submit('second', 1);
-    // Raised twice: among the plain inputs, then between those of priority 1. A lower priority changes nothing.
+    // Raised twice: among the plain inputs, then between those of priority 1. A lower priority changes
+    // nothing.
     submit('a', 0);
     submit('a', 1);
     submit('a', -5);

@@ -24,7 +24,7 @@ export class Extras<Input> {
   constructor(
     /** `undefined` if the input is plain. */
     public ticket: Ticket<Entry<Input>> | undefined,
-    /** Returned by `keyBy`. */
+    /** What `keyBy` returned. */
     readonly key?: unknown,
   ) {}
 }
@@ -60,7 +60,7 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
   }
 }
 
-/** A thenable that rejects: whether an entry ended in an error is seen from it. */
+/** A thenable that rejects; a class of its own, to recognise an entry that ended in an error. */
 export class Rejection {
   constructor(private readonly error: unknown) {}
 

@@ -257,8 +257,8 @@ export class BatchResultError extends BatchingError {
 }
 
 /**
- * The `Map` that the batch function returned has no result for the key of this input. With `missing: 'undefined'` the
- * caller gets `undefined` instead.
+ * The `Map` that the batch function returned has no result for the key of this input. With `missing:
+ * 'undefined'` the caller gets `undefined` instead.
  */
 export class MissingResultError extends BatchingError {
   static {
@@ -267,7 +267,7 @@ export class MissingResultError extends BatchingError {
 
   readonly code = 'ERR_BATCHING_MISSING';
   override readonly kind = 'missing';
-  /** Private: loggers print the properties of errors, and a key may be personal data. */
+  /** Private, because loggers print the properties of errors, and a key may be personal data. */
   readonly #key: unknown;
 
   constructor(
@@ -279,7 +279,7 @@ export class MissingResultError extends BatchingError {
     this.#key = key;
   }
 
-  /** Returned by `keyBy` for the input. */
+  /** What `keyBy` returned for the input. */
   get key(): unknown {
     return this.#key;
   }

@@ -21,7 +21,7 @@ type Counted =
   | 'waitTime'
   | 'runTime';
 
-/** Callers that joined another's input (`coalesce`), by the state of that input. */
+/** Numbers of callers that joined the input of another caller (`coalesce`), by the phase of that input. */
 export type Joined = Record<'blocked' | 'waiting' | 'running', number>;
 
 /** What the ledger reads and counts of a batch. */
@@ -55,7 +55,7 @@ export class Ledger {
   #results = 0;
   #errors = 0;
   #running = 0;
-  /** Callers that joined the input of another (`coalesce`). */
+  /** Callers that have joined the input of another caller (`coalesce`). */
   #joined = 0;
   readonly #drops: Record<DropReason, number> = { aborted: 0, timeout: 0, full: 0, stopped: 0 };
   readonly #dispatches: Record<DispatchReason, number> = { size: 0, delay: 0, idle: 0, drain: 0 };

@@ -39,23 +39,24 @@ export interface QueueOptions<Input = unknown> {
    */
   groupBy?(input: Input): unknown;
   /**
-   * Returns the key of an input, compared as a `Map` key: inputs with the same key ask for the same thing. With
-   * it the batch function may return a `Map` from keys to results. Called once per input, when it is submitted.
-   * What it throws, or a `TypeError` for a promise, rejects that input alone. Default: inputs have no keys.
+   * Returns the key of an input, compared as a `Map` key: inputs with the same key ask for the same thing.
+   * With it the batch function may return a `Map` from keys to results. Called once per input, when it is
+   * submitted. What it throws, or a `TypeError` for a promise, rejects that input alone. Default: inputs have
+   * no keys.
    */
   keyBy?(input: Input): unknown;
   /**
-   * What the caller of an input gets whose key is not in the `Map` that the batch function returned: `reject`: a
-   * `MissingResultError`; `undefined`: `undefined`. Default: `reject`.
+   * What the caller of an input gets whose key is not in the `Map` that the batch function returned:
+   * `reject`: a `MissingResultError`; `undefined`: `undefined`. Default: `reject`.
    */
   missing?: 'reject' | 'undefined';
   /**
    * Whether inputs with the same key that wait or run at the same time become one input with several callers,
    * who share one result object. Each caller keeps its own signal and timeout; the input leaves when the last
    * caller has gone. It has the highest priority of its callers, and the cost, group and tenant of the first.
-   * Nothing is cached: after it has ended, the next call runs again. The key must contain everything that access
-   * depends on (user, tenant, language), or one caller gets what only another may see. Requires `keyBy`.
-   * Default `false`.
+   * Nothing is cached: after it has ended, the next call runs again. The key must contain everything that
+   * access depends on (user, tenant, language), or one caller gets what only another may see. Requires
+   * `keyBy`. Default `false`.
    */
   coalesce?: boolean;
   /** What one level of `priority` is worth, in milliseconds of waiting: ≥ 0. Default 1000. */
@@ -184,7 +185,8 @@ const OPTIONS = {
   groupBy: { check: (name, value) => checkType(name, 'function', value) },
   keyBy: { check: (name, value) => checkType(name, 'function', value) },
   missing: { check: oneOf<'reject' | 'undefined'>('reject', 'undefined'), default: 'reject' },
-  // No setting for production: only the code that makes the key knows whether callers of one key may see the same.
+  // No setting for production: only the code that makes the key knows whether callers of one key may see the
+  // same.
   coalesce: { check: flag, default: false },
   lane: { check: checkLane },
   name: { check: (name: string, value: string) => checkType(name, 'string', value) },

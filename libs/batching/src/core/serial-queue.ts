@@ -9,7 +9,7 @@ export type SerialOptions = Omit<QueueOptions, 'dispatch' | 'concurrency'>;
 /** The settings that make a queue run one call at a time. */
 export const serial = { batchSize: 1, maxDelay: 0, dispatch: 'eager', concurrency: 1 } as const;
 
-/** One call as the queue holds it: its input, and the async context of its caller. */
+/** A call in the queue: its input, and the async context of its caller. */
 class Call<Input> extends AsyncResource {
   constructor(readonly input: Input) {
     super('SerialCall', { requireManualDestroy: true });
@@ -17,8 +17,8 @@ class Call<Input> extends AsyncResource {
 }
 
 /**
- * A queue that runs one call at a time. A call has one caller, so it runs in that caller's async context,
- * where a batch of many callers runs in the queue's own.
+ * A queue that runs one call at a time. A call has one caller, so it runs in the async context of that
+ * caller, while a batch runs in the queue's own.
  */
 export class SerialQueue<Input, Result> extends BatchQueue<Input, Result> {
   /** @throws TypeError or RangeError for options that make no sense */
@@ -36,7 +36,7 @@ export class SerialQueue<Input, Result> extends BatchQueue<Input, Result> {
   }
 }
 
-/** The options, whose functions of an input get the input of the call that the queue hands them. */
+/** The options with their functions wrapped: the queue passes them a call, and they get its input. */
 function ofCalls<Input>(options: SerialOptions): Omit<BatchOptions<Input>, keyof typeof serial> {
   const entries = Object.entries(options).map(([name, option]: [string, unknown]) => {
     if (typeof option !== 'function') return [name, option];

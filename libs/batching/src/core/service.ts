@@ -22,7 +22,10 @@ export interface BatchedService<Input, Result> {
   stop(options?: StopOptions): Promise<void>;
 }
 
-/** The same, where inputs have keys: the batch function may return a `Map`, and a key without a result gives `undefined`. */
+/**
+ * The same, where inputs have keys: the batch function may return a `Map`, and a key without a result gives
+ * `undefined`.
+ */
 export function asBatchedService(
   batchSize: number,
   maxDelay: number,

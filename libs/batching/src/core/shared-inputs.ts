@@ -8,13 +8,13 @@ type GiveUp<Input> = (entry: Entry<Input>, reason: DropReason, error: unknown) =
 /**
  * The inputs of a queue with `coalesce`, by key: each from the submission of its first caller until it ends.
  *
- * An entry that has no caller waits and runs in the usual way. The callers have entries of their own, in a line:
+ * One entry, which has no caller, waits and runs in the usual way. The callers have entries of their own, in a line:
  *
  *     SharedInput ─┬─ entry    at the door, in the room or in a batch
  *                  └─ callers  caller ── caller ── caller
  *
- * The ledger counts the entry like any other, which stands for one of the callers. The others have joined: they
- * are counted when they join and when they end; how many wait or run is computed from the place of the entry.
+ * The ledger counts that entry like any other, for the first of the callers. The others have joined: they are
+ * counted when they join and when they end. How many of them wait or run is computed from the place of the entry.
  */
 export class SharedInputs<Input> {
   readonly #byKey = new Map<unknown, SharedInput<Input>>();
@@ -25,12 +25,12 @@ export class SharedInputs<Input> {
     private readonly giveUp: GiveUp<Input>,
   ) {}
 
-  /** The input with this key that waits or runs. */
+  /** The input with this key, if one waits or runs. */
   get(key: unknown): SharedInput<Input> | undefined {
     return this.#byKey.get(key);
   }
 
-  /** Makes a shared input of which this is the first caller. */
+  /** Creates a shared input with its first caller. */
   open(key: unknown, caller: Entry<Input>): SharedInput<Input> {
     const onEnd = (): void => void this.#byKey.delete(key);
     const input = new SharedInput(caller, this.ledger, this.giveUp, onEnd);
@@ -38,7 +38,7 @@ export class SharedInputs<Input> {
     return input;
   }
 
-  /** Callers beyond the first of each input. O(n) in the inputs: for `stats()`. */
+  /** Number of callers beyond the first of each input, by phase. For `stats()`: takes O(n) for n inputs. */
   get joined(): Joined {
     const joined = { blocked: 0, waiting: 0, running: 0 };
     for (const { phase, callers } of this.#byKey.values()) joined[phase] += callers.length - 1;
@@ -59,7 +59,8 @@ export class SharedInput<Input> implements Holder<Input> {
   ) {
     this.entry = new Entry(first.input, first.turn, this.#settle);
     this.entry.extras = first.extras;
-    // For the way back in the line of callers; the entry takes those with the ticket and the key.
+    // The caller gets new extras for its links in the line of callers; the entry has those with ticket and
+    // key.
     first.extras = new Extras(undefined);
     this.#add(first);
   }
@@ -75,9 +76,9 @@ export class SharedInput<Input> implements Holder<Input> {
     this.#add(caller);
   }
 
-  /** Rejects one caller. The input leaves with the last. */
+  /** Rejects one caller; with the last one the input is given up. */
   giveUp(caller: Entry<Input>, reason: DropReason, error: unknown): void {
-    // The callers are being settled.
+    // The callers are being settled already.
     if (this.entry.place === 'gone') return;
     if (this.callers.length === 1) {
       this.giveUpEntry(this.entry, reason, error);
@@ -96,7 +97,7 @@ export class SharedInput<Input> implements Holder<Input> {
     this.callers.push(caller);
   }
 
-  /** Settles all callers. The ledger has counted the entry. */
+  /** Settles all callers. The ledger has counted the entry before. */
   readonly #settle = (outcome: unknown): void => {
     this.onEnd();
     this.ledger.endJoined(this.callers.length - 1, !(outcome instanceof Rejection));

@@ -73,8 +73,9 @@ export interface BatchReport {
   /** Callers that got an error, including those whose signal or timeout ended the input while it ran. */
   errors: number;
   /**
-   * What the batch failed with as a whole: what its function threw, a `BatchTimeoutError` or a `BatchResultError`. The property is
-   * there only if it did. An error in one input's place is none, and with `isolateErrors` an error of the function neither.
+   * What the batch failed with as a whole: what its function threw, a `BatchTimeoutError` or a
+   * `BatchResultError`. The property is there only if it did. An error in one input's place is none, and with
+   * `isolateErrors` an error of the function neither.
    */
   error?: unknown;
 }

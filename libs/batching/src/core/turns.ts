@@ -51,8 +51,8 @@ export class Turns {
   #rangFor = -Infinity;
 
   /**
-   * Batch functions run in this context: never in a caller's, and never in that of the code that built the
-   * queue. A queue that a request builds must not show that request's store to later ones.
+   * Batch functions run in this context, never in that of a caller or of the code that built the queue: the
+   * store of a request that builds a queue must not be visible in later requests.
    */
   readonly #context = loading.runInAsyncScope(
     () => new AsyncResource('BatchQueue', { requireManualDestroy: true }),

@@ -183,7 +183,10 @@ export type SerialProblem<F> = F extends (...args: infer P) => unknown
       : 'the method has more than one required parameter: put them into one object, the input'
   : 'an accessor cannot be marked: make it a method';
 
-/** What is wrong with a method under `@BatchedService()` with these options, in a sentence; `true` if nothing is. */
+/**
+ * What is wrong with a method under `@BatchedService()` with these options, in a sentence; `true` if nothing
+ * is.
+ */
 type MarkProblem<F, M extends Missing> = BatchProblem<F> extends true ? MapProblem<F, M> : BatchProblem<F>;
 
 type MapProblem<F, M extends Missing> = F extends (...args: never) => infer R

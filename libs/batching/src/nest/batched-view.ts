@@ -22,9 +22,9 @@ export interface BatchedMethod<Input, Result> {
  * (`BatchedMethod`).
  *
  * The type system does not see marks. So the type has every public method that could be marked, by the rules
- * of the decorators: one that takes an array and returns an array or a `Map` as a batch method, any other of one
- * parameter as a serial method. Reading a method that is not marked throws a `TypeError`. Other members of
- * the class are left out.
+ * of the decorators: one that takes an array and returns an array or a `Map` as a batch method, any other of
+ * one parameter as a serial method. Reading a method that is not marked throws a `TypeError`. Other members
+ * of the class are left out.
  */
 export type Batched<C> = {
   readonly [

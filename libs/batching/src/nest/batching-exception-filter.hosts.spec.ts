@@ -73,7 +73,10 @@ async function build(registration: Registration, metadata: ModuleMetadata): Prom
   return app;
 }
 
-/** The advice is in the log, each kind once however often it comes, and a fault of the application as an error. */
+/**
+ * The advice is in the log, each kind once however often it comes, and a fault of the application as an
+ * error.
+ */
 function expectAdviceInTheLog(): void {
   expect(warned.mock.calls.map(([line]) => line as string)).toEqual([
     expect.stringMatching(/^QueueFullError: Digits.classify is full: 100 inputs .*raise maxQueued/),

@@ -6,17 +6,21 @@ import { BatchingError, type ErrorKind } from '../core/errors.js';
 import { RateLimitedLog } from './rate-limited-log.js';
 
 /**
- * Answers the errors of queues and models by their `kind`. Over HTTP: 503 with `Retry-After` if the queue is full, too
- * slow for the input's timeout, or stopped, and if the model cannot run at the moment; 504 if a time limit passed; 413 for
- * an input, or a number of inputs, beyond a bound; 400 for an input that the model does not accept; 404 for an input whose key has no result; 500 for a fault of the
- * application. The body is `{ statusCode, error, message, code }`. Microservices and gateways send `{ status: 'error',
- * message, code }`, GraphQL an error with `extensions.code`. The message is the error's `publicMessage`, which contains no
- * settings. A 500 is logged; of the others the full message, with what to tune, is logged as a warning, at most one line per
- * queue, code and 10 s.
+ * Answers the errors of queues and models by their `kind`. Over HTTP: 503 with `Retry-After` if the queue is
+ * full, too slow for the input's timeout, or stopped, and if the model cannot run at the moment; 504 if a time
+ * limit passed; 413 for an input, or a number of inputs, beyond a bound; 400 for an input that the model does
+ * not accept; 404 for an input whose key has no result; 500 for a fault of the application.
+ *
+ * The body is `{ statusCode, error, message, code }`. Microservices and gateways send
+ * `{ status: 'error', message, code }`, GraphQL an error with `extensions.code`. The message is the error's
+ * `publicMessage`, which contains no settings.
+ *
+ * A 500 is logged as an error. The full message of the other errors, unless they are `stopped`, `input` or
+ * `missing`, says what to tune, and is logged as a warning: at most one line per queue and code in 10 s.
  *
  * ```ts
  * providers: [{ provide: APP_FILTER, useClass: BatchingExceptionFilter }]
- * app.useGlobalFilters(new BatchingExceptionFilter()); // or so, or with @UseFilters() on a controller, a gateway or a resolver
+ * app.useGlobalFilters(new BatchingExceptionFilter()); // or this, or @UseFilters() on a class
  * ```
  */
 @Catch(BatchingError)
@@ -24,9 +28,7 @@ export class BatchingExceptionFilter extends BaseExceptionFilter {
   readonly #logger = new Logger(BatchingExceptionFilter.name);
   readonly #warnings = new RateLimitedLog(this.#logger);
 
-  /**
-   * The HTTP answer to an error, for code that sends it itself, for example as the last event of a stream.
-   */
+  /** The HTTP answer to an error, for code that sends it itself, for example as the last event of a stream. */
   static answerTo(error: BatchingError): BatchingAnswer {
     return answerTo(error);
   }
@@ -46,13 +48,13 @@ export class BatchingExceptionFilter extends BaseExceptionFilter {
         emit(host.switchToWs().getClient<Client | undefined>(), { status: 'error', message, code });
         return undefined;
       default:
-        // GraphQL formats what is thrown: it takes the message, and `extensions` of any error.
+        // GraphQL formats thrown errors by their message and `extensions`.
         throw Object.assign(new Error(message), { code, extensions: { code } });
     }
   }
 
   #reply(response: PlainResponse, { statusCode, message, retryAfter }: BatchingAnswer, code: string): void {
-    // Neither, for a filter that was made by hand and given no adapter: Nest injects nothing into it.
+    // A filter that was constructed by hand without an adapter has neither, as Nest injects nothing into it.
     const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter ?? plainAdapter;
     if (adapter.isHeadersSent(response)) {
       adapter.end(response);
@@ -62,7 +64,7 @@ export class BatchingExceptionFilter extends BaseExceptionFilter {
     adapter.reply(response, { statusCode, error: STATUS_CODES[statusCode], message, code }, statusCode);
   }
 
-  /** What clients are not told: the fault of the application, and how to tune it. */
+  /** Logs what the answer omits: the fault of the application, or how to tune it. */
   #log(error: BatchingError & { readonly queue?: string }, { statusCode }: BatchingAnswer): void {
     if (statusCode === 500) this.#logger.error(error);
     else if (ADVISED.has(error.kind)) {
@@ -71,20 +73,20 @@ export class BatchingExceptionFilter extends BaseExceptionFilter {
   }
 }
 
-/** Kinds whose message says what to do in the application. */
+/** Kinds whose message says what to change in the application. */
 const ADVISED: ReadonlySet<ErrorKind> = new Set(['overload', 'unavailable', 'timeout', 'too-large']);
 
-/** What Express, Fastify and plain Node have in common of a response. */
+/** The members of a response of Express, Fastify or plain Node that are used here. */
 interface PlainResponse extends Pick<ServerResponse, 'headersSent' | 'setHeader' | 'end' | 'statusCode'> {
   /** The response of Node that a reply of Fastify wraps. */
   readonly raw?: ServerResponse;
-  /** As Express and Fastify have it. */
+  /** In Express and Fastify. */
   status?(code: number): { send(body: unknown): unknown };
-  /** Of Fastify. */
+  /** In Fastify. */
   header?(name: string, value: string): unknown;
 }
 
-/** What an HTTP adapter does, for a filter that has none. */
+/** Replaces the HTTP adapter in a filter that has none. */
 const plainAdapter = {
   isHeadersSent: (response: PlainResponse) => (response.raw ?? response).headersSent,
   end: (response: PlainResponse) => (response.raw ?? response).end(),
@@ -109,7 +111,10 @@ interface Client {
   readonly readyState?: unknown;
 }
 
-/** A client of Socket.IO is sent an event; `emit` of a WebSocket stays in this process, so it is sent the same as text. */
+/**
+ * Sends an event to a client of Socket.IO, and the same as text to a WebSocket, whose `emit` does not send
+ * anything.
+ */
 function emit(client: Client | undefined, data: object): void {
   const event = 'exception';
   if (typeof client?.readyState === 'number') client.send?.(JSON.stringify({ event, data }));

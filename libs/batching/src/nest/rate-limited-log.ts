@@ -1,18 +1,20 @@
 import type { Logger } from '@nestjs/common';
 
-/** Milliseconds between two lines of one kind. */
+/** Shortest time between two lines of one kind, in milliseconds. */
 const INTERVAL = 10_000;
 
 interface Kind {
-  /** Of the lines that were held back, how many, and the last of them. */
+  /** Number of lines that were held back. */
   heldBack: number;
+  /** The last of them. */
   last: string;
   timer: NodeJS.Timeout;
 }
 
 /**
- * Warnings that may come thousands of times a second. The first of a kind is logged at once; then at most one line per kind and
- * 10 s, the latest of those held back, with their number.
+ * Limits warnings that may come thousands of times a second. The first line of a kind is logged at once.
+ * After that, at most one line per kind is logged in 10 s: the last that was held back, with the number of
+ * the others.
  */
 export class RateLimitedLog {
   readonly #kinds = new Map<string, Kind>();
@@ -33,7 +35,7 @@ export class RateLimitedLog {
     this.#kinds.set(kind, { heldBack: 0, last: '', timer: timer.unref() });
   }
 
-  /** Logs what was held back. */
+  /** Logs the lines that were held back. */
   flush(): void {
     for (const kind of [...this.#kinds.keys()]) {
       this.#release(kind);

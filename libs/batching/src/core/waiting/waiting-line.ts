@@ -37,8 +37,8 @@ export class WaitingLine<T extends Linked<T>> {
   }
 
   /**
-   * Puts an entry before those that are `behind` it. All must have `extras`. Takes time in proportion to the
-   * number of those behind.
+   * Inserts an entry before the last entries, for which `behind` is true. All entries must have `extras`.
+   * Takes time in proportion to the number of entries behind it.
    */
   insert(entry: T, behind: (other: T) => boolean): void {
     let previous = this.#last;

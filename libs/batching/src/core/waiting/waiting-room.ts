@@ -63,7 +63,7 @@ export class WaitingRoom<T extends Waiting<T>> {
     else this.#rankGroup(line.level.group);
   }
 
-  /** Gives an input another ticket. Its turn decides its place in the new line. */
+  /** Replaces the ticket of an input; in its new line it stands in the order of arrival. */
   exchange(entry: T, ticket: Ticket<T>): void {
     const { extras } = entry;
     invariant(extras !== undefined, 'an input without extras gets a ticket');
@@ -134,7 +134,7 @@ export class WaitingRoom<T extends Waiting<T>> {
     }
   }
 
-  /** @returns the line for an input with this ticket; the input is counted as one of it */
+  /** Counts an input with this ticket. @returns the line for it */
   #lineFor(ticket: Ticket<T>): Line<T> {
     const group = this.#groups.get(ticket.group) ?? this.#open(ticket.group);
     const line = (ticket.line = group.line(ticket.priority, ticket.tenant));

@@ -79,7 +79,7 @@ describe('a batch function of a queue with keyBy', () => {
     expect(queue.stats()).toMatchObject({ results: 1, errors: 1 });
   });
 
-  it('gives undefined for a missing key where the queue is told to', async () => {
+  it('gives undefined for a missing key with `missing: undefined`', async () => {
     const queue = queueOf(lookup({ a: 'Ada' }), { missing: 'undefined' });
     expect(await outcomes(queue.submitMany(queries('b', 'a')))).toEqual([undefined, 'Ada']);
     expect(queue.stats()).toMatchObject({ results: 2, errors: 0 });

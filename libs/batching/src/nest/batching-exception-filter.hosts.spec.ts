@@ -146,7 +146,7 @@ describe.each(registrations)('the filter registered by %s answers', (registratio
   });
 });
 
-// Nest gives a gateway no global filters, whoever wrote them.
+// Nest does not apply global filters to gateways.
 describe.each(registrations.filter((registration) => registration.startsWith('@UseFilters')))(
   'the filter registered by %s on a gateway answers',
   (registration) => {

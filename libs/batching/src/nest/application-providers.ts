@@ -1,7 +1,7 @@
 import { show } from '../core/checks.js';
 import { marksOf, marksOn, methodName } from './marks.js';
 import type { NestModules } from './nest-modules.js';
-import { type Class, REGISTRY, views } from './views.js';
+import { isClass, REGISTRY, showToken, tokenName, typeOf, type ViewKey, views } from './views.js';
 
 /**
  * The providers of one application: finds the classes with marked methods and their instances. Its errors
@@ -34,93 +34,97 @@ export class ApplicationProviders {
     }
   }
 
-  /**
-   * Sentences about marked classes that are not provided under the class itself, so that no view of them
-   * exists.
-   */
+  /** Sentences about marked instances of which no view exists: neither of their class nor of their token. */
   *unreachable(): Generator<string> {
     const reachable = new Set<unknown>();
     const marked = new Map<unknown, unknown>();
     for (const { token, instance } of this.modules.providers()) {
-      if (isClass(token)) reachable.add(instance);
+      if (isClass(token) || views.byKey.has(token as ViewKey)) reachable.add(instance);
       else if (marksOn(instance, Object).size > 0) marked.set(instance, token);
     }
     for (const [instance, token] of marked) {
       if (reachable.has(instance)) continue;
       const { name } = (instance as object).constructor;
       yield (
-        `${name} has marked methods, but is provided under ${nameOfToken(token)} only, and a view is found by its class: ` +
-        `nothing of it is batched; add { provide: ${name}, useExisting: ${sourceOfToken(token)} } to the providers`
+        `${name} has marked methods, but is provided under ${showToken(token)} only, and a view is found by its class: ` +
+        `nothing of it is batched; add { provide: ${name}, useExisting: ${sourceOfToken(token)} } to the providers, ` +
+        `or inject the view of the token, @InjectBatched(${sourceOfToken(token)}, ${name})`
       );
     }
   }
 
-  /** The classes that have marked methods or whose view is injected. */
-  batchedClasses(): Set<Class> {
-    const classes = new Set<Class>();
+  /** The providers whose class is marked, and those whose view is injected. */
+  batched(): Set<ViewKey> {
+    const keys = new Set<ViewKey>();
     for (const { token, instance } of this.modules.providers()) {
-      if (isClass(token) && marksOn(instance, token).size > 0) classes.add(token);
+      const hasView = isClass(token) || views.byKey.has(token as ViewKey);
+      if (hasView && marksOn(instance, typeOf(token as ViewKey)).size > 0) keys.add(token as ViewKey);
     }
-    for (const type of views.byClass.keys()) {
-      if (this.#injectorsOf(type).length > 0) classes.add(type);
+    for (const key of views.byKey.keys()) {
+      if (this.#injectorsOf(key).length > 0) keys.add(key);
     }
-    return classes;
+    return keys;
   }
 
   /** @throws Error if there is not exactly one instance, with the reason and what to do */
-  instanceOf(type: Class): object {
-    const found = [...this.modules.providers()].filter(({ token }) => token === type);
+  instanceOf(key: ViewKey): object {
+    const found = [...this.modules.providers()].filter(({ token }) => token === key);
+    const name = showToken(key);
     if (found.length === 0) {
-      const others = this.#otherTokens((instance) => instance instanceof type);
+      const type = typeOf(key);
+      const others = isClass(key) ? this.#otherTokens((instance) => instance instanceof key) : [];
+      const add = isClass(key)
+        ? 'it'
+        : `{ provide: ${sourceOfToken(key)}, useClass: ${type === Object ? '…' : type.name} }`;
       throw new Error(
         others.length === 0
-          ? `no module provides ${this.describe(type)}; add it to the providers of one`
-          : `${this.describe(type)} is provided under ${others.map(nameOfToken).join(' and ')} only, and a view is ` +
-              `found by its class; add { provide: ${type.name}, useExisting: ${sourceOfToken(others[0])} } to the providers`,
+          ? `no module provides ${this.describe(key)}; add ${add} to the providers of one`
+          : `${this.describe(key)} is provided under ${others.map(showToken).join(' and ')} only, and a view is ` +
+              `found by its class; add { provide: ${type.name}, useExisting: ${sourceOfToken(others[0])} } to the providers, ` +
+              `or inject the view of the token, @InjectBatched(${sourceOfToken(others[0])}, ${type.name})`,
       );
     }
     const scope = found.map((provided) => provided.scope).find((words) => words !== undefined);
     if (scope) {
       throw new Error(
-        `${type.name} is ${scope}, and inputs of different instances cannot share a batch; ` +
+        `${name} is ${scope}, and inputs of different instances cannot share a batch; ` +
           'make it a singleton, and let the input carry what belongs to one request',
       );
     }
     const [instance, ...others] = new Set(found.map((provided) => provided.instance));
     if (others.length > 0) {
       throw new Error(
-        `${type.name} is provided by ${found.map(({ module }) => module).join(' and ')}, each with an instance of its ` +
+        `${name} is provided by ${found.map(({ module }) => module).join(' and ')}, each with an instance of its ` +
           'own, and inputs of different instances cannot share a batch; provide it in one module and export it from there',
       );
     }
     if (!found.every(({ isReady }) => isReady)) {
-      throw new Error(`${type.name} is used before Nest has created it; use its view from onModuleInit on`);
+      throw new Error(`${name} is used before Nest has created it; use its view from onModuleInit on`);
     }
     if (typeof instance !== 'object' || instance === null) {
-      throw new TypeError(`${type.name}: expected an instance to be provided, got ${show(instance)}`);
+      throw new TypeError(`${name}: expected an instance to be provided, got ${show(instance)}`);
     }
     return instance;
   }
 
-  /** The name of the class that provides the instance; for an alias (`useExisting`) that is not `type`. */
-  nameOf(type: Class, instance: object): string {
-    for (const provided of this.modules.providers()) {
-      const { token, isAlias } = provided;
-      if (isClass(token) && provided.instance === instance && !isAlias) return token.name;
-    }
-    return type.name;
+  /** The name of the provider that provides the instance, its class first; for an alias (`useExisting`) that is not `key`. */
+  nameOf(key: ViewKey, instance: object): string {
+    const tokens = [...this.modules.providers()]
+      .filter((provided) => provided.instance === instance && !provided.isAlias)
+      .map(({ token }) => token as ViewKey);
+    return tokenName(tokens.find(isClass) ?? tokens[0] ?? key);
   }
 
   /** `DigitClassifier (whose view is injected into DigitsController)` */
-  describe(type: Class): string {
-    const injectors = this.#injectorsOf(type);
+  describe(key: ViewKey): string {
+    const injectors = this.#injectorsOf(key);
     return injectors.length > 0
-      ? `${type.name} (whose view is injected into ${injectors.join(' and ')})`
-      : type.name;
+      ? `${showToken(key)} (whose view is injected into ${injectors.join(' and ')})`
+      : showToken(key);
   }
 
-  #injectorsOf(type: Class): string[] {
-    return this.modules.injectorsOf(views.byClass.get(type));
+  #injectorsOf(key: ViewKey): string[] {
+    return this.modules.injectorsOf(views.byKey.get(key));
   }
 
   /** The tokens of the providers with such an instance. */
@@ -131,16 +135,7 @@ export class ApplicationProviders {
   }
 }
 
-/** A token as text for a message. */
-function nameOfToken(token: unknown): string {
-  return isClass(token) ? token.name : typeof token === 'string' ? `'${token}'` : String(token);
-}
-
 /** A token as it would be written in source code. */
 function sourceOfToken(token: unknown): string {
-  return isClass(token) || typeof token === 'string' ? nameOfToken(token) : 'that token';
-}
-
-function isClass(token: unknown): token is Class {
-  return typeof token === 'function' && typeof token.prototype === 'object';
+  return isClass(token) || typeof token === 'string' ? showToken(token) : 'that token';
 }

@@ -7,7 +7,7 @@ import { type Batched, createView, toMethod } from './batched-view.js';
 import { type Mark, marksOn, methodName } from './marks.js';
 import { type BatchingModuleOptions, describeSettings, FOR_ROOT, mergeOptions } from './module-options.js';
 import type { NestModules } from './nest-modules.js';
-import type { Class } from './views.js';
+import { type Class, isClass, showToken, tokenName, typeOf, type ViewKey } from './views.js';
 
 type Queue = BatchQueue<unknown, unknown>;
 type Methods = ReadonlyMap<PropertyKey, unknown>;
@@ -26,7 +26,7 @@ export interface Queues {
 export class ApplicationViews {
   readonly #providers: ApplicationProviders;
   readonly #methods = new Map<object, Methods>();
-  readonly #views = new Map<Class, object>();
+  readonly #views = new Map<ViewKey, object>();
 
   constructor(
     private readonly options: BatchingModuleOptions,
@@ -36,31 +36,32 @@ export class ApplicationViews {
     this.#providers = new ApplicationProviders(modules);
   }
 
-  view<C extends object>(type: Class<C>): Batched<C> {
-    let view = this.#views.get(type);
+  view<C extends object>(key: Class<C> | string | symbol): Batched<C> {
+    let view = this.#views.get(key);
     if (!view) {
-      view = createView(type, () => this.#methodsOf(type));
-      this.#views.set(type, view);
+      const { prototype } = typeOf(key) as { prototype: object };
+      view = createView({ name: tokenName(key), prototype }, () => this.#methodsOf(key));
+      this.#views.set(key, view);
     }
     return view as Batched<C>;
   }
 
-  /** Adds a provider of the class's view after Nest has scanned the modules. */
-  provide(type: Class, token: string): void {
-    this.#providers.addView(token, this.view(type));
+  /** Adds a provider of the view after Nest has scanned the modules. */
+  provide(key: ViewKey, token: string): void {
+    this.#providers.addView(token, this.view(key));
   }
 
   /**
-   * Builds the queues of all classes that have marked methods or whose view is injected.
+   * Builds the queues of all providers that have marked methods or whose view is injected.
    *
    * @returns warnings: what works, but probably not as intended
    * @throws Error that lists every problem, with the names of the classes
    */
   build(): string[] {
     const problems = [...this.#providers.misplacements()];
-    for (const type of this.#providers.batchedClasses()) {
+    for (const key of this.#providers.batched()) {
       try {
-        this.#methodsOf(type);
+        this.#methodsOf(key);
       } catch (error) {
         problems.push((error as Error).message);
       }
@@ -69,37 +70,39 @@ export class ApplicationViews {
     return [...this.#providers.unreachable()];
   }
 
-  #methodsOf(type: Class): Methods {
-    const instance = this.#providers.instanceOf(type);
+  #methodsOf(key: ViewKey): Methods {
+    const instance = this.#providers.instanceOf(key);
     let methods = this.#methods.get(instance);
     if (!methods) {
-      methods = this.#buildMethods(type, instance);
+      methods = this.#buildMethods(key, instance);
       this.#methods.set(instance, methods);
     }
     return methods;
   }
 
-  #buildMethods(type: Class, instance: object): Methods {
-    const marks = marksOn(instance, type);
+  #buildMethods(viewKey: ViewKey, instance: object): Methods {
+    const marks = marksOn(instance, typeOf(viewKey));
     if (marks.size === 0) {
       throw new Error(
-        `${this.#providers.describe(type)} has no method marked with @BatchedService() or @SerialService(); ` +
+        `${this.#providers.describe(viewKey)} has no method marked with @BatchedService() or @SerialService(); ` +
           'mark one, or inject the class itself',
       );
     }
-    const className = this.#providers.nameOf(type, instance);
+    const owner = this.#providers.nameOf(viewKey, instance);
     const queues = Array.from(marks, ([key, mark]) => {
-      const queue = this.#buildQueue(methodName(className, key), mark, instance, key);
+      const queue = this.#buildQueue(viewKey, methodName(owner, key), mark, instance, key);
       return [key, queue, mark] as const;
     });
     for (const [, queue, mark] of queues) this.queues.add(queue, describeSettings(this.options, mark, queue));
     return new Map(queues.map(([key, queue]) => [key, toMethod(queue)]));
   }
 
-  #buildQueue(name: string, mark: Mark, instance: object, key: PropertyKey): Queue {
+  #buildQueue(viewKey: ViewKey, name: string, mark: Mark, instance: object, key: PropertyKey): Queue {
     if (this.queues.has(name)) {
       throw new Error(
-        `two classes have a queue with the name ${name}; rename one of the classes${hintFor([name])}`,
+        isClass(viewKey)
+          ? `two classes have a queue with the name ${name}; rename one of the classes${hintFor([name])}`
+          : `two providers have a queue with the name ${name}; give ${showToken(viewKey)} or the other one another name`,
       );
     }
     const call = (...parameters: unknown[]): unknown => {

@@ -211,7 +211,8 @@ const pieces = {
       await Promise.all([service.submit(1), service.drain(), service.stop()]);
     }
     export const ofRegistry = (registry: BatchingRegistry): Batched<Classifier> => registry.view(Classifier);
-    export const token: string = getBatchedToken(Classifier);`,
+    export const ofToken = (registry: BatchingRegistry): Batched<Classifier> => registry.view('fast', Classifier);
+    export const token: string = getBatchedToken(Classifier) + getBatchedToken('fast') + getBatchedToken(secret);`,
   mapWithoutKeys: `${header}
     export const wrong = asBatchedService(8, 5)(async (xs: number[]) => new Map(xs.map((x) => [x, x])));`,
   queueWithoutKeys: `${header}
@@ -242,13 +243,18 @@ const pieces = {
         @InjectBatched(Classifier) some: Pick<Batched<Classifier>, 'classify'>,
         @InjectBatched(Classifier) anything: any,
         @InjectBatched(Generic<number>) generic: Batched<Generic<number>>,
-      ) { void [this.digits, this.own, base, some, anything, generic]; }
+        @InjectBatched('fast', Classifier) fast: Batched<Classifier>,
+        @InjectBatched(secret, Classifier) exact: Batched<Classifier>,
+      ) { void [this.digits, this.own, base, some, anything, generic, fast, exact]; }
     }`,
   injectedClass: `${header}
     export class Controller { constructor(@InjectBatched(Classifier) readonly digits: Classifier) {} }`,
   injectedOther: `${header}
     export class Other { run(inputs: number[]): number[] { return inputs; } }
     export class Controller { constructor(readonly first: string, @InjectBatched(Classifier) readonly digits: Batched<Other>) {} }`,
+  injectedTokenAsOther: `${header}
+    export class Other { run(inputs: number[]): number[] { return inputs; } }
+    export class Controller { constructor(@InjectBatched('fast', Classifier) readonly digits: Batched<Other>) {} }`,
   injectedProperty: `${header}
     export class Controller { @InjectBatched(Classifier) readonly digits!: Classifier; }`,
   injectedName: `${header}
@@ -404,6 +410,7 @@ describe('the compiler says what is wrong with', () => {
   it.each<[Piece, string]>([
     ['injectedClass', 'Classifier'],
     ['injectedOther', 'Batched<Other>'],
+    ['injectedTokenAsOther', 'Batched<Other>'],
     ['injectedProperty', 'Classifier'],
   ])('%s', (piece, declared) => {
     expect(said.get(piece)).toContain(

@@ -689,7 +689,8 @@ describe('a marked class that is provided under a string only', () => {
     expect(warn.mock.calls).toEqual([
       [
         "Squares has marked methods, but is provided under 'SQUARES' only, and a view is found by its class: " +
-          "nothing of it is batched; add { provide: Squares, useExisting: 'SQUARES' } to the providers",
+          "nothing of it is batched; add { provide: Squares, useExisting: 'SQUARES' } to the providers, or inject the view " +
+          "of the token, @InjectBatched('SQUARES', Squares)",
       ],
     ]);
     warn.mockClear();

@@ -19,7 +19,7 @@ import type { Batched } from './batched-view.js';
 import { type BatchingModuleOptions, checkModuleOptions, FOR_ROOT, OPTIONS } from './module-options.js';
 import { NestModules } from './nest-modules.js';
 import { RateLimitedLog } from './rate-limited-log.js';
-import { type Class, views, type ViewSource } from './views.js';
+import { type Class, setType, type ViewKey, views, type ViewSource } from './views.js';
 
 type Queue = BatchQueue<unknown, unknown>;
 type Listener = (report: BatchReport) => void;
@@ -61,7 +61,7 @@ export class BatchingRegistry
     });
     this.#shutdownTimeout = checkModuleOptions(options);
     views.sources.add(new WeakRef(this));
-    for (const [type, token] of views.byClass) this.provideView(type, token);
+    for (const [key, token] of views.byKey) this.provideView(key, token);
   }
 
   /** The names of the queues. */
@@ -135,16 +135,20 @@ export class BatchingRegistry
   }
 
   /** The view of a class; the same object that `@InjectBatched()` injects. */
-  view<C extends object>(type: Class<C>): Batched<C> {
-    return this.#views.view(type);
+  view<C extends object>(type: Class<C>): Batched<C>;
+  /** The view of what is provided under a token; `type` is its class. */
+  view<C extends object>(token: string | symbol, type: Class<C>): Batched<C>;
+  view<C extends object>(key: Class<C> | string | symbol, type?: Class<C>): Batched<C> {
+    if (typeof key !== 'function' && type) setType(key, type);
+    return this.#views.view(key);
   }
 
   /**
    * @internal Adds the provider of a view that is first injected after Nest has scanned the modules (lazy
    *   loading).
    */
-  provideView(type: Class, token: string): void {
-    this.#views.provide(type, token);
+  provideView(key: ViewKey, token: string): void {
+    this.#views.provide(key, token);
   }
 
   onModuleInit(): void {

@@ -1,6 +1,6 @@
 import { Inject } from '@nestjs/common';
 import type { Batched } from './batched-view.js';
-import { type Class, getBatchedToken } from './views.js';
+import { type Class, getBatchedToken, setType } from './views.js';
 
 /**
  * Injects the view of a class, in which each marked method takes one input. For a constructor parameter or a property
@@ -13,8 +13,33 @@ import { type Class, getBatchedToken } from './views.js';
  * @param type the class under which a module provides it; may be abstract
  * @throws TypeError if `type` is not a class
  */
-export function InjectBatched<C extends object>(type: Class<C>): InjectBatchedDecorator<C> {
-  return Inject(getBatchedToken(type));
+export function InjectBatched<C extends object>(type: Class<C>): InjectBatchedDecorator<C>;
+/**
+ * Injects the view of one of several instances of a class, such as replicas or models, each provided under a token of its own.
+ * Each has its own queues, named after the token: `fast.classify`.
+ *
+ * ```ts
+ * constructor(@InjectBatched('fast', DigitClassifier) private readonly fast: Batched<DigitClassifier>) {}
+ * ```
+ *
+ * @param token the string or symbol under which a module provides the instance
+ * @param type its class
+ * @throws TypeError if `type` is not a class
+ */
+export function InjectBatched<C extends object>(
+  token: string | symbol,
+  type: Class<C>,
+): InjectBatchedDecorator<C>;
+export function InjectBatched<C extends object>(
+  key: Class<C> | string | symbol,
+  type?: Class<C>,
+): InjectBatchedDecorator<C> {
+  if (typeof key === 'string' || typeof key === 'symbol') {
+    // Without a class it is refused as any view of none is.
+    if (typeof type !== 'function') getBatchedToken(type as never);
+    else setType(key, type);
+  }
+  return Inject(getBatchedToken(key));
 }
 
 /** Accepts parameters and properties declared as `Batched<C>`; for others the compiler prints the reason. */

@@ -3,36 +3,66 @@ import type { FactoryProvider } from '@nestjs/common';
 /** A class, abstract or not. */
 export type Class<C = object> = abstract new (...args: never) => C;
 
+/** What a view is of: the token of a provider, as a module provides it. */
+export type ViewKey = Class | string | symbol;
+
 /**
- * The injection token of a class's view: to provide a fake in a test, to inject the view into a factory, or
- * for `app.get()`.
+ * The injection token of a view: to provide a fake in a test, to inject the view into a factory, or for `app.get()`.
  *
- * @returns a string, because some of Nest's messages cannot print a symbol; unique even for classes of the
- *   same name
- * @throws TypeError if `type` is not a class
+ * @param key the class, or, where several instances of a class are provided under tokens of their own, the token of one
+ * @returns a string, because some of Nest's messages cannot print a symbol; unique even for classes and tokens of the same name
+ * @throws TypeError if `key` is not a class, a string or a symbol
  */
-export function getBatchedToken(type: Class): string {
-  const known = views.byClass.get(type);
-  if (known) return known;
-  if (typeof type !== 'function') {
+export function getBatchedToken(key: Class | string | symbol): string {
+  if (typeof key !== 'function' && typeof key !== 'string' && typeof key !== 'symbol') {
     throw new TypeError(
-      `@InjectBatched(): expected a class, got ${String(type)}; if it is imported, the files import each other in a circle`,
+      `@InjectBatched(): expected a class, got ${String(key)}; if it is imported, the files import each other in a circle`,
     );
   }
-  const name = `Batched<${type.name}> of BatchingModule.forRoot()`;
-  const namesakes = [...views.byClass.keys()].filter((other) => other.name === type.name).length;
+  const known = views.byKey.get(key);
+  if (known) return known;
+  const name = `Batched<${showToken(key)}> of BatchingModule.forRoot()`;
+  const namesakes = [...views.byKey.keys()].filter((other) => showToken(other) === showToken(key)).length;
   const token = namesakes === 0 ? name : `${name}, class ${namesakes + 1} of this name`;
-  views.byClass.set(type, token);
+  views.byKey.set(key, token);
   views.providers.push({
     provide: token,
     inject: [{ token: REGISTRY, optional: true }],
     useFactory: (registry?: ViewSource) => {
       if (!registry) throw new Error('BatchingModule is imported without forRoot()');
-      return registry.view(type);
+      return registry.view(key);
     },
   });
-  for (const reference of views.sources) reference.deref()?.provideView(type, token);
+  for (const reference of views.sources) reference.deref()?.provideView(key, token);
   return token;
+}
+
+/** Notes the class of what a token provides: a fake in its place has that class's marks. */
+export function setType(token: string | symbol, type: Class): void {
+  if (!views.types.has(token)) views.types.set(token, type);
+}
+
+/** The class of what is provided; `Object` for a token that was injected without one. */
+export function typeOf(key: ViewKey): Class {
+  return typeof key === 'function' ? key : (views.types.get(key) ?? Object);
+}
+
+/** A token as text for a message. */
+export function showToken(token: unknown): string {
+  return isClass(token) ? token.name : typeof token === 'string' ? `'${token}'` : String(token);
+}
+
+/** What a token is called, as a part of the names of queues. */
+export function tokenName(token: ViewKey): string {
+  return typeof token === 'symbol'
+    ? (token.description ?? 'symbol')
+    : typeof token === 'string'
+      ? token
+      : token.name;
+}
+
+export function isClass(token: unknown): token is Class {
+  return typeof token === 'function' && typeof token.prototype === 'object';
 }
 
 /** Injection token of the registry, for code that has another copy of this library, or does not import it. */
@@ -40,9 +70,9 @@ export const REGISTRY = 'BatchingRegistry of nest-batching';
 
 /** Creates the views of one application; its registry. */
 export interface ViewSource {
-  view(type: Class): object;
+  view(key: ViewKey): object;
   /** Adds the provider of a view that is first injected while the application runs. */
-  provideView(type: Class, token: string): void;
+  provideView(key: ViewKey, token: string): void;
 }
 
 /**
@@ -53,7 +83,10 @@ export interface ViewSource {
  * On `globalThis`, because an application may load this library twice, as ESM and as CommonJS.
  */
 interface Views {
-  readonly byClass: Map<Class, string>;
+  /** The token of each view. */
+  readonly byKey: Map<ViewKey, string>;
+  /** The classes of what is provided under tokens. */
+  readonly types: Map<string | symbol, Class>;
   readonly providers: FactoryProvider[];
   /** Weak references, so that an application that is never closed, as in tests, can be garbage-collected. */
   readonly sources: Set<WeakRef<ViewSource>>;
@@ -62,7 +95,8 @@ interface Views {
 const VIEWS = Symbol.for('nest-batching:views');
 
 export const views: Views = ((globalThis as { [VIEWS]?: Views })[VIEWS] ??= {
-  byClass: new Map(),
+  byKey: new Map(),
+  types: new Map(),
   providers: [],
   sources: new Set(),
 });

@@ -142,7 +142,7 @@ describe('several instances of one class, under tokens,', () => {
 
 describe('getBatchedToken of a token', () => {
   it('is a string of its own', () => {
-    class fastest {}
+    class fastest extends Model {}
     const tokens = ['fastest', Symbol('fastest'), Symbol('fastest'), fastest].map((key) =>
       getBatchedToken(key),
     );

@@ -68,7 +68,7 @@ export default tseslint.config(
   arrow('batching/src/link', '^\\.\\./', 'link/ imports its own files only'),
   arrow('batching/src/cli', '^\\.\\./(?!link/)', 'cli/ imports link/ only'),
   arrow('figures', '^(\\.\\./|nest-batching|@app/)', 'figures/ imports packages and its own files only'),
-  arrow('serving', '^\\.\\./', 'serving/ imports Nest and its own files only'),
+  arrow('serving', '^\\.\\./', 'serving/ imports packages, the library by its name, and its own files only'),
   {
     files: ['libs/batching/src/index.ts'],
     rules: {

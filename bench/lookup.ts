@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { Test } from '@nestjs/testing';
 import { getBatchedToken } from 'nest-batching';
 import type * as AppModuleFile from '../apps/lookup/src/app.module.js';
-import { type Configuration, readConfiguration } from '../apps/lookup/src/configuration.js';
+import type * as ConfigurationFile from '../apps/lookup/src/configuration.js';
 import type * as CreateAppFile from '../apps/lookup/src/create-app.js';
 import type { Member, NewMember } from '../apps/lookup/src/members/member.js';
 import type { MemberDatabase } from '../apps/lookup/src/members/member-database.js';
@@ -29,10 +29,13 @@ const SECONDS = 1;
 // The built ones: what runs the bench cannot compile decorators with their types.
 const built = '../dist/lookup/apps/lookup/src';
 const { AppModule } = (await import(`${built}/app.module.js`)) as typeof AppModuleFile;
+const { readConfiguration } = (await import(`${built}/configuration.js`)) as typeof ConfigurationFile;
 const { openDatabase } = (await import(`${built}/create-app.js`)) as typeof CreateAppFile;
 const { MemberDirectory } = (await import(
   `${built}/members/member-directory.js`
 )) as typeof MemberDirectoryFile;
+
+type Configuration = ConfigurationFile.Configuration;
 
 /** What the controller calls. */
 interface Members {

@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { INestApplication } from '@nestjs/common';
 import type { QueueStats } from 'nest-batching';
-import { Configuration } from '../apps/demo-api/src/configuration.js';
+import { readConfiguration } from '../apps/demo-api/src/configuration.js';
 import { createApp } from '../apps/demo-api/src/create-app.js';
 import { AppProcess } from './app-process.js';
 
@@ -14,7 +14,7 @@ export const adapters = ['express', 'fastify'] as const;
 export async function startDemo(
   environment: NodeJS.ProcessEnv,
 ): Promise<{ app: INestApplication; url: string }> {
-  const app = await createApp(new Configuration({ LOG_LEVEL: 'error', ...environment }));
+  const app = await createApp(readConfiguration({ LOG_LEVEL: 'error', ...environment }));
   await app.listen(Number(environment.PORT ?? 0), '127.0.0.1');
   const { port } = (app.getHttpServer() as Server).address() as AddressInfo;
   return { app, url: `http://127.0.0.1:${port}` };

@@ -135,7 +135,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       ['1e3', 'id: expected the number of a member, from 1 to 2147483647, got "1e3"'],
       ['1%20OR%201', 'id: expected the number of a member, from 1 to 2147483647, got "1 OR 1"'],
     ])('refuses GET /members/%s', async (id, message) => {
-      const body = { statusCode: 400, error: 'Bad Request', message, code: 'ERR_INVALID' };
+      const body = invalid(message);
       expect(await get(`${url}/members/${id}`)).toEqual({ status: 400, body });
     });
 
@@ -165,7 +165,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       ],
     ])('refuses to add %j', async (given, message) => {
       const { inputs } = await countedBy('MemberDirectory.add', async () => {
-        const body = { statusCode: 400, error: 'Bad Request', message, code: 'ERR_INVALID' };
+        const body = invalid(message);
         expect(await post(`${url}/members`, given)).toEqual({ status: 400, body });
       });
       expect(inputs).toBe(0);
@@ -210,7 +210,7 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
     ])('refuses %s', async (_, changes, message) => {
       const given = { ...grace, email: 'a@b.c', ...changes };
       const { inputs } = await countedBy('MemberDirectory.add', async () => {
-        const body = { statusCode: 400, error: 'Bad Request', message, code: 'ERR_INVALID' };
+        const body = invalid(message);
         expect(await post(`${url}/members`, given)).toEqual({ status: 400, body });
       });
       expect(inputs).toBe(0);
@@ -651,6 +651,15 @@ interface Numbers {
 
 /** Kept open, so that requests sent together arrive together. */
 const agent = connections();
+
+/** The body of a 400, which lists what its message says, a line each. */
+function invalid(message: string) {
+  const details = message.split('\n').map((line) => {
+    const pattern = /^(?<path>\w*?)(?:: )?expected (?<expected>.*?)(?:, got (?<received>.*))?$/s;
+    return { ...pattern.exec(line)?.groups };
+  });
+  return { statusCode: 400, error: 'Bad Request', message, code: 'ERR_INVALID', details };
+}
 
 interface JsonAnswer {
   status: number;

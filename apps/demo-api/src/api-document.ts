@@ -1,30 +1,39 @@
+import { type ErrorBody, errorBody } from '@app/serving';
 import { applyDecorators, type INestApplication } from '@nestjs/common';
 import {
+  ApiProperty,
+  ApiPropertyOptional,
   ApiResponse,
+  ApiSchema,
   DocumentBuilder,
-  getSchemaPath,
   type OpenAPIObject,
   type SchemaObject,
   SwaggerModule,
 } from '@nestjs/swagger';
 import type { Configuration } from './configuration.js';
-import { digitSchema, manyBodySchema, sampleSchema } from './digits/digit-schemas.js';
-import { type ErrorBody, errorBody } from './http/api-error.js';
 
-const errorSchema = {
-  type: 'object',
-  required: ['statusCode', 'error', 'message'],
-  properties: {
-    statusCode: { type: 'integer' },
-    error: { type: 'string', description: 'The name of the status' },
-    message: { type: 'string', description: 'What was expected and what came, for people' },
-    code: {
-      type: 'string',
-      description: 'What it was, for programs; stays the same from version to version',
-    },
-    details: { description: 'What else there is to know' },
-  },
-} satisfies SchemaObject;
+@ApiSchema({ name: 'Error' })
+class ErrorDto implements ErrorBody {
+  @ApiProperty({ type: 'integer' })
+  statusCode!: number;
+
+  @ApiProperty({ description: 'The name of the status' })
+  error!: string;
+
+  @ApiProperty({ description: 'What was expected and what came, for people' })
+  message!: string;
+
+  @ApiPropertyOptional({
+    description: 'What it was, for programs; stays the same from version to version',
+  })
+  code?: string;
+
+  @ApiPropertyOptional({
+    description: 'What else there is to know',
+    oneOf: [{ type: 'object' }, { type: 'array', items: {} }],
+  })
+  details?: unknown;
+}
 
 /** When each status comes, with an example. */
 const errors = {
@@ -80,18 +89,11 @@ const errors = {
 /** Documents the errors of a route. */
 export function ApiErrors(...statuses: (keyof typeof errors)[]): MethodDecorator {
   return applyDecorators(
-    ...statuses.map((status) => {
-      const { description, example } = errors[status];
-      return ApiResponse({
-        status,
-        description,
-        content: { 'application/json': { schema: { $ref: getSchemaPath('Error') }, example } },
-      });
-    }),
+    ...statuses.map((status) => ApiResponse({ status, type: ErrorDto, ...errors[status] })),
   );
 }
 
-/** The reference of the API. What bodies look like comes from the schemas that they are checked with. */
+/** The reference of the API. */
 export function createApiDocument(app: INestApplication, { maxImages }: Configuration): OpenAPIObject {
   const document = SwaggerModule.createDocument(
     app,
@@ -103,10 +105,6 @@ export function createApiDocument(app: INestApplication, { maxImages }: Configur
       .setVersion('1')
       .build(),
   );
-  document.components = {
-    ...document.components,
-    schemas: { Digit: digitSchema, Sample: sampleSchema, Error: errorSchema },
-  };
   for (const { post } of Object.values(document.paths)) {
     if (!post?.requestBody || !('content' in post.requestBody)) continue;
     // Nest documents one schema for all media types of a route.
@@ -118,7 +116,7 @@ export function createApiDocument(app: INestApplication, { maxImages }: Configur
   }
   // The decorators cannot know what is set.
   const many = document.paths['/digits/many']?.post?.requestBody;
-  if (many && 'content' in many)
-    Object.assign(many.content['application/json'] ?? {}, { schema: manyBodySchema(maxImages) });
+  const schema = many && 'content' in many ? many.content['application/json']?.schema : undefined;
+  Object.assign((schema as SchemaObject).properties?.images ?? {}, { maxItems: maxImages });
   return document;
 }

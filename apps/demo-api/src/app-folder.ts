@@ -1,11 +1,4 @@
-import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { appFolder as folderOf } from '@app/serving';
 
-/** Where this application's own files are: the page and the model. The same from `src` and from `dist`. */
-export const appFolder = join(repositoryFolder(dirname(fileURLToPath(import.meta.url))), 'apps', 'demo-api');
-
-/** The nearest folder above with a package.json; there is only one. */
-function repositoryFolder(folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder : repositoryFolder(dirname(folder));
-}
+/** Where this application's own files are: the pages and the models. */
+export const appFolder = folderOf('demo-api');

@@ -1,14 +1,14 @@
-import { ServingModule, shutdownStages } from '@app/serving';
-import { type DynamicModule, Global, Module } from '@nestjs/common';
+import { CONFIGURATION, configurationModule, ServingModule, shutdownStages } from '@app/serving';
+import { type DynamicModule, Module } from '@nestjs/common';
+import { ServeStaticModule } from '@nestjs/serve-static';
 import { BatchingModule } from 'nest-batching';
 import { TfjsModule } from 'nest-batching/tfjs';
-import { Configuration } from './configuration.js';
+import type { Configuration } from './configuration.js';
 import { DigitClassifier } from './digits/digit-classifier.js';
 import { DigitsController } from './digits/digits.controller.js';
 import { digits } from './digits/digits-network.js';
 import { HealthController } from './health.controller.js';
-import { RequestBodies } from './http/request-body.js';
-import { PageController } from './page.controller.js';
+import { folders, PageController } from './page.controller.js';
 import { esrganWithTest } from './photos/esrgan.js';
 import { PhotoUpscaler } from './photos/photo-upscaler.js';
 import { PhotosController } from './photos/photos.controller.js';
@@ -17,21 +17,17 @@ import { BatchHistory } from './queues/batch-history.js';
 import { LiveView } from './queues/live-view.js';
 import { QueuesController } from './queues/queues.controller.js';
 
-@Global()
-@Module({})
-class ConfigurationModule {}
-
 @Module({
   imports: [
     ServingModule.forRootAsync({
-      inject: [Configuration],
+      inject: [CONFIGURATION],
       useFactory: ({ shutdownTimeout, shutdownDelay }: Configuration) => ({
         timeout: shutdownTimeout,
         delay: shutdownDelay,
       }),
     }),
     BatchingModule.forRootAsync({
-      inject: [Configuration],
+      inject: [CONFIGURATION],
       useFactory: ({
         batchSize,
         maxDelay,
@@ -48,25 +44,19 @@ class ConfigurationModule {}
       }),
     }),
     TfjsModule.forRootAsync({
-      inject: [Configuration],
+      inject: [CONFIGURATION],
       useFactory: ({ backend, heartbeat }: Configuration) => ({ backend, heartbeat }),
     }),
+    ServeStaticModule.forRoot(...folders),
   ],
-  providers: [DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory, LiveView, RequestBodies],
+  providers: [DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory, LiveView],
   controllers: [DigitsController, PhotosController, HealthController, QueuesController, PageController],
 })
 export class AppModule {
   static with(configuration: Configuration): DynamicModule {
     return {
       module: AppModule,
-      imports: [
-        {
-          module: ConfigurationModule,
-          providers: [{ provide: Configuration, useValue: configuration }],
-          exports: [Configuration],
-        },
-        TfjsModule.forFeature([digits(), esrganWithTest()]),
-      ],
+      imports: [configurationModule(configuration), TfjsModule.forFeature([digits(), esrganWithTest()])],
     };
   }
 }

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
-import { Configuration, variables } from './configuration.js';
+import { variableOf } from '@app/serving';
+import { Configuration, readConfiguration } from './configuration.js';
 
 describe('Configuration', () => {
   it('has a default for everything, also where a variable is empty', () => {
-    const defaults = new Configuration({});
+    const defaults = readConfiguration({});
     expect(defaults).toMatchObject({
       port: 3000,
       httpAdapter: 'express',
@@ -13,7 +14,7 @@ describe('Configuration', () => {
       dispatch: 'fixed',
       backend: 'auto',
     });
-    expect(new Configuration({ PORT: '', BACKEND: '', MAX_DELAY: '' })).toEqual(defaults);
+    expect(readConfiguration({ PORT: '', BACKEND: '', MAX_DELAY: '' })).toEqual(defaults);
   });
 
   it('takes what is given', () => {
@@ -25,7 +26,7 @@ describe('Configuration', () => {
       LOG_LEVEL: 'warn',
       HTTP_ADAPTER: 'fastify',
     };
-    expect(new Configuration(given)).toMatchObject({
+    expect(readConfiguration(given)).toMatchObject({
       port: 0,
       maxDelay: 0.5,
       dispatch: 'adaptive',
@@ -48,7 +49,7 @@ describe('Configuration', () => {
     ['LOG_LEVEL', 'info', "one of verbose, debug, log, warn, error, fatal, got 'info'"],
     ['SHUTDOWN_TIMEOUT', 'Infinity', 'an integer from 0 to 3600000'],
   ])('refuses %s=%s', (name, value, expected) => {
-    expect(() => new Configuration({ [name]: value })).toThrow(`${name}: expected ${expected}`);
+    expect(() => readConfiguration({ [name]: value })).toThrow(`${name}: expected ${expected}`);
   });
 
   it('is documented, with its defaults', () => {
@@ -57,6 +58,7 @@ describe('Configuration', () => {
       name,
       value,
     ]);
-    expect(rows).toEqual(Object.entries(variables).map(([name, schema]) => [name, String(schema.default)]));
+    const variables = Object.entries(new Configuration());
+    expect(rows).toEqual(variables.map(([name, preset]) => [variableOf(name), String(preset)]));
   });
 });

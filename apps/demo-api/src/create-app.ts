@@ -1,34 +1,34 @@
-import { checkUrl, enableShutdown, limitServer } from '@app/serving';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import {
+  ApiError,
+  AppValidationPipe,
+  checkUrl,
+  enableShutdown,
+  ErrorFilter,
+  limitBodies,
+  limitServer,
+  securityHeaders,
+} from '@app/serving';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { ExpressAdapter } from '@nestjs/platform-express';
-import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { SwaggerModule } from '@nestjs/swagger';
-import helmet from 'helmet';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import { BatchingExceptionFilter } from 'nest-batching';
 import { createApiDocument } from './api-document.js';
 import { AppModule } from './app.module.js';
 import type { Configuration } from './configuration.js';
-import { ErrorFilter } from './http/error-filter.js';
+import { bodyLimits, PICTURE_TYPES } from './http/bodies.js';
 
 /** The application as it runs, and as the tests run it; `listen` starts it. */
 export async function createApp(configuration: Configuration): Promise<INestApplication> {
   const { logLevels, logFormat } = configuration;
   const json = logFormat === 'json' || (logFormat === 'auto' && !process.stdout.isTTY);
-  const options: Pick<NestApplicationOptions, 'bodyParser' | 'abortOnError' | 'logger'> = {
-    // Bodies are read by `RequestBodies`, whose limits differ from route to route.
+  const app = await createOn(configuration, {
     bodyParser: false,
     abortOnError: false,
     logger: new ConsoleLogger({ logLevels, json }),
-  };
-  const adapter = configuration.httpAdapter === 'fastify' ? fastifyAdapter() : new ExpressAdapter();
-  const app = await NestFactory.create(AppModule.with(configuration), adapter, options);
-  limitServer(app, {
-    connections: configuration.maxConnections,
-    requestsPerConnection: configuration.maxPipelined,
   });
-  app.use(securityHeaders());
-  app.use(checkUrl);
   const document = createApiDocument(app, configuration);
   SwaggerModule.setup('docs', app, document, {
     ui: false,
@@ -36,37 +36,64 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
     jsonDocumentUrl: 'docs/openapi.json',
   });
   const http = app.getHttpAdapter();
-  app.useGlobalFilters(new ErrorFilter(http, document.paths), new BatchingExceptionFilter(http));
+  app.useGlobalPipes(new AppValidationPipe());
+  app.useGlobalFilters(new ErrorFilter(http, noSuchRoute(document.paths)), new BatchingExceptionFilter(http));
   enableShutdown(app);
   return app;
 }
 
-/** Fastify would read bodies, and refuse some, before the routes could. So it is told that no method has any. */
-function fastifyAdapter(): FastifyAdapter {
-  // While it closes it would answer a request that was under way before with a 503.
-  const adapter = new FastifyAdapter({ return503OnClosing: false });
-  const fastify = adapter.getInstance();
-  for (const method of fastify.supportedMethods) {
-    fastify.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+/** With what comes before the routes: the bounds of the server first, parsers of bodies last, which give their bytes. */
+async function createOn(
+  configuration: Configuration,
+  options: Pick<NestApplicationOptions, 'bodyParser' | 'abortOnError' | 'logger'>,
+): Promise<INestApplication> {
+  const module = AppModule.with(configuration);
+  if (configuration.httpAdapter === 'express') {
+    const app = await NestFactory.create<NestExpressApplication>(module, options);
+    useMiddleware(app, configuration);
+    // The limits are those of `limitBodies`.
+    app.useBodyParser('raw', { type: ({ method }) => method === 'POST', limit: Infinity });
+    return app;
   }
-  return adapter;
+  // Or it would answer a request that was under way before it closes with a 503.
+  const adapter = new FastifyAdapter({ return503OnClosing: false });
+  const app = await NestFactory.create<NestFastifyApplication>(module, adapter, options);
+  useMiddleware(app, configuration);
+  app.useBodyParser(
+    ['application/json', ...PICTURE_TYPES],
+    { bodyLimit: Number.MAX_SAFE_INTEGER },
+    (_, bytes, done) => {
+      done(null, bytes);
+    },
+  );
+  return app;
 }
 
-function securityHeaders() {
-  return helmet({
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: {
-        defaultSrc: ["'self'"],
-        // Swagger UI draws its arrows with data: URLs; pictures that are enlarged are shown with blob: ones.
-        imgSrc: ["'self'", 'data:', 'blob:'],
-        objectSrc: ["'none'"],
-        baseUri: ["'none'"],
-        formAction: ["'self'"],
-        frameAncestors: ["'none'"],
-      },
-    },
-    // Whether there is HTTPS at all is known to whoever terminates it in front of this server.
-    strictTransportSecurity: false,
+function useMiddleware(app: INestApplication, configuration: Configuration): void {
+  limitServer(app, {
+    connections: configuration.maxConnections,
+    requestsPerConnection: configuration.maxPipelined,
   });
+  // Swagger UI draws its arrows with data: URLs; pictures that are enlarged are shown with blob: ones.
+  app.use(securityHeaders({ imgSrc: ["'self'", 'data:', 'blob:'] }));
+  app.use(checkUrl);
+  limitBodies(app, {
+    limitOf: bodyLimits(configuration),
+    total: configuration.maxBodyBytes,
+    time: configuration.bodyTimeout,
+  });
+}
+
+/** Nest takes another method on a known path for an unknown path. */
+function noSuchRoute(paths: OpenAPIObject['paths']) {
+  return ({ method = '', url = '' }: IncomingMessage, response: ServerResponse): ApiError => {
+    const [path = ''] = url.split('?', 1);
+    const allowed = Object.keys(paths[path] ?? {}).map((name) => name.toUpperCase());
+    if (allowed.length === 0) {
+      return new ApiError(404, 'ERR_NO_SUCH_ROUTE', `There is no ${path} here; /docs lists what there is.`);
+    }
+    response.setHeader('Allow', allowed.join(', '));
+    const message = `${path} takes ${allowed.join(' or ')}, not ${method}.`;
+    return new ApiError(405, 'ERR_METHOD', message, { details: { allowed } });
+  };
 }

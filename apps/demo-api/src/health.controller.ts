@@ -1,10 +1,10 @@
-import { Shutdown } from '@app/serving';
+import { Health } from '@app/serving';
 import { Controller, Get } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { HealthCheck, type HealthIndicatorFunction } from '@nestjs/terminus';
 import { BatchingRegistry } from 'nest-batching';
 import { InjectTfjsModel, TfjsModel } from 'nest-batching/tfjs';
 import { ApiErrors } from './api-document.js';
-import { ApiError } from './http/api-error.js';
 
 interface Readiness {
   status: 'ready';
@@ -13,7 +13,7 @@ interface Readiness {
   device: string;
 }
 
-/** For whoever starts, restarts and sends traffic: an orchestrator, a load balancer. */
+/** For what starts and restarts processes and sends them traffic: an orchestrator, a load balancer. */
 @ApiTags('health')
 @Controller('health')
 export class HealthController {
@@ -21,7 +21,7 @@ export class HealthController {
     @InjectTfjsModel('digits') private readonly digits: TfjsModel,
     @InjectTfjsModel('esrgan') private readonly esrgan: TfjsModel,
     private readonly registry: BatchingRegistry,
-    private readonly shutdown: Shutdown,
+    private readonly health: Health,
   ) {}
 
   @ApiOperation({
@@ -30,17 +30,16 @@ export class HealthController {
   })
   @ApiOkResponse({ schema: { type: 'object', properties: { status: { type: 'string', example: 'live' } } } })
   @ApiErrors(503)
+  @HealthCheck({ swaggerDocumentation: false })
   @Get('live')
-  live(): { status: 'live' } {
-    const { unresponsive } = this.digits;
-    if (unresponsive) throw new ApiError(503, 'ERR_NOT_LIVE', `Not live: ${unresponsive.message}.`);
-    return { status: 'live' };
+  live(): Promise<{ status: 'live' }> {
+    return this.health.check('live', [this.#worker]);
   }
 
   @ApiOperation({
     summary: 'Whether it takes requests now',
     description:
-      'The networks are loaded and warmed up, every queue has room, and nobody has asked it to stop.',
+      'The networks are loaded and warmed up, every queue has room, and no signal to end has come.',
   })
   @ApiOkResponse({
     schema: {
@@ -53,24 +52,34 @@ export class HealthController {
     },
   })
   @ApiErrors(503)
+  @HealthCheck({ swaggerDocumentation: false })
   @Get('ready')
-  ready(): Readiness {
-    if (this.shutdown.begun) throw notReady('it is shutting down');
-    const { unresponsive } = this.digits;
-    if (unresponsive) throw notReady(unresponsive.message);
-    for (const { name, state, waiting, options } of this.registry.stats()) {
-      if (state === 'stopping' || state === 'stopped') throw notReady(`${name} is ${state}`);
-      if (waiting >= options.maxQueued) throw notReady(`${name} is full: ${waiting} inputs wait`);
-    }
-    // Known here, without asking the worker: what it runs just now may take longer than an orchestrator's patience.
-    for (const { name, ready } of [this.digits, this.esrgan]) {
-      if (!ready)
-        throw notReady(`model '${name}' is being loaded and warmed up, or was refused; the log says which`);
-    }
-    return { status: 'ready', backend: this.digits.backend, device: this.digits.device };
+  async ready(): Promise<Readiness> {
+    const { status } = await this.health.check('ready', [
+      this.health.server,
+      this.#worker,
+      this.health.indicator('queues', () => this.#queueProblem()),
+      ...[this.digits, this.esrgan].map((model) =>
+        // Known here, without asking the worker: what it runs now may take longer than an orchestrator waits.
+        this.health.indicator(model.name, () =>
+          model.ready
+            ? undefined
+            : `model '${model.name}' is being loaded and warmed up, or was refused; the log says which`,
+        ),
+      ),
+    ]);
+    return { status, backend: this.digits.backend, device: this.digits.device };
   }
-}
 
-function notReady(why: string): ApiError {
-  return new ApiError(503, 'ERR_NOT_READY', `Not ready: ${why}.`);
+  get #worker(): HealthIndicatorFunction {
+    return this.health.indicator('worker', () => this.digits.unresponsive?.message);
+  }
+
+  #queueProblem(): string | undefined {
+    const problems = this.registry.stats().map(({ name, state, waiting, options }) => {
+      if (state === 'stopping' || state === 'stopped') return `${name} is ${state}`;
+      return waiting >= options.maxQueued ? `${name} is full: ${waiting} inputs wait` : undefined;
+    });
+    return problems.find((problem) => problem !== undefined);
+  }
 }

@@ -1,33 +1,26 @@
+import { ApiError, type ApiErrorOptions } from '@app/serving';
 import { asBatchedService } from 'nest-batching';
 import sharp, { type OutputInfo, type Sharp } from 'sharp';
 import { structureOf } from './picture-structure.js';
 
-/**
- * What can be wrong with a picture: nothing there, neither PNG nor JPEG, too large, too many scans, too slow to decode,
- * damaged, or no ink on it.
- */
-export type PictureErrorCode =
-  | 'ERR_PICTURE_EMPTY'
-  | 'ERR_PICTURE_FORMAT'
-  | 'ERR_PICTURE_TOO_LARGE'
-  | 'ERR_PICTURE_SCANS'
-  | 'ERR_PICTURE_TOO_SLOW'
-  | 'ERR_PICTURE_BROKEN'
-  | 'ERR_PICTURE_BLANK';
+/** What can be wrong with a picture, and the status that says so. */
+const statuses = {
+  ERR_PICTURE_EMPTY: 400,
+  ERR_PICTURE_TOO_LARGE: 413,
+  /** Neither PNG nor JPEG. */
+  ERR_PICTURE_FORMAT: 422,
+  ERR_PICTURE_SCANS: 422,
+  ERR_PICTURE_TOO_SLOW: 422,
+  ERR_PICTURE_BROKEN: 422,
+  ERR_PICTURE_BLANK: 422,
+};
 
 /** A picture that cannot be used. The message says what was expected and what came. */
-export class PictureError extends Error {
+export class PictureError extends ApiError {
   override readonly name = 'PictureError';
-  /** What else there is to know, for programs. */
-  readonly details: unknown;
 
-  constructor(
-    readonly code: PictureErrorCode,
-    message: string,
-    { details, ...options }: ErrorOptions & { details?: unknown } = {},
-  ) {
-    super(message, options);
-    this.details = details;
+  constructor(code: keyof typeof statuses, message: string, options?: ApiErrorOptions) {
+    super(statuses[code], code, message, options);
   }
 }
 

@@ -1,35 +1,47 @@
 import { join } from 'node:path';
-import { ServingModule, shutdownStages } from '@app/serving';
+import { CONFIGURATION, configurationModule, ServingModule, shutdownStages } from '@app/serving';
 import { type DynamicModule, Module } from '@nestjs/common';
-import { APP_FILTER } from '@nestjs/core';
-import { BatchingExceptionFilter, BatchingModule, BatchingRegistry } from 'nest-batching';
-import { CheckErrorFilter, HttpErrorFilter } from './api-error.js';
+import { ServeStaticModule } from '@nestjs/serve-static';
+import { BatchingModule, BatchingRegistry } from 'nest-batching';
 import type { Configuration } from './configuration.js';
 import { HealthController } from './health.controller.js';
 import { MemberDatabase } from './members/member-database.js';
 import { MemberDirectory } from './members/member-directory.js';
 import { MembersController } from './members/members.controller.js';
-import { PageController } from './page.controller.js';
+import { NumbersController } from './numbers.controller.js';
+import { pageFolder } from './page.js';
 import { ReceiptCounter } from './receipts/receipt-counter.js';
 
 @Module({
+  imports: [
+    ServingModule.forRootAsync({
+      inject: [CONFIGURATION],
+      useFactory: ({ shutdownTimeout, shutdownDelay }: Configuration) => ({
+        timeout: shutdownTimeout,
+        delay: shutdownDelay,
+      }),
+    }),
+    // By default every path that is no file would get the page.
+    ServeStaticModule.forRoot({ rootPath: pageFolder, renderPath: '/' }),
+  ],
   providers: [
     MemberDirectory,
-    { provide: APP_FILTER, useClass: BatchingExceptionFilter },
-    { provide: APP_FILTER, useClass: HttpErrorFilter },
-    { provide: APP_FILTER, useClass: CheckErrorFilter },
+    {
+      provide: ReceiptCounter,
+      inject: [CONFIGURATION, BatchingRegistry],
+      useFactory: ({ dataFolder }: Configuration, registry: BatchingRegistry) =>
+        new ReceiptCounter(join(dataFolder, 'receipts.txt'), registry),
+    },
   ],
-  controllers: [MembersController, HealthController, PageController],
+  controllers: [MembersController, HealthController, NumbersController],
 })
 export class AppModule {
-  static with(
-    { batchSize, dataFolder, shutdownTimeout, shutdownDelay }: Configuration,
-    database: MemberDatabase,
-  ): DynamicModule {
+  static with(configuration: Configuration, database: MemberDatabase): DynamicModule {
+    const { batchSize, shutdownTimeout } = configuration;
     return {
       module: AppModule,
       imports: [
-        ServingModule.forRoot({ timeout: shutdownTimeout, delay: shutdownDelay }),
+        configurationModule(configuration),
         BatchingModule.forRoot({
           queues: {
             'MemberDirectory.findById': { batchSize, concurrency: database.readers },
@@ -38,15 +50,7 @@ export class AppModule {
           shutdownTimeout: shutdownStages(shutdownTimeout).queues,
         }),
       ],
-      providers: [
-        { provide: MemberDatabase, useValue: database },
-        {
-          provide: ReceiptCounter,
-          inject: [BatchingRegistry],
-          useFactory: (registry: BatchingRegistry) =>
-            new ReceiptCounter(join(dataFolder, 'receipts.txt'), registry),
-        },
-      ],
+      providers: [{ provide: MemberDatabase, useValue: database }],
     };
   }
 }

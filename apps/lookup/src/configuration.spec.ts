@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { sep } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { readConfiguration, variables } from './configuration.js';
+import { variableOf } from '@app/serving';
+import { Configuration, readConfiguration } from './configuration.js';
 
 describe('readConfiguration', () => {
   it('has a default for everything, also where a variable is empty', () => {
@@ -63,9 +64,9 @@ describe('readConfiguration', () => {
       ([, name, value = '']) => [name, value],
     );
     const root = new URL('../../..', import.meta.url).pathname;
-    const defaults = Object.entries(variables).map(([name, schema]) => [
-      name,
-      String(schema.default).replace(root, '').replaceAll(sep, '/'),
+    const defaults = Object.entries(new Configuration()).map(([name, preset]) => [
+      variableOf(name),
+      String(preset).replace(root, '').replaceAll(sep, '/'),
     ]);
     expect(rows).toEqual(defaults);
   });

@@ -1,18 +1,26 @@
 import { join } from 'node:path';
 import { progressBar } from '@app/figures';
-import { checkUrl, enableShutdown, limitServer } from '@app/serving';
+import {
+  AppValidationPipe,
+  checkUrl,
+  enableShutdown,
+  ErrorFilter,
+  limitServer,
+  securityHeaders,
+} from '@app/serving';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
-import helmet from 'helmet';
+import { BatchingExceptionFilter } from 'nest-batching';
 import { AppModule } from './app.module.js';
+import { checkBody } from './check-body.js';
 import type { Configuration } from './configuration.js';
 import type { MemberDatabase } from './members/member-database.js';
 import { PostgresDatabase } from './members/postgres-database.js';
 import { sampleMembers } from './members/sample-members.js';
 import { SqliteDatabase } from './members/sqlite-database.js';
-import { inlineHashes } from './page.controller.js';
-import { checkBody } from './check-body.js';
+import { inlineHashes } from './page.js';
+import { asJson } from './validators.js';
 
 /** The application as it runs, and as the tests run it; `listen` starts it. */
 export async function createApp(configuration: Configuration): Promise<INestApplication> {
@@ -31,34 +39,23 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
     connections: configuration.maxConnections,
     requestsPerConnection: configuration.maxPipelined,
   });
-  app.use(securityHeaders());
+  app.use(
+    securityHeaders({
+      scriptSrc: inlineHashes('script'),
+      styleSrc: inlineHashes('style'),
+      // The page's icon, which is none.
+      imgSrc: ["'self'", 'data:'],
+    }),
+  );
   app.use(checkUrl);
   // Nest passes `verify` on; its type leaves it out, because Nest's own `rawBody` is made with it.
   const parser = { type: () => true, verify: checkBody };
   app.useBodyParser('json', parser);
+  app.useGlobalPipes(new AppValidationPipe({ forbidNonWhitelisted: true, show: asJson }));
+  const http = app.getHttpAdapter();
+  app.useGlobalFilters(new ErrorFilter(http), new BatchingExceptionFilter(http));
   enableShutdown(app);
   return app;
-}
-
-function securityHeaders() {
-  return helmet({
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: {
-        defaultSrc: ["'self'"],
-        scriptSrc: inlineHashes('script'),
-        styleSrc: inlineHashes('style'),
-        // The page's icon, which is none.
-        imgSrc: ["'self'", 'data:'],
-        objectSrc: ["'none'"],
-        baseUri: ["'none'"],
-        formAction: ["'self'"],
-        frameAncestors: ["'none'"],
-      },
-    },
-    // Whether there is HTTPS at all is for the proxy that ends it in front of this server.
-    strictTransportSecurity: false,
-  });
 }
 
 export function openDatabase({ databaseUrl, dataFolder, members }: Configuration): Promise<MemberDatabase> {

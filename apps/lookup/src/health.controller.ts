@@ -1,16 +1,16 @@
-import { Shutdown } from '@app/serving';
+import { Health } from '@app/serving';
 import { Controller, Get } from '@nestjs/common';
-import { ApiError } from './api-error.js';
+import { HealthCheck } from '@nestjs/terminus';
 
 /** For what sends traffic here: a load balancer, an orchestrator. */
 @Controller('health')
 export class HealthController {
-  constructor(private readonly shutdown: Shutdown) {}
+  constructor(private readonly health: Health) {}
 
   /** Whether it takes requests: from the start, which waits for the database, to the first signal to end. */
+  @HealthCheck({ swaggerDocumentation: false })
   @Get('ready')
-  ready(): { status: 'ready' } {
-    if (this.shutdown.begun) throw new ApiError(503, 'ERR_NOT_READY', 'Not ready: it is shutting down.');
-    return { status: 'ready' };
+  ready(): Promise<{ status: 'ready' }> {
+    return this.health.check('ready', [this.health.server]);
   }
 }

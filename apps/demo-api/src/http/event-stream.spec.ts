@@ -1,6 +1,6 @@
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from '@jest/globals';
-import { ApiError } from './api-error.js';
+import { ApiError } from '@app/serving';
 import { eventStream } from './event-stream.js';
 
 describe('eventStream', () => {

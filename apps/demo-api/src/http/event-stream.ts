@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { StreamableFile } from '@nestjs/common';
-import { errorBodyOf } from './error-filter.js';
+import { errorBodyOf } from '@app/serving';
 
 export type SendEvent = (event: string, data: unknown) => void;
 

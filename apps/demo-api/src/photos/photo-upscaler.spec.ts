@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { asBatchedService, type BatchFunction, type BatchQueue } from 'nest-batching';
 import sharp, { type Sharp } from 'sharp';
-import { Configuration } from '../configuration.js';
+import { readConfiguration } from '../configuration.js';
 import { PhotoUpscaler, type Progress } from './photo-upscaler.js';
 import { TILE_SIDE } from './tiles.js';
 
@@ -159,7 +159,7 @@ describe('PhotoUpscaler', () => {
 
 function upscaler(network: Network): PhotoUpscaler & { queue: BatchQueue<Uint8Array, Uint8ClampedArray> } {
   const upscale = asBatchedService(4, 1)(network);
-  const made = new PhotoUpscaler({ upscale }, new Configuration({ MAX_PHOTO_PIXELS: '250000' }));
+  const made = new PhotoUpscaler({ upscale }, readConfiguration({ MAX_PHOTO_PIXELS: '250000' }));
   return Object.assign(made, { queue: upscale.queue });
 }
 

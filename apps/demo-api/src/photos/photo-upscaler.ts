@@ -1,7 +1,8 @@
-import { Injectable } from '@nestjs/common';
+import { CONFIGURATION } from '@app/serving';
+import { Inject, Injectable } from '@nestjs/common';
 import { type Batched, InjectBatched, QueueFullError } from 'nest-batching';
 import sharp, { type Raw } from 'sharp';
-import { Configuration } from '../configuration.js';
+import type { Configuration } from '../configuration.js';
 import { decodePicture } from '../picture-file.js';
 import { TileUpscaler } from './tile-upscaler.js';
 import { cut, paste, type Picture, SCALE, TILE_SIDE, tilesOf } from './tiles.js';
@@ -33,7 +34,7 @@ export class PhotoUpscaler {
 
   constructor(
     @InjectBatched(TileUpscaler) private readonly tiles: Batched<TileUpscaler>,
-    { maxPhotoPixels }: Configuration,
+    @Inject(CONFIGURATION) { maxPhotoPixels }: Configuration,
   ) {
     this.#maxPixels = maxPhotoPixels;
   }

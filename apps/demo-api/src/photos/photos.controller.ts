@@ -1,14 +1,9 @@
 import { Controller, Headers, HttpCode, Post, Res, StreamableFile } from '@nestjs/common';
 import { ApiBody, ApiConsumes, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { ApiErrors } from '../api-document.js';
-import { Configuration } from '../configuration.js';
-import { type Exchange, HttpExchange } from '../http/caller.js';
+import { PICTURE_TYPES, type Upload, UploadedBody } from '../http/bodies.js';
 import { eventStream } from '../http/event-stream.js';
-import { type BodyType, RequestBodies } from '../http/request-body.js';
-import type { Reply } from '../static-files.js';
 import { PhotoUpscaler, type Progress } from './photo-upscaler.js';
-
-const mediaTypes = ['image/png', 'image/jpeg'];
 
 /** What the page and programs see of an upscaling, event by event. */
 const exampleEvents = [
@@ -21,26 +16,16 @@ const exampleEvents = [
 @ApiTags('photos')
 @Controller('photos')
 export class PhotosController {
-  readonly #bodies: Record<string, BodyType<Buffer>>;
-
-  constructor(
-    private readonly photos: PhotoUpscaler,
-    private readonly bodies: RequestBodies,
-    { maxPhotoPixels }: Configuration,
-  ) {
-    // No PNG has more: 16 bits for each of four channels, and some room for what is beside the pixels.
-    const file = { limit: 8 * maxPhotoPixels + 1_000_000, read: (bytes: Buffer) => bytes };
-    this.#bodies = Object.fromEntries(mediaTypes.map((type) => [type, file]));
-  }
+  constructor(private readonly photos: PhotoUpscaler) {}
 
   @ApiOperation({
     summary: 'Double the sides of a photo',
     description:
       'Takes a PNG or JPEG picture and gives a PNG, upright, in sRGB, without metadata. With `Accept: text/event-stream` ' +
       'it gives server-sent events: `progress` at the beginning and after each tile; at the end `picture`, the PNG in ' +
-      'base64, or `error`, with the body of any other error. Whoever closes the connection pays for no more tiles.',
+      'base64, or `error`, with the body of any other error. When the connection is closed, no more tiles are enlarged.',
   })
-  @ApiConsumes(...mediaTypes)
+  @ApiConsumes(...PICTURE_TYPES)
   @ApiBody({ schema: { type: 'string', format: 'binary' } })
   @ApiOkResponse({
     content: {
@@ -52,12 +37,10 @@ export class PhotosController {
   @HttpCode(200)
   @Post('upscale')
   async upscale(
-    @HttpExchange() exchange: Exchange,
-    @Res({ passthrough: true }) reply: Reply,
+    @UploadedBody() { bytes: file, signal }: Upload,
+    @Res({ passthrough: true }) reply: { header(name: string, value: string): unknown },
     @Headers('accept') accept = '',
   ): Promise<StreamableFile> {
-    const { signal } = exchange;
-    const file = await this.bodies.read(exchange, this.#bodies);
     if (!accept.includes('text/event-stream')) {
       return new StreamableFile(await this.photos.upscale(file, { signal }), { type: 'image/png' });
     }

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { BatchingRegistry } from 'nest-batching';
-import { Configuration } from '../configuration.js';
+import { readConfiguration } from '../configuration.js';
 import type { BatchHistory } from './batch-history.js';
 import { LiveView } from './live-view.js';
 
@@ -28,7 +28,7 @@ describe('LiveView', () => {
     view = new LiveView(
       registry as unknown as BatchingRegistry,
       history as unknown as BatchHistory,
-      new Configuration({ MAX_VIEWERS: '2000' }),
+      readConfiguration({ MAX_VIEWERS: '2000' }),
     );
   });
   afterEach(() => {

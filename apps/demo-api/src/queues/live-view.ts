@@ -1,9 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import { PassThrough, type Readable } from 'node:stream';
-import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
+import { ApiError, CONFIGURATION } from '@app/serving';
+import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
-import { Configuration } from '../configuration.js';
-import { ApiError } from '../http/api-error.js';
+import type { Configuration } from '../configuration.js';
 import { BatchHistory } from './batch-history.js';
 
 /** Milliseconds between two events: what an eye sees as live. */
@@ -38,7 +38,7 @@ export class LiveView implements BeforeApplicationShutdown {
   constructor(
     private readonly registry: BatchingRegistry,
     private readonly history: BatchHistory,
-    private readonly configuration: Configuration,
+    @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
   /**

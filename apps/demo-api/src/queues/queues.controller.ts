@@ -1,7 +1,8 @@
+import type { ServerResponse } from 'node:http';
 import { Controller, Get, Header, Headers, StreamableFile } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { ApiErrors } from '../api-document.js';
-import { type Exchange, HttpExchange } from '../http/caller.js';
+import { RawResponse } from '../http/caller.js';
 import { LiveView } from './live-view.js';
 
 @ApiTags('queues')
@@ -22,7 +23,7 @@ export class QueuesController {
   @Header('X-Accel-Buffering', 'no')
   @Get('live')
   live(
-    @HttpExchange() { response }: Exchange,
+    @RawResponse() response: ServerResponse,
     @Headers('last-event-id') lastEventId?: string,
   ): StreamableFile {
     return new StreamableFile(this.view.open(response, lastEventId), { type: 'text/event-stream' });

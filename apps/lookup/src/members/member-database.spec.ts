@@ -14,10 +14,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest 
 import { Logger } from '@nestjs/common';
 import pg from 'pg';
 import { kinds, newDatabase, type TestDatabase } from '../../../../test/lookup.js';
-import { ApiError } from '../api-error.js';
+import { ApiError, StartError } from '@app/serving';
 import { readConfiguration } from '../configuration.js';
 import { openDatabase } from '../create-app.js';
-import { StartError } from '../start-error.js';
 import type { Member, NewMember } from './member.js';
 import type { MemberDatabase } from './member-database.js';
 import { PostgresDatabase } from './postgres-database.js';

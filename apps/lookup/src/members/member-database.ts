@@ -1,3 +1,4 @@
+import { ApiError } from '@app/serving';
 import type { Member, NewMember } from './member.js';
 
 /**
@@ -23,4 +24,9 @@ export abstract class MemberDatabase {
   abstract insert(members: readonly NewMember[]): Promise<(Member | Error)[]> | (Member | Error)[];
 
   abstract close(): Promise<void> | void;
+}
+
+/** 503: the database could not do what was asked, and may be able to in a second. */
+export function databaseError(message: string, cause: unknown): ApiError {
+  return new ApiError(503, 'ERR_DATABASE', message, { cause });
 }

@@ -1,5 +1,7 @@
-import { ApiError } from '../api-error.js';
-import { ObjectSchema, numberIn } from '../check.js';
+import { ApiError, invalid } from '@app/serving';
+import { applyDecorators, type PipeTransform } from '@nestjs/common';
+import { IsInt, Matches, Max, Min } from 'class-validator';
+import { asJson, Line, WellFormed, wholeNumber } from '../validators.js';
 
 /** A member of a public library. */
 export interface Member {
@@ -20,19 +22,36 @@ export type NewMember = Omit<Member, 'id'>;
 /** Blanks, and what cannot be seen: controls, zero-width characters, marks of direction. */
 const NOT_IN_EMAIL = '\\s@\\p{Cc}\\p{Cf}\\p{Default_Ignorable_Code_Point}';
 
-/** What the application sends to add a member. The database looks at what is between the fields and between the rows. */
-export const memberSchema = new ObjectSchema<Omit<NewMember, 'joined'>>({
-  name: line(100),
-  email: {
-    type: 'string',
-    maxLength: 200,
-    // Each character has one place where it can match: `.+[.].+` would try all dots of a long text.
-    pattern: `^[^${NOT_IN_EMAIL}]+@[^${NOT_IN_EMAIL}.]+([.][^${NOT_IN_EMAIL}.]+)+$`,
-    description: 'an e-mail address of at most 200 characters',
-  },
-  city: line(100),
-  born: { type: 'integer', minimum: 1000, maximum: 9999, description: 'a year of four digits' },
-});
+/** What a client sends to add a member. The database looks at what is between the fields and between the rows. */
+export class AddMember {
+  @Line(100)
+  readonly name!: string;
+
+  @Email()
+  readonly email!: string;
+
+  @Line(100)
+  readonly city!: string;
+
+  @IsInt({ message: 'a year of four digits' })
+  @Min(1000, { message: 'a year of four digits' })
+  @Max(9999, { message: 'a year of four digits' })
+  readonly born!: number;
+}
+
+/** The largest number of a member: that of a PostgreSQL `integer`. */
+const LARGEST = 2_147_483_647;
+
+/** The number of a member in a path. By hand: class-validator would take longer than the lookup itself. */
+export class MemberId implements PipeTransform<string, number> {
+  /** @throws {ApiError} 400 for what is no such number, whether there is a member or not */
+  transform(text: string): number {
+    const id = wholeNumber(text);
+    if (typeof id === 'number' && id >= 1 && id <= LARGEST) return id;
+    const expected = `the number of a member, from 1 to ${LARGEST}`;
+    throw invalid([{ path: 'id', expected, received: asJson(id) }]);
+  }
+}
 
 /**
  * The one spelling under which an address is stored, so that both databases, which compare bytes, call the same addresses
@@ -42,21 +61,6 @@ export function normalEmail(email: string): string {
   return email.normalize('NFC').toLowerCase().normalize('NFC');
 }
 
-/** @throws {CheckError} for a text that is no number of a member, whether there is one or not */
-export function checkId(text: string): number {
-  return pathSchema.check({ id: numberIn(text) }).id;
-}
-
-/** The largest is that of a PostgreSQL `integer`. */
-const pathSchema = new ObjectSchema<{ id: number }>({
-  id: {
-    type: 'integer',
-    minimum: 1,
-    maximum: 2_147_483_647,
-    description: 'the number of a member, from 1 to 2147483647',
-  },
-});
-
 export function noSuchMember(id: number): ApiError {
   return new ApiError(
     404,
@@ -65,7 +69,7 @@ export function noSuchMember(id: number): ApiError {
   );
 }
 
-/** What a member is told whose row the database refused. */
+/** The error of a member whose row the database refused. */
 export function refusal(
   { email, born, joined }: NewMember,
   kind: 'unique' | 'check' | 'other',
@@ -86,19 +90,9 @@ export function refusal(
   }
 }
 
-function line(length: number) {
-  return {
-    type: 'string',
-    minLength: 1,
-    maxLength: length,
-    pattern: '^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$',
-    description: `a text of 1 to ${length} characters without line breaks`,
-    allOf: [
-      {
-        // An empty one is refused above. U+2800 is braille without a dot.
-        pattern: '^$|[^\\p{White_Space}\\p{Cc}\\p{Cf}\\p{Default_Ignorable_Code_Point}\\u2800]',
-        description: 'a text of more than blanks',
-      },
-    ],
-  };
+function Email(): PropertyDecorator {
+  // Each character has one place where it can match: `.+[.].+` would try all dots of a long text.
+  const pattern = `^(?=.{1,200}$)[^${NOT_IN_EMAIL}]+@[^${NOT_IN_EMAIL}.]+([.][^${NOT_IN_EMAIL}.]+)+$`;
+  const message = 'an e-mail address of at most 200 characters';
+  return applyDecorators(Matches(new RegExp(pattern, 'u'), { message }), WellFormed());
 }

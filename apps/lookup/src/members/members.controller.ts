@@ -1,7 +1,7 @@
 import { Body, Controller, Get, Param, Post } from '@nestjs/common';
 import { type Batched, InjectBatched } from 'nest-batching';
 import { type Receipt, ReceiptCounter } from '../receipts/receipt-counter.js';
-import { checkId, type Member, memberSchema, noSuchMember, normalEmail } from './member.js';
+import { AddMember, type Member, MemberId, noSuchMember, normalEmail } from './member.js';
 import { MemberDirectory } from './member-directory.js';
 
 /** Each request as if it were alone. */
@@ -13,22 +13,21 @@ export class MembersController {
   ) {}
 
   @Get(':id')
-  async find(@Param('id') id: string): Promise<Member> {
-    const member = await this.members.findById(checkId(id));
-    if (!member) throw noSuchMember(Number(id));
+  async find(@Param('id', MemberId) id: number): Promise<Member> {
+    const member = await this.members.findById(id);
+    if (!member) throw noSuchMember(id);
     return member;
   }
 
   @Post()
-  add(@Body() body: unknown): Promise<Member> {
-    const given = memberSchema.check(body);
-    const email = normalEmail(given.email);
-    return this.members.add({ ...given, email, joined: new Date().getFullYear() });
+  add(@Body() { name, email, city, born }: AddMember): Promise<Member> {
+    const joined = new Date().getFullYear();
+    return this.members.add({ name, email: normalEmail(email), city, born, joined });
   }
 
   /** The yearly fee is paid at the desk, and each payment has a receipt. */
   @Post(':id/receipts')
-  async giveReceipt(@Param('id') id: string): Promise<Receipt> {
+  async giveReceipt(@Param('id', MemberId) id: number): Promise<Receipt> {
     const member = await this.find(id);
     return this.receipts.next(member);
   }

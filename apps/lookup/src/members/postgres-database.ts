@@ -1,9 +1,8 @@
 import { Logger } from '@nestjs/common';
 import pg from 'pg';
-import { ApiError } from '../api-error.js';
-import { StartError } from '../start-error.js';
+import { type ApiError, StartError } from '@app/serving';
 import { type Member, type NewMember, refusal } from './member.js';
-import { MemberDatabase } from './member-database.js';
+import { databaseError, MemberDatabase } from './member-database.js';
 
 /** Batches that are read at the same time, each over a connection of its own. More of them are smaller ones. */
 const READERS = 2;
@@ -231,7 +230,7 @@ function refusalOf(member: NewMember, error: pg.DatabaseError): Error {
 
 function failure(cause: unknown, advice: string): ApiError {
   new Logger(PostgresDatabase.name).error(`A batch failed: ${wordsOf(cause)}`);
-  return ApiError.ofDatabase(`The database failed, for everybody in this batch. ${advice}`, cause);
+  return databaseError(`The database failed, for everybody in this batch. ${advice}`, cause);
 }
 
 /** Refused connections to several addresses come as an AggregateError without a message. */

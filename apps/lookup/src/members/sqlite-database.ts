@@ -2,10 +2,9 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { ApiError } from '../api-error.js';
-import { StartError } from '../start-error.js';
+import { StartError } from '@app/serving';
 import { type Member, type NewMember, refusal } from './member.js';
-import { MemberDatabase } from './member-database.js';
+import { databaseError, MemberDatabase } from './member-database.js';
 import { loadSqlite, sqliteCode, type SqliteConnection, type SqliteStatement } from './sqlite.js';
 
 /** Longest wait, in ms, for a lock that another program holds at the start: it may be filling the same file. */
@@ -200,11 +199,8 @@ function failure(error: unknown, advice: string): unknown {
   const { message } = error as Error;
   new Logger(SqliteDatabase.name).error(`A batch failed: ${message} (${code})`);
   return isBusy(error)
-    ? ApiError.ofDatabase(
-        `Another program has locked the database for more than ${LOCK_WAIT} ms. ${advice}`,
-        error,
-      )
-    : ApiError.ofDatabase(`The database failed, for everybody in this batch. ${advice}`, error);
+    ? databaseError(`Another program has locked the database for more than ${LOCK_WAIT} ms. ${advice}`, error)
+    : databaseError(`The database failed, for everybody in this batch. ${advice}`, error);
 }
 
 /**

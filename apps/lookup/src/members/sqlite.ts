@@ -1,4 +1,4 @@
-import { StartError } from '../start-error.js';
+import { StartError } from '@app/serving';
 
 /** What the lookup uses of a SQLite driver. `node:sqlite` and better-sqlite3 have it under the same names. */
 export interface SqliteConnection {

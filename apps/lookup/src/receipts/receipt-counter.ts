@@ -1,11 +1,10 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { ApiError, StartError } from '@app/serving';
 import { Injectable, Logger, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { BatchingRegistry, SerialService } from 'nest-batching';
-import { ApiError } from '../api-error.js';
 import type { Member } from '../members/member.js';
-import { StartError } from '../start-error.js';
 
 export interface Receipt {
   /** One more than that of the receipt before: bookkeepers want no gap and no number twice. */
@@ -59,10 +58,7 @@ export class ReceiptCounter implements OnModuleInit, OnApplicationShutdown {
       await file.datasync();
     } catch (cause) {
       new Logger(ReceiptCounter.name).error(`A receipt failed: ${(cause as Error).message}`);
-      throw new ApiError(503, 'ERR_RECEIPT', 'The receipt could not be written. Try again.', {
-        cause,
-        retryAfter: 1,
-      });
+      throw new ApiError(503, 'ERR_RECEIPT', 'The receipt could not be written. Try again.', { cause });
     }
     return { receipt, member: id };
   }

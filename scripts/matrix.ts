@@ -308,9 +308,11 @@ async function compile(app: App, version: string): Promise<void> {
       files: ['src/app.module.ts'],
     };
     writeFileSync(join(app.folder, 'tsconfig.matrix.json'), JSON.stringify(config));
-    await npm(app, [
-      ...['exec', '--yes', '--package', `typescript@${version}`, '--', 'tsc', '-p', 'tsconfig.matrix.json'],
-    ]);
+    const tsc = ['exec', '--yes', '--package', `typescript@${version}`, '--', 'tsc'];
+    const [said] = await output(app.folder, app.env, 'npm', [...tsc, '--version']);
+    if (!said.startsWith(`Version ${version}.`))
+      throw new Error(`expected TypeScript ${version}, got ${said}`);
+    await npm(app, [...tsc, '-p', 'tsconfig.matrix.json']);
   }
 }
 

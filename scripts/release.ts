@@ -57,7 +57,7 @@ function release(): void {
       ['git', 'push', 'origin', tag],
       ['npm', 'publish', tarball],
     ]) {
-      if (options['dry-run']) console.log(`would run: ${command.join(' ')}`);
+      if (options['dry-run']) console.log(`would run: ${inShell(command)}`);
       else run(...(command as [string, ...string[]]));
     }
   } finally {
@@ -66,10 +66,14 @@ function release(): void {
 }
 
 function run(program: string, ...args: string[]): void {
-  console.log(`$ ${[program, ...args].join(' ')}`);
+  console.log(`$ ${inShell([program, ...args])}`);
   execFileSync(program, args, { cwd: root, stdio: 'inherit' });
 }
 
 function ask(program: string, ...args: string[]): string {
   return execFileSync(program, args, { cwd: root, encoding: 'utf8' }).trimEnd();
+}
+
+function inShell(command: string[]): string {
+  return command.map((word) => (word.includes(' ') ? `'${word}'` : word)).join(' ');
 }

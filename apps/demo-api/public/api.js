@@ -84,7 +84,7 @@ async function call(path, init) {
   }
   if (response.ok) return response;
   const { message, code, details } = (await response.json().catch(() => undefined)) ?? {};
-  // What it says of media types is for programs; here somebody has chosen a file.
+  // The server's message names media types, for programs; here a person has chosen a file.
   if (code === 'ERR_BODY_TYPE') throw new ApiError('That is no PNG or JPEG picture.', code, details);
   throw new ApiError(
     message ?? `The server answered ${response.status} ${response.statusText}.`,

@@ -108,7 +108,7 @@ async function sendAll(samples, parcel) {
 
 /**
  * Begins to note the batches that leave.
- * @returns {() => Promise<Batch[]>} ends it, when the server has told of all that left before this call
+ * @returns {() => Promise<Batch[]>} ends it, when the server has sent all that left before this call
  */
 function collectBatches() {
   /** @type {Batch[]} */

@@ -41,9 +41,9 @@ const errors = {
     description: 'The body is empty, no JSON, or not what the schema says; or the query is not.',
     example: errorBody(
       400,
-      'pixels: expected an array of 784 integers from 0 to 255, got an array of 3',
+      'pixels: expected an array of 784 integers from 0 to 255, got nothing',
       'ERR_INVALID',
-      [{ path: 'pixels', expected: 'an array of 784 integers from 0 to 255', received: 'an array of 3' }],
+      [{ path: 'pixels', expected: 'an array of 784 integers from 0 to 255', received: 'nothing' }],
     ),
   },
   408: {
@@ -52,39 +52,32 @@ const errors = {
   },
   413: {
     description: 'The body has too many bytes, or the picture too many pixels.',
-    example: errorBody(413, 'expected a body of at most 32000 bytes, got 40000', 'ERR_BODY_TOO_LARGE', {
-      limit: 32_000,
-    }),
+    example: errorBody(
+      413,
+      'expected a picture of at most 1000000 pixels, got 1200×900',
+      'ERR_PICTURE_TOO_LARGE',
+    ),
   },
   415: {
     description: 'The Content-Type is none of those that are taken.',
     example: errorBody(
       415,
-      'expected a body with Content-Type application/json, uncompressed; got text/plain',
+      'expected a body with Content-Type image/png, uncompressed; got none',
       'ERR_BODY_TYPE',
-      { accepted: ['application/json'] },
     ),
   },
   422: {
     description:
       'The picture is damaged, is neither PNG nor JPEG, has too many scans, takes too long to decode, or shows nothing.',
-    example: errorBody(
-      422,
-      'expected a PNG or JPEG picture, got data that begins with the bytes 47494638',
-      'ERR_PICTURE_FORMAT',
-    ),
+    example: errorBody(422, 'expected one digit, got 9 spots of similar size', 'ERR_PICTURE_BLANK'),
   },
   503: {
     description:
       'Too many inputs wait already, too many bytes, connections or viewers are there, or the server is shutting down. ' +
       '`Retry-After` says in how many seconds to try again.',
-    example: errorBody(
-      503,
-      'DigitClassifier.classify is full: 10000 inputs wait already',
-      'ERR_BATCHING_FULL',
-    ),
+    example: errorBody(503, 'TileUpscaler.upscale is full: 1024 inputs wait', 'ERR_BATCHING_FULL'),
   },
-} satisfies Record<number, { description: string; example: ErrorBody }>;
+};
 
 /** Documents the errors of a route. */
 export function ApiErrors(...statuses: (keyof typeof errors)[]): MethodDecorator {

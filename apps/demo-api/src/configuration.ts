@@ -10,78 +10,41 @@ export const MOST_IMAGES = 256;
 
 /** The settings, each from the environment variable of its name, with its default. Times are milliseconds. See README.md. */
 export class Configuration {
-  @Integer(0, 65_535)
-  readonly port: number = 3000;
-
+  @Integer(0, 65_535) readonly port: number = 3000;
   // Node reads the environment as UTF-8, and puts U+FFFD where it is not.
   @Matches(/^[^\p{Surrogate}\ufffd]*$/u, { message: 'a text in UTF-8' })
   readonly host: string = '127.0.0.1';
-
-  @OneOf('express', 'fastify')
-  readonly httpAdapter: 'express' | 'fastify' = 'express';
-
-  @OneOf('auto', 'tensorflow', 'webgpu', 'wasm', 'cpu')
-  readonly backend: TfjsBackend | 'auto' = 'auto';
-
+  @OneOf('express', 'fastify') readonly httpAdapter: 'express' | 'fastify' = 'express';
+  @OneOf('auto', 'tensorflow', 'webgpu', 'wasm', 'cpu') readonly backend: TfjsBackend | 'auto' = 'auto';
   /** Longest that the inference worker may be silent about a batch. */
-  @Integer(100, 3_600_000)
-  readonly heartbeat: number = 30_000;
-
-  @Integer(1, 4096)
-  readonly batchSize: number = 64;
-
+  @Integer(100, 3_600_000) readonly heartbeat: number = 30_000;
+  @Integer(1, 4096) readonly batchSize: number = 64;
   @Transform(({ value }) => toNumber(value))
   @IsNumber({}, { message: 'a number from 0 to 60000' })
   @Min(0, { message: 'a number from 0 to 60000' })
   @Max(60_000, { message: 'a number from 0 to 60000' })
   readonly maxDelay: number = 5;
-
   // The network is so fast that waiting hardly pays; but a batch also saves the server's thread messages, and can be seen.
-  @OneOf('adaptive', 'eager', 'fixed')
-  readonly dispatch: Dispatch = 'fixed';
-
+  @OneOf('adaptive', 'eager', 'fixed') readonly dispatch: Dispatch = 'fixed';
   /** 0: no limit. */
-  @Integer(0, 1_000_000)
-  readonly maxQueued: number = 10_000;
-
-  @Integer(1, 64)
-  readonly tileBatchSize: number = 4;
-
-  @Integer(7056, 16_000_000)
-  readonly maxPhotoPixels: number = 1_000_000;
-
+  @Integer(0, 1_000_000) readonly maxQueued: number = 10_000;
+  @Integer(1, 64) readonly tileBatchSize: number = 4;
+  @Integer(7056, 16_000_000) readonly maxPhotoPixels: number = 1_000_000;
   /** Most bytes of the bodies of all requests that are not answered yet. */
-  @Integer(1, 1_000_000_000_000)
-  readonly maxBodyBytes: number = 128_000_000;
-
+  @Integer(1, 1_000_000_000_000) readonly maxBodyBytes: number = 128_000_000;
   /** Longest that a body may take to arrive. */
-  @Integer(1, 3_600_000)
-  readonly bodyTimeout: number = 30_000;
-
-  @Integer(1, 1_000_000)
-  readonly maxConnections: number = 1000;
-
+  @Integer(1, 3_600_000) readonly bodyTimeout: number = 30_000;
+  @Integer(1, 1_000_000) readonly maxConnections: number = 1000;
   /** Most requests of one connection in progress at once. */
-  @Integer(1, 10_000)
-  readonly maxPipelined: number = 16;
-
+  @Integer(1, 10_000) readonly maxPipelined: number = 16;
   /** Most live views at once. */
-  @Integer(0, 1_000_000)
-  readonly maxViewers: number = 100;
-
-  @OneOf(...LOG_LEVELS)
-  readonly logLevel: LogLevel = 'log';
-
-  @OneOf('auto', 'text', 'json')
-  readonly logFormat: 'auto' | 'text' | 'json' = 'auto';
-
+  @Integer(0, 1_000_000) readonly maxViewers: number = 100;
+  @OneOf(...LOG_LEVELS) readonly logLevel: LogLevel = 'log';
+  @OneOf('auto', 'text', 'json') readonly logFormat: 'auto' | 'text' | 'json' = 'auto';
   /** Longest from a signal until the process ends by it. */
-  @Integer(0, 3_600_000)
-  readonly shutdownTimeout: number = 10_000;
-
+  @Integer(0, 3_600_000) readonly shutdownTimeout: number = 10_000;
   /** How long the port stays open after a SIGTERM. */
-  @Integer(0, 600_000)
-  readonly shutdownDelay: number = 250;
+  @Integer(0, 600_000) readonly shutdownDelay: number = 250;
 
   get logLevels(): LogLevel[] {
     return LOG_LEVELS.slice(LOG_LEVELS.indexOf(this.logLevel));

@@ -26,8 +26,8 @@ export const UploadedBody = createParamDecorator((_: unknown, context: Execution
 export const PICTURE_TYPES = ['image/png', 'image/jpeg'];
 
 /**
- * For `limitBodies`: most bytes of a request's body by its route and media type, which a parser, who knows no routes,
- * could not tell. What no route takes is not read at all.
+ * For `limitBodies`: most bytes of a request's body by its route and media type, which body
+ * parsers do not tell apart. A body that no route takes is not read at all.
  */
 export function bodyLimits({
   maxPhotoPixels,

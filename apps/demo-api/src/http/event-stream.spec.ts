@@ -38,7 +38,7 @@ describe('eventStream', () => {
     );
   });
 
-  it('bears that nobody listens any more', async () => {
+  it('goes on when its client has closed the stream', async () => {
     const ended = { sent: 0 };
     const answer = await eventStream(async (send) => {
       for (; ended.sent < 50; ended.sent++) {

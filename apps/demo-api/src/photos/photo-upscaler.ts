@@ -130,7 +130,7 @@ function isOpaque(data: Buffer): boolean {
 
 /**
  * What is transparent has some colour, black most often. It gets the colour of what is seen around it, or the network
- * would enlarge an edge that nobody has seen, and leave a fringe.
+ * would enlarge an edge that cannot be seen, and leave a fringe.
  */
 async function withColourEverywhere(data: Buffer, extent: Photo['extent']): Promise<Buffer> {
   const surroundings = await sharp(data, rgba(extent)).blur(4).removeAlpha().ensureAlpha().raw().toBuffer();

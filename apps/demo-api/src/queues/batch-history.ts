@@ -10,7 +10,7 @@ export type PastBatch = Pick<BatchReport, 'queue' | 'size' | 'reason' | 'waited'
 /** Batches remembered, at least. */
 const CAPACITY = 4096;
 
-/** Remembers the last batches of all queues, so that everybody who watches hears of each, also after a short break. */
+/** Remembers the last batches of all queues, so that each viewer gets all of them, also after a short break. */
 @Injectable()
 export class BatchHistory implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #recent: PastBatch[] = [];

@@ -56,7 +56,7 @@ describe('LiveView', () => {
     expect(eventsOf(textOf(viewers[0]))).toMatchObject([{ queues: [{ sample: before + 2 }], batches: [] }]);
   });
 
-  it('computes nothing when nobody looks', async () => {
+  it('computes nothing without viewers', async () => {
     const viewer = view.open(response, undefined);
     tick();
     viewer.destroy();
@@ -106,7 +106,7 @@ describe('LiveView', () => {
     expect(destroy).toHaveBeenCalledTimes(1);
   });
 
-  it('ends with the application, also for who comes later', () => {
+  it('ends with the application, also for a viewer that comes later', () => {
     const [first, second] = [view.open(response, undefined), view.open(response, undefined)];
     view.beforeApplicationShutdown();
     const late = view.open(response, undefined);

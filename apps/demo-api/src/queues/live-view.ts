@@ -12,7 +12,7 @@ const PERIOD = 250;
 const RECENT = 200;
 /** Most batches in one event: a viewer that was away for longer misses some. */
 const MOST_BATCHES = 1000;
-/** Ticks in a row that a viewer may read nothing, 30 s. Then its place is for others. */
+/** Ticks in a row that a viewer may read nothing, 30 s. Then its place is free. */
 const PATIENCE = 120;
 
 interface Viewer {
@@ -25,7 +25,7 @@ interface Viewer {
 
 /**
  * The queues as they are, for all viewers together: four times a second the statistics are computed once, and the same
- * text is sent to everybody who has read what was sent before.
+ * text is sent to each that has read what was sent before.
  */
 @Injectable()
 export class LiveView implements BeforeApplicationShutdown {

@@ -131,7 +131,7 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
   test.each(['undone', 'failed'] as const)('stores nothing of a batch that is %s as a whole', async (how) => {
     const members = Array.from({ length: 2000 }, (_, index) => member(`whole.${index}`));
     const repair = await breakInserts(place, 'whole.999@example.org', how);
-    // Somebody is refused as well, whom a savepoint is made for.
+    // One member is refused as well, so that savepoints are made.
     members[0] = member('refused', { born: 2025 });
     // Not `rejects.toThrow()`: Jest does not know the errors of an addon that an earlier spec has loaded.
     const insert = async () => database.insert(members);
@@ -228,7 +228,7 @@ describe.each(kinds)('MemberDatabase on $kind', ({ kind, isHere }) => {
       return [database, connection()];
     };
 
-    it('SQLITE_BUSY: waits for the lock of another program without blocking those who read', async () => {
+    it('SQLITE_BUSY: waits for the lock of another program without blocking lookups', async () => {
       const [database] = await open();
       const other = new Driver(file);
       other.exec('BEGIN IMMEDIATE');

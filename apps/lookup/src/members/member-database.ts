@@ -11,7 +11,7 @@ export abstract class MemberDatabase {
   /** How many calls of `find` it can do at the same time. */
   abstract readonly readers: number;
 
-  /** The members with these ids, each once, in any order. An id that nobody has is left out. */
+  /** The members with these ids, each once, in any order. An id without a member is left out. */
   abstract find(ids: readonly number[]): Promise<Member[]> | Member[];
 
   /**
@@ -19,7 +19,7 @@ export abstract class MemberDatabase {
    *
    * @returns one result per member, in their order: the member with its id, or why the database refused it alone. Of two
    *   that want the same e-mail address the first one gets it.
-   * @throws when none of them was stored, or nobody can tell
+   * @throws when none of them was stored, or it is not known which
    */
   abstract insert(members: readonly NewMember[]): Promise<(Member | Error)[]> | (Member | Error)[];
 

@@ -6,7 +6,7 @@ import { MemberDatabase } from './member-database.js';
 /**
  * Looks members up and adds them, a whole batch at a time; `Batched<MemberDirectory>` does so one at a time.
  *
- * Nobody waits for company here (`maxDelay` 0): what has come in by the end of the poll phase travels together, and what
+ * No input waits for others here (`maxDelay` 0): what has come in by the end of the poll phase travels together, and what
  * comes while a batch runs is the next one.
  */
 @Injectable()
@@ -16,7 +16,7 @@ export class MemberDirectory implements OnApplicationShutdown {
     private readonly registry: BatchingRegistry,
   ) {}
 
-  /** One SELECT. An id that nobody has gives null. */
+  /** One SELECT. The result of an id without a member is null. */
   @BatchedService(256, 0)
   async findById(ids: readonly number[]): Promise<(Member | null)[]> {
     const members = await this.database.find([...new Set(ids)]);
@@ -24,7 +24,7 @@ export class MemberDirectory implements OnApplicationShutdown {
     return ids.map((id) => byId.get(id) ?? null);
   }
 
-  /** One transaction. Whom the database refuses gets an error of their own, and the others are stored. */
+  /** One transaction. A member that the database refuses gets its own error, and the others are stored. */
   @BatchedService(256, 0)
   async add(members: readonly NewMember[]): Promise<(Member | Error)[]> {
     return this.database.insert(members);

@@ -7,7 +7,7 @@ import { asJson, Line, WellFormed, wholeNumber } from '../validators.js';
 export interface Member {
   id: number;
   name: string;
-  /** Nobody else's. */
+  /** Unique. */
   email: string;
   city: string;
   /** Year of birth. */
@@ -16,7 +16,7 @@ export interface Member {
   joined: number;
 }
 
-/** One whom the database has not seen yet. */
+/** A member that is not stored yet. */
 export type NewMember = Omit<Member, 'id'>;
 
 /** Blanks, and what cannot be seen: controls, zero-width characters, marks of direction. */

@@ -18,8 +18,8 @@ export class PostgresDatabase extends MemberDatabase {
   readonly readers = READERS;
 
   /**
-   * Connects; makes the table and fills it if there is none, all or nothing. It is in a schema of its own, so that it
-   * is nobody else's.
+   * Connects; makes the table and fills it if there is none, all or nothing. It is in a schema of its own, so that no
+   * other application has one of the same name.
    *
    * @param samples what a new table is filled with
    * @throws {StartError} that says what to do where the server cannot be used
@@ -230,7 +230,7 @@ function refusalOf(member: NewMember, error: pg.DatabaseError): Error {
 
 function failure(cause: unknown, advice: string): ApiError {
   new Logger(PostgresDatabase.name).error(`A batch failed: ${wordsOf(cause)}`);
-  return databaseError(`The database failed, for everybody in this batch. ${advice}`, cause);
+  return databaseError(`The database failed, for the whole batch. ${advice}`, cause);
 }
 
 /** Refused connections to several addresses come as an AggregateError without a message. */

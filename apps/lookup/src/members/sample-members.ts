@@ -1,7 +1,7 @@
 import { randomNumbers } from '@app/figures';
 import type { NewMember } from './member.js';
 
-/** Made-up members, the same ones each time, one after the other so that nobody has to hold them all. */
+/** Made-up members, the same ones each time, one after the other, so that they need not be in memory together. */
 export function* sampleMembers(count: number): Generator<NewMember> {
   const random = randomNumbers(20_261);
   const pick = <T>(items: readonly T[]) => items[Math.floor(random() * items.length)] as T;

@@ -200,7 +200,7 @@ function failure(error: unknown, advice: string): unknown {
   new Logger(SqliteDatabase.name).error(`A batch failed: ${message} (${code})`);
   return isBusy(error)
     ? databaseError(`Another program has locked the database for more than ${LOCK_WAIT} ms. ${advice}`, error)
-    : databaseError(`The database failed, for everybody in this batch. ${advice}`, error);
+    : databaseError(`The database failed, for the whole batch. ${advice}`, error);
 }
 
 /**

@@ -9,7 +9,7 @@ import type { Member } from '../members/member.js';
 export interface Receipt {
   /** One more than that of the receipt before: bookkeepers want no gap and no number twice. */
   receipt: number;
-  /** Who has paid. */
+  /** The number of the member that has paid. */
   member: number;
 }
 

@@ -11,6 +11,7 @@ import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { transform } from 'esbuild';
 import { published } from './published.js';
+import { publishedReadme } from './published-readme.js';
 
 /**
  * Makes a package of the ES modules that `nest build batching` has compiled: CommonJS modules with their types in `cjs/`, the
@@ -29,7 +30,8 @@ interface Manifest {
 await buildCommonJs();
 const manifest = publishedManifest();
 writeJson(join(built, 'package.json'), manifest);
-writeFileSync(join(built, 'README.md'), publishedReadme(manifest.version));
+const readme = readFileSync(join(root, 'README.md'), 'utf8');
+writeFileSync(join(built, 'README.md'), publishedReadme(readme, repositoryUrl, manifest.version));
 for (const file of ['CHANGELOG.md', 'LICENSE']) copyFileSync(join(root, file), join(built, file));
 chmodSync(join(built, 'cli/cli.js'), 0o755);
 
@@ -105,22 +107,6 @@ function conditions(module: string): object {
     default: `./${folder}${module}.js`,
   });
   return { import: format(''), require: format('cjs/') };
-}
-
-/** A registry shows the README far from the repository's files, so links to them name the repository, or go. */
-function publishedReadme(version: string): string {
-  const readme = readFileSync(join(root, 'README.md'), 'utf8').replaceAll(/^<!-- .* -->\n\n?/gm, '');
-  const relativeLink = /(?<=\]\(|src="|srcset=")(?!https?:|#)([^)"\s]+)/g;
-  if (repositoryUrl !== '') {
-    return readme.replaceAll(relativeLink, (path) => {
-      const kind = /\.(png|webp|svg|gif|jpe?g)$/.test(path) ? 'raw' : 'blob';
-      return `${repositoryUrl}/${kind}/v${version}/${path}`;
-    });
-  }
-  return readme
-    .replaceAll(/^<picture>\n[\s\S]*?^<\/picture>\n\n?/gm, '')
-    .replaceAll(/^!\[[^\]]*\]\((?!https?:)[^)]+\)\n\n?/gm, '')
-    .replaceAll(/(?<!!)\[((?:[^[\]]|\[[^\]]*\])*)\]\((?!https?:|#)[^)]+\)/g, '$1');
 }
 
 function writeJson(file: string, value: object): void {

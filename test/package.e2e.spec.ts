@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { published } from '../scripts/published.js';
+import { publishedReadme } from '../scripts/published-readme.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const built = join(root, 'dist/libs/batching');
@@ -128,11 +129,11 @@ describe('the package nest-batching', () => {
   });
 
   it('has its entry points, the licence and the changes, and no address as long as it has none', async () => {
-    const manifest = JSON.parse(await readFile(join(built, 'package.json'), 'utf8')) as Record<
-      string,
-      object
-    >;
-    expect(Object.keys(manifest.exports ?? {})).toEqual([
+    const manifest = JSON.parse(await readFile(join(built, 'package.json'), 'utf8')) as {
+      version: string;
+      exports: object;
+    };
+    expect(Object.keys(manifest.exports)).toEqual([
       '.',
       ...published.entryPoints.map((name) => `./${name}`),
       './package.json',
@@ -142,9 +143,24 @@ describe('the package nest-batching', () => {
     }
     const hasAddress = published.repositoryUrl !== '';
     for (const field of ['repository', 'homepage', 'bugs']) expect(field in manifest).toBe(hasAddress);
-    const readme = await readFile(join(built, 'README.md'), 'utf8');
-    const relative = [...readme.matchAll(/\]\((?!https?:|#)[^)]*\)|(?:src|srcset)="(?!https?:)[^"]*"/g)];
-    expect(relative.map(([link]) => link)).toEqual([]);
-    expect(readme).not.toContain('<!--');
+    expect(await readFile(join(built, 'README.md'), 'utf8')).toBe(
+      publishedReadme(
+        await readFile(join(root, 'README.md'), 'utf8'),
+        published.repositoryUrl,
+        manifest.version,
+      ),
+    );
   });
+
+  it.each(['', 'https://example.org/owner/name'])(
+    'has no relative link in its README (%p)',
+    async (address) => {
+      const readme = publishedReadme(await readFile(join(root, 'README.md'), 'utf8'), address, '1.2.3');
+      const relative = [...readme.matchAll(/\]\((?!https?:|#)[^)]*\)|(?:src|srcset)="(?!https?:)[^"]*"/g)];
+      expect(relative.map(([link]) => link)).toEqual([]);
+      expect(readme).not.toContain('<!--');
+      expect(readme.includes(`${address}/blob/v1.2.3/docs/contract.md`)).toBe(address !== '');
+      expect(readme.includes(`${address}/raw/v1.2.3/docs/images/`)).toBe(address !== '');
+    },
+  );
 });

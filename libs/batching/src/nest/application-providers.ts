@@ -1,3 +1,4 @@
+import type { SerializedGraph } from '@nestjs/core';
 import { show } from '../core/checks.js';
 import { marksOf, marksOn, methodName } from './marks.js';
 import type { NestModules } from './nest-modules.js';
@@ -13,6 +14,22 @@ export class ApplicationProviders {
   /** Provides a view as if it had been in the list that Nest scanned. */
   addView(token: string, view: object): void {
     this.modules.provide(token, view, REGISTRY);
+  }
+
+  /** Draws the provider behind a view into the graph for Nest's devtools. */
+  draw(graph: SerializedGraph, token: string, key: ViewKey): void {
+    this.modules.draw(graph, token, key);
+  }
+
+  /** Puts hooks that use a view behind those of its provider, where Nest can order them. */
+  orderHooks(): void {
+    this.modules.orderHooks(new Map(Array.from(views.byKey, ([key, token]) => [token, key])));
+  }
+
+  /** The name of the module that provides it. */
+  moduleOf(key: ViewKey): string {
+    const provided = [...this.modules.providers()].find(({ token }) => token === key);
+    return provided?.module ?? 'its module';
   }
 
   /** Sentences about imports of `forRoot()` and marked methods that are in a wrong place. */

@@ -1,9 +1,11 @@
+import type { SerializedGraph } from '@nestjs/core';
 import type { BatchFunction } from '../core/batch-function.js';
 import { BatchQueue } from '../core/batch-queue.js';
 import { naming } from '../core/checks.js';
 import { SerialQueue } from '../core/serial-queue.js';
 import { ApplicationProviders } from './application-providers.js';
 import { type Batched, createView, toMethod } from './batched-view.js';
+import { InitHooks } from './init-hooks.js';
 import { type Mark, marksOn, methodName } from './marks.js';
 import { type BatchingModuleOptions, describeSettings, FOR_ROOT, mergeOptions } from './module-options.js';
 import type { NestModules } from './nest-modules.js';
@@ -27,10 +29,12 @@ export class ApplicationViews {
   readonly #providers: ApplicationProviders;
   readonly #methods = new Map<object, Methods>();
   readonly #views = new Map<ViewKey, object>();
+  readonly #hooks = new InitHooks();
 
   constructor(
     private readonly options: BatchingModuleOptions,
     modules: NestModules,
+    private readonly graph: SerializedGraph,
     private readonly queues: Queues,
   ) {
     this.#providers = new ApplicationProviders(modules);
@@ -49,6 +53,7 @@ export class ApplicationViews {
   /** Adds a provider of the view after Nest has scanned the modules. */
   provide(key: ViewKey, token: string): void {
     this.#providers.addView(token, this.view(key));
+    this.#providers.draw(this.graph, token, key);
   }
 
   /**
@@ -68,6 +73,36 @@ export class ApplicationViews {
     }
     if (problems.length > 0) throw new Error(['nest-batching cannot start', ...problems].join('\n- '));
     return [...this.#providers.unreachable()];
+  }
+
+  /** Has batches of providers with an `onModuleInit` run after it. To be called when all instances are there. */
+  watchHooks(): void {
+    for (const key of this.#providers.batched()) {
+      try {
+        this.#hooks.watch(this.#providers.instanceOf(key));
+      } catch {
+        // Reported by build(), with all else that is wrong.
+      }
+    }
+    if (!this.#hooks.areAllOver) this.#providers.orderHooks();
+  }
+
+  /** Nest has called `onModuleInit` of all providers. */
+  endHooks(): void {
+    this.#hooks.end();
+  }
+
+  /** Why a provider cannot take an input yet. Waiting instead could wait for ever, for a hook that waits for the result. */
+  #refusal(key: ViewKey, owner: string, instance: object, name: string): Error | undefined {
+    if (this.#hooks.areAllOver) return undefined;
+    const state = this.#hooks.stateOf(instance);
+    if (!state) return undefined;
+    const within =
+      state === 'has not run' ? '' : 'within that hook call the method itself, with all it takes; elsewhere ';
+    return new Error(
+      `${name} is used while onModuleInit() of ${owner} ${state}; ${within}import ${this.#providers.moduleOf(key)} into the ` +
+        'module whose hook uses it, so that Nest initialises it first, or use it from onApplicationBootstrap() on',
+    );
   }
 
   #methodsOf(key: ViewKey): Methods {
@@ -94,7 +129,8 @@ export class ApplicationViews {
       return [key, queue, mark] as const;
     });
     for (const [, queue, mark] of queues) this.queues.add(queue, describeSettings(this.options, mark, queue));
-    return new Map(queues.map(([key, queue]) => [key, toMethod(queue)]));
+    const refusalOf = (name: string) => () => this.#refusal(viewKey, owner, instance, name);
+    return new Map(queues.map(([key, queue]) => [key, toMethod(queue, refusalOf(queue.name))]));
   }
 
   #buildQueue(viewKey: ViewKey, name: string, mark: Mark, instance: object, key: PropertyKey): Queue {

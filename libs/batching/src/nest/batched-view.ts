@@ -55,9 +55,21 @@ type MethodOf<F> =
 type ResultOf<R> = [Exclude<Awaited<R>, Error>] extends [never] ? Awaited<R> : Exclude<Awaited<R>, Error>;
 
 /** The only part of a queue that a view has. */
-export function toMethod<Input, Result>(queue: BatchQueue<Input, Result>): BatchedMethod<Input, Result> {
-  return Object.assign((input: Input, options?: SubmitOptions) => queue.submit(input, options), {
-    submitMany: queue.submitMany.bind(queue),
+export function toMethod<Input, Result>(
+  queue: BatchQueue<Input, Result>,
+  refusal: () => Error | undefined = () => undefined,
+): BatchedMethod<Input, Result> {
+  const call = (input: Input, options?: SubmitOptions): Promise<Result> => {
+    const error = refusal();
+    return error ? Promise.reject(error) : queue.submit(input, options);
+  };
+  return Object.assign(call, {
+    submitMany: (inputs: Iterable<Input>, options?: SubmitOptions): Promise<Result>[] => {
+      const error = refusal();
+      return error
+        ? Array.from(inputs, () => Promise.reject<Result>(error))
+        : queue.submitMany(inputs, options);
+    },
     queue,
   });
 }

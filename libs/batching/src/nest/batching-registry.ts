@@ -4,11 +4,12 @@ import {
   Inject,
   Injectable,
   Logger,
+  type OnApplicationBootstrap,
   type OnApplicationShutdown,
   type OnModuleDestroy,
   type OnModuleInit,
 } from '@nestjs/common';
-import { ModulesContainer } from '@nestjs/core';
+import { ModulesContainer, SerializedGraph } from '@nestjs/core';
 import type { BatchQueue } from '../core/batch-queue.js';
 import { show, showThrown } from '../core/checks.js';
 import { LONGEST_TIMER } from '../core/clock.js';
@@ -33,7 +34,13 @@ type Listener = (report: BatchReport) => void;
  */
 @Injectable()
 export class BatchingRegistry
-  implements ViewSource, OnModuleInit, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
+  implements
+    ViewSource,
+    OnModuleInit,
+    OnApplicationBootstrap,
+    OnModuleDestroy,
+    BeforeApplicationShutdown,
+    OnApplicationShutdown
 {
   readonly #options: BatchingModuleOptions;
   readonly #shutdownTimeout: number;
@@ -49,10 +56,12 @@ export class BatchingRegistry
 
   constructor(
     @Inject(OPTIONS) options: BatchingModuleOptions,
-    @Inject(ModulesContainer) modules: ModulesContainer,
+    @Inject(ModulesContainer) container: ModulesContainer,
+    @Inject(SerializedGraph) graph: SerializedGraph,
   ) {
+    const modules = new NestModules(container);
     this.#options = options;
-    this.#views = new ApplicationViews(options, new NestModules(modules), {
+    this.#views = new ApplicationViews(options, modules, graph, {
       has: (name) => this.#queues.has(name),
       add: (queue, settings) => {
         this.#addQueue(queue);
@@ -60,6 +69,9 @@ export class BatchingRegistry
       },
     });
     this.#shutdownTimeout = checkModuleOptions(options);
+    modules.beforeHooks(() => {
+      this.#views.watchHooks();
+    });
     views.sources.add(new WeakRef(this));
     for (const [key, token] of views.byKey) this.provideView(key, token);
   }
@@ -158,6 +170,11 @@ export class BatchingRegistry
       const names = `there are: ${this.#names()}${hintFor(this.list())}`;
       this.#logger.warn(`${FOR_ROOT}: queues: no queue is called ${unknown.join(', ')}; ${names}`);
     }
+  }
+
+  /** All hooks of the kind before have been called, of those modules that were there when Nest began with them. */
+  onApplicationBootstrap(): void {
+    this.#views.endHooks();
   }
 
   /**

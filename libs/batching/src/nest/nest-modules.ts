@@ -1,5 +1,5 @@
 import { Scope } from '@nestjs/common';
-import { createContextId, type ModulesContainer } from '@nestjs/core';
+import { createContextId, type ModulesContainer, type SerializedGraph } from '@nestjs/core';
 
 type NestModule = ModulesContainer extends Map<string, infer M> ? M : never;
 type Wrapper = ReturnType<NestModule['getProviderByKey']>;
@@ -48,12 +48,7 @@ export class NestModules {
    * the like.
    */
   injectorsOf(token: unknown): string[] {
-    const wrappers = [...this.modules.values()].flatMap(({ providers, controllers, injectables }) => [
-      ...providers.values(),
-      ...controllers.values(),
-      ...injectables.values(),
-    ]);
-    return wrappers
+    return this.#wrappers()
       .filter((wrapper) => dependenciesOf(wrapper).some((dependency) => dependency.token === token))
       .map(({ name }) => String(name));
   }
@@ -78,6 +73,85 @@ export class NestModules {
       return false;
     };
     return start && leadsBack(start) ? [...path, token] : undefined;
+  }
+
+  /**
+   * Draws a dependency that Nest does not know of into the graph for its devtools: what is provided under `from` uses what is
+   * provided under `to`.
+   */
+  draw(graph: SerializedGraph, from: string, to: unknown): void {
+    for (const source of this.#wrappersOf(from)) {
+      for (const target of this.#wrappersOf(to)) {
+        graph.insertEdge({
+          // Of its own, as the graph would keep a list of all ids that it makes.
+          id: `${source.id}-${target.id}`,
+          source: source.id,
+          target: target.id,
+          metadata: {
+            type: 'class-to-class',
+            sourceModuleName: String(source.host?.name),
+            sourceClassName: String(source.name),
+            targetClassName: String(target.name),
+            sourceClassToken: source.token,
+            targetClassToken: target.token,
+            targetModuleName: String(target.host?.name),
+            injectionType: 'property',
+          },
+        });
+      }
+    }
+  }
+
+  /**
+   * Calls back when all instances are there, before the first lifecycle hook of the application: Nest calls the hooks of its own
+   * module first, since it is global and is scanned first.
+   */
+  beforeHooks(callback: () => void): void {
+    const [core] = this.modules.values();
+    core?.addProvider({
+      provide: 'first hook for BatchingModule.forRoot()',
+      useValue: { onModuleInit: callback },
+    });
+  }
+
+  /**
+   * Puts the hooks of providers that use a view behind those of what is behind it, within their modules. Nest 12 calls the hooks
+   * of a module by levels, a provider's after those of its dependencies; Nest 11 has no levels.
+   *
+   * @param behind for the token of each view, the token of what it shows
+   */
+  orderHooks(behind: ReadonlyMap<unknown, unknown>): void {
+    const seen = new Set<Wrapper>();
+    const levelOf = (wrapper: Wrapper): number => {
+      // In a circle a provider is met again before its level is known: one of the circle has to come first.
+      if (seen.has(wrapper)) return wrapper.hierarchyLevel;
+      seen.add(wrapper);
+      const shown = behind.get(wrapper.token);
+      const dependencies = [
+        ...dependenciesOf(wrapper),
+        ...(shown === undefined ? [] : this.#wrappersOf(shown)),
+      ];
+      const levels = dependencies.map((dependency) => levelOf(dependency) + 1);
+      return (wrapper.hierarchyLevel = Math.max(wrapper.hierarchyLevel, ...levels));
+    };
+    for (const wrapper of this.#wrappers()) {
+      if (typeof (wrapper.hierarchyLevel as unknown) === 'number') levelOf(wrapper);
+    }
+  }
+
+  #wrappers(): Wrapper[] {
+    return [...this.modules.values()].flatMap(({ providers, controllers, injectables }) => [
+      ...providers.values(),
+      ...controllers.values(),
+      ...injectables.values(),
+    ]);
+  }
+
+  #wrappersOf(token: unknown): Wrapper[] {
+    return [...this.modules.values()].flatMap(({ providers }) => {
+      const wrapper = providers.get(token as string);
+      return wrapper ? [wrapper] : [];
+    });
   }
 
   #providing(token: string): NestModule[] {

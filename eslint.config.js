@@ -65,6 +65,11 @@ export default tseslint.config(
     '^\\.\\./(?!backend\\.js|model-module\\.js|\\.\\./inference/(?!main/))',
     'tfjs/worker/ imports the backends and inference/ only, and nothing that runs in the main thread',
   ),
+  arrow(
+    'batching/src/testing',
+    '^(?!node:|\\./|\\.\\./(core/|nest/(batched-view|marks)\\.js$))',
+    'testing/ imports node:, core/ and what loads no Nest: marks and the types of views',
+  ),
   arrow('batching/src/link', '^\\.\\./', 'link/ imports its own files only'),
   arrow('batching/src/cli', '^\\.\\./(?!link/)', 'cli/ imports link/ only'),
   arrow('figures', '^(\\.\\./|nest-batching|@app/)', 'figures/ imports packages and its own files only'),

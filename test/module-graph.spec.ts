@@ -14,6 +14,7 @@ const isCommand = (file: string) => /^(cli|link)\//.test(file);
 const packages: Partial<Record<string, string[]>> = {
   '.': ['@nestjs/common', '@nestjs/core', 'rxjs'],
   core: [],
+  testing: [],
   tfjs: ['@nestjs/common', '@nestjs/core'],
 };
 

@@ -84,6 +84,15 @@ describe('the package nest-batching', () => {
       await expect(namesOf(alone, 'nest-batching')).rejects.toThrow("'@nestjs/common'");
     });
 
+    it('gives the helpers of nest-batching/testing where there is neither Nest nor a test runner', async () => {
+      expect(await namesOf(alone, 'nest-batching/testing')).toEqual(
+        [
+          ...['BatchInvariantError', 'ManualQueue', 'assertBatches', 'createTestBatched'],
+          ...['expectBatchInvariant', 'fakeBatched', 'fakeModel', 'recordBatches'],
+        ].sort(),
+      );
+    });
+
     it('gives the names of nest-batching/tfjs without TensorFlow, and no others', async () => {
       expect(await namesOf(withNest, 'nest-batching/tfjs')).toEqual(
         expect.arrayContaining(['TfjsModule', 'InjectTfjsModel', 'InjectModel', 'TfjsModel']),

@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
 import { Test } from '@nestjs/testing';
-import { TfjsModule, type TfjsModelOptions } from 'nest-batching/tfjs';
+import { expectBatchInvariant } from 'nest-batching/testing';
+import { getTfjsModelToken, type TfjsModel, TfjsModule, type TfjsModelOptions } from 'nest-batching/tfjs';
+import { randomNumbers } from '@app/figures';
 import { digits } from './digits/digits-network.js';
 import { esrganWithTest } from './photos/esrgan.js';
 
@@ -13,13 +15,15 @@ afterAll(() => {
 });
 
 describe.each([
-  { options: digits(), files: digits().path, weights: 'weights.bin' },
+  { options: digits(), files: digits().path, weights: 'weights.bin', trials: 20 },
   {
     options: esrganWithTest(),
     files: dirname(esrganWithTest().path),
     weights: 'group1-shard1of1.bin',
+    // A tile takes a second on some machines.
+    trials: 0,
   },
-])('the network $options.name', ({ options, files, weights }) => {
+])('the network $options.name', ({ options, files, weights, trials }) => {
   const copy = mkdtempSync(join(folder, 'copy-'));
   async function start(changed: Partial<TfjsModelOptions>): Promise<void> {
     const imports = [
@@ -43,6 +47,20 @@ describe.each([
   it('passes its selfTest, and its files have their checksums', async () => {
     expect(Object.keys(options.checksums ?? {})).toEqual(['model.json', weights]);
     await start({});
+  });
+
+  it('gives each picture the same result in every batch, whatever the order and the other pictures', async () => {
+    const imports = [TfjsModule.forRoot({ backend: 'wasm' }), TfjsModule.forFeature([options])];
+    const app = await Test.createTestingModule({ imports }).compile();
+    const model = app.get<TfjsModel>(getTfjsModelToken(options.name));
+    const length = model.inputShape.reduce((product, side) => product * side);
+    const next = randomNumbers(7);
+    const pictures = Array.from({ length: trials > 0 ? 6 : 2 }, () =>
+      Uint8Array.from({ length }, () => 256 * next()),
+    );
+    const predict = (inputs: Uint8Array[]) => model.predict(inputs);
+    await expectBatchInvariant(predict, pictures, { tolerance: 1e-4, trials });
+    await app.close();
   });
 
   it.each([

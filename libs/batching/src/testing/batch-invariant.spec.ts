@@ -179,6 +179,7 @@ describe('expectBatchInvariant', () => {
 
   it.each([
     [{ trials: -1 }, 'trials: expected an integer ≥ 0 or Infinity, got -1'],
+    [{ trials: Infinity }, 'trials: expected an integer, got Infinity'],
     [{ maxSize: 1 }, 'maxSize: expected an integer ≥ 2 or Infinity, got 1'],
     [{ seed: 0.5 }, 'seed: expected an integer, got 0.5'],
     [{ tolerance: -1 }, 'tolerance: expected a number ≥ 0, got -1'],

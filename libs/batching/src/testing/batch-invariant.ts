@@ -116,9 +116,9 @@ class Trial<Input, Result> {
     this.#run = checked(batchFunction, { name, keyBy, missing: 'reject' });
     const areClose = (one: unknown, other: unknown) => isClose(one, other, tolerance);
     this.#equals = (equals as typeof areClose | undefined) ?? areClose;
-    this.#trials = checkCount('trials', trials, 0);
+    this.#trials = checkInteger('trials', checkCount('trials', trials, 0));
     this.#maxSize = checkCount('maxSize', maxSize, 2);
-    this.#seed = checkSeed(seed);
+    this.#seed = checkInteger('seed', seed);
     this.#keyBy = keyBy;
   }
 
@@ -290,9 +290,9 @@ function shorten(value: unknown): string {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
-function checkSeed(seed: number): number {
-  if (!Number.isSafeInteger(seed)) throw new TypeError(`seed: expected an integer, got ${show(seed)}`);
-  return seed;
+function checkInteger(name: string, value: number): number {
+  if (!Number.isSafeInteger(value)) throw new TypeError(`${name}: expected an integer, got ${show(value)}`);
+  return value;
 }
 
 /** Numbers in [0, 1), the same for the same seed: mulberry32. */

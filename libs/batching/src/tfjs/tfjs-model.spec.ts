@@ -9,6 +9,7 @@ import {
   type TfjsModel,
   TfjsModule,
 } from 'nest-batching/tfjs';
+import { expectBatchInvariant } from 'nest-batching/testing';
 import { describeOn } from './backends.fixture.js';
 import {
   randomFloats,
@@ -112,6 +113,16 @@ for (const backend of ['tensorflow', 'webgpu', 'wasm', 'cpu'] as const) {
           expect(results).toHaveLength(size);
           expect(Math.max(...results.map((result, i) => distance(result, at(alone, i))))).toBeLessThan(bound);
         }
+      },
+    );
+
+    it.each(Object.keys(fixtures))(
+      'gives every input of %s the same whatever else is in its batch, and in whatever order',
+      async (name) => {
+        const length = model(name).inputShape.reduce((a, b) => a * b);
+        const inputs = Array.from({ length: 10 }, (_, i) => randomFloats(length, 200 + i));
+        const predict = (batch: Float32Array[]) => model(name).predict(batch);
+        await expectBatchInvariant(predict, inputs, { tolerance: 20 * tolerance, trials: 20 });
       },
     );
 

@@ -25,7 +25,8 @@ import { RateLimitedLog } from './rate-limited-log.js';
  */
 @Catch(BatchingError)
 export class BatchingExceptionFilter extends BaseExceptionFilter {
-  readonly #logger = new Logger(BatchingExceptionFilter.name);
+  // In the CommonJS build the name of the class has a number at its end.
+  readonly #logger = new Logger('BatchingExceptionFilter');
   readonly #warnings = new RateLimitedLog(this.#logger);
 
   /** The HTTP answer to an error, for code that sends it itself, for example as the last event of a stream. */

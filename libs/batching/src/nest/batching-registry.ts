@@ -47,7 +47,8 @@ export class BatchingRegistry
   readonly #views: ApplicationViews;
   readonly #queues = new Map<string, Queue>();
   readonly #subscriptions = new Map<Listener, (() => void)[]>();
-  readonly #logger = new Logger(BatchingRegistry.name);
+  // In the CommonJS build the name of the class has a number at its end.
+  readonly #logger = new Logger('BatchingRegistry');
   readonly #failures = new RateLimitedLog(this.#logger);
   #isStopped = false;
   /** When a closing application stops waiting, on the clock of `performance.now()`. */

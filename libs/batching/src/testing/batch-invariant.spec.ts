@@ -81,6 +81,8 @@ describe('expectBatchInvariant', () => {
     expect(error.batch).toHaveLength(4);
     expect(error.message).toMatch(/: the batch function threw Error: out of memory; alone it gave/);
     const deduplicated = (batch: number[][]) => [...new Set(batch)].map(sum);
+    const small = await failure(deduplicated, sequences, { maxSize: 3 });
+    expect(small.batch).toHaveLength(2);
     expect((await failure(deduplicated, sequences)).message).toMatch(
       /batch of inputs \[(\d), \1\].*BatchResultError: .* must return an array of 2 results/,
     );

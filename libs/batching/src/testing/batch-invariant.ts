@@ -6,6 +6,7 @@ import { invariant } from '../core/invariant.js';
 import { checked } from '../core/run/checked.js';
 import { placeOf, type Underway } from '../core/run/run.js';
 
+/** How `expectBatchInvariant` compares, and which batches it tries. */
 export interface BatchInvariantOptions<Input, Result> {
   /** Whether a result in a batch is the same as alone. Default: deep equality, of numbers within `tolerance`. */
   equals?: (inBatch: Result, alone: Result) => boolean;

@@ -28,7 +28,7 @@ export class ManualClock implements Clock {
       call();
     };
     this.#immediates.add(immediate);
-    if (this.#releases > 0) this.#callSoon(immediate);
+    this.#callSoon(immediate);
     return immediate;
   };
 

@@ -86,6 +86,14 @@ describe('a ManualQueue', () => {
     assertBatches(queue.batches, [[1, 3], [2]]);
   });
 
+  it('records inputs as they were before the function changed its array', async () => {
+    const queue = new ManualQueue((inputs: number[]) => inputs.splice(0));
+    const results = queue.submitMany([1, 2]);
+    await queue.dispatch();
+    expect(await Promise.all(results)).toEqual([1, 2]);
+    assertBatches(queue.batches, [[1, 2]]);
+  });
+
   it('records parts of a batch that isolateErrors runs again', async () => {
     const queue = new ManualQueue(
       (inputs: number[]) => {

@@ -68,6 +68,8 @@ export function limitServer(
   };
 
   app.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
+    // Limits, shutdown, the framework and the stream of an answer each listen for its end; Node warns of more than ten.
+    response.setMaxListeners(20);
     const { socket } = request;
     const connection = open.get(socket);
     // A connection of another server: Fastify starts one for each address of `localhost`.

@@ -47,6 +47,8 @@ export interface Scene {
   /** Results to simulate; the first tenth of them is not measured. */
   readonly items: number;
   readonly seed: number;
+  /** Whether a batch blocks the event loop: inputs that come while it runs are read when it has ended. Default: false. */
+  readonly blocking?: boolean;
 }
 
 export interface Measured {
@@ -69,7 +71,7 @@ export interface Measured {
  * @returns what was measured for the inputs of each load
  */
 export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
-  const { curve, maxDelay, loads, turn = Infinity, timeout = Infinity, items } = scene;
+  const { curve, maxDelay, loads, turn = Infinity, timeout = Infinity, items, blocking = false } = scene;
   const { batchSize } = curve;
   const streams = loads.map((_, index) => randomNumbers(scene.seed + index));
   let [random = randomNumbers(0)] = streams;
@@ -82,6 +84,8 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   let leftAt = 0;
   let endsAt = Infinity;
   let alarmAt = Infinity;
+  /** When the sockets were read after a batch that blocked. */
+  let readAt = -Infinity;
   let entered = 0;
   let done = 0;
   let present = 0;
@@ -110,7 +114,7 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
     maxDelay,
     waiting: waiting.length,
     others: 0,
-    oldest: waiting[0] ?? 0,
+    oldest: Math.max(waiting[0] ?? 0, blocking ? readAt : 0),
     serviceTime: (size: number) => serviceTime.of(size),
     untilOtherSlot: Infinity,
   });
@@ -136,7 +140,11 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
   };
   const end = (now: number) => {
     endsAt = Infinity;
+    readAt = now;
+    const looksBefore = policy.looksBeforeAnswers ?? false;
+    if (blocking && looksBefore) dispatcher.arrive(entered, waiting.length, false, now, leftAt);
     dispatcher.end(running.length, now - leftAt, now);
+    if (blocking && !looksBefore) dispatcher.arrive(entered, waiting.length, true, now, now);
     for (const came of running) {
       if (++done === Math.floor(items / 10)) for (const sample of samples) sample.restart(now);
       if (came >= countedFrom) samples[present]?.settle(now - came, timeout);
@@ -153,7 +161,8 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
       return;
     }
     waiting.push(now);
-    dispatcher.arrive(++entered, waiting.length, running.length === 0, now, now);
+    entered++;
+    if (!blocking || running.length === 0) dispatcher.arrive(entered, waiting.length, running.length === 0, now, now);
   };
   const takeTurn = (now: number) => {
     samples[present]?.pause(now);

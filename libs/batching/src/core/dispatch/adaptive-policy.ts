@@ -1,308 +1,321 @@
-import type { DispatchPolicy, Plan, QueueSnapshot } from './dispatch-policy.js';
+import type { DispatchPolicy, Plan, QueueView } from './dispatch-policy.js';
+
+/** The waits that are compared, as shares of β, the time that a batch takes beside its inputs. */
+const WAITS = [1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1];
+/** Share that an observation keeps when the next of its kind comes: about the last ten count. */
+const MEMORY = 0.9;
+/** The same after a wait that did not pay, so that a load that has changed costs a few such waits, not ten. */
+const MEMORY_OF_WASTE = 0.25;
+/** Variance of a steady census, as a share of its mean beyond the one that waits. */
+const DISPERSION = 0.3;
+/** Decisions for which a census must be steady before it is taken for more than chance. */
+const SETTLED = 8;
+/** Batches that are shifted together with one of a crowd. */
+const SHIFTED_STEADY = 10;
+/** No mean gain falls below so many β for each input that waits. */
+const FLOOR = 0.8;
+/** Longest pause between two probes, in decisions. */
+const RAREST = 256;
+/** Arrivals of one decision that are remembered. */
+const REMEMBERED = 256;
 
 /**
- * Waits only while waiting pays.
+ * Waits only while waiting pays, by hindsight and a census.
  *
- * A situation is a number n of waiting inputs with a free slot, and the event that led to it: an arrival, or
- * the end of a batch, amid arrivals or not. For each situation the policy learns the distribution of the gap
- * until the next input, and what follows if the batch leaves without it: m inputs that come while the batch
- * runs and share the next one, and r that come while the next one runs. A batch of n takes s(n) = α n + β
- * milliseconds. To wait for a next input that comes after a gap of g
- * - saves β, since the input shares a run, and α (m + r − n), since it lengthens this batch instead of the
- *   next;
- * - saves the r inputs a share of β: if all m join, no second batch delays them;
- * - delays all n + m + r inputs, and the next input itself, by g. The same is computed for the k-th next
- *   input, by the mean gaps. If more inputs follow the next one closely, as when the callers of one batch
- *   submit again, their savings are added to its own. With several slots, an input saves less by the time for
- *   which another slot is free before this batch ends, and the r inputs do not wait for the next batch. With
- *   groups, an input saves only if it may share the batch, and the wait delays the other groups too.
+ * A batch could leave at a moment when a slot is free and something waits. Once it has ended, the inputs that came since that
+ * moment are known, and so is what each of a handful of waits would have gained: one run saved for all inputs that would have
+ * joined, against the delay of all. The wait with the greatest gain so far, if any is above 0, is the next one at such a
+ * moment. (`Hindsight`; one for each of three kinds of moments.)
  *
- * The policy chooses the wait with the greatest expected gain, if that is above 0. It does not wait under
- * steady arrivals, where no wait gains anything, nor for a lone caller, whose next input never comes before
- * its own result. Waiting pays within a burst, and after a batch, for the callers that it has just answered.
- * docs/adr/0003-adaptive-dispatch.md has the derivation and its sources.
+ * The inputs that were there, waiting or in the time of a run, are counted: callers in a loop are always as many, and
+ * when all of them wait, the batch leaves. (`Census`.) A batch function that blocks the event loop hides when inputs came,
+ * though not how many: with a steady census it is then worth to wait once in a while, to see.
+ *
+ * The derivation, figures and sources are in docs/adr/0006-hindsight.md.
  */
 export class AdaptivePolicy implements DispatchPolicy {
-  readonly #afterArrival = new Situations();
-  /** After the end of a batch when no input had come for a while. */
-  readonly #afterEnd = new Situations();
-  /** After the end of a batch when an input had come just before: a burst may be under way. */
-  readonly #afterEndAmid = new Situations();
-  /** The present situation, since the moment `#since`, until the next input comes. */
-  #situation: Situation | undefined;
-  #since = 0;
-  /** When the last batch ended; `undefined` after the next decision. */
-  #endedAt: number | undefined;
-  /** The situations since the last batch left, of that batch, and of the batch before it. */
-  #passed: Situation[] = [];
-  #left: Situation[] = [];
-  #leftBefore: Situation[] = [];
-  /** When the last input came. */
-  #lastCame = -Infinity;
-  /** Inputs that have come since the last batch left. */
-  #came = 0;
-  /** Size of the last batch that left. */
-  #leftSize = 0;
-  /** Mean share of the waiting inputs that may share a batch; 1 without groups. */
-  #sharing: number | undefined;
+  readonly looksBeforeAnswers = true;
+  readonly #afterArrival = new Hindsight();
+  readonly #afterEnd = new Hindsight();
+  /** After the end of a batch just before which an input came: a burst may be under way. */
+  readonly #afterEndAmid = new Hindsight();
+  readonly #census = new Census();
+  /** The latest decision, until its batch has ended and it has been learned from. */
+  #decision: Decision | undefined;
+  #endedAt = -Infinity;
+  #cameAt = -Infinity;
+  #serviceTime: QueueView['serviceTime'] | undefined;
 
-  arrived(count: number, waiting: number, slotFree: boolean, now: number): void {
-    this.#came += count;
-    this.#lastCame = now;
-    // The gap is negative if the clock was replaced meanwhile, as tests do.
-    this.#situation?.observeGap(Math.max(0, now - this.#since));
-    // While a batch runs: as many as would wait now if it had not left. So the policy learns what a wait
-    // would have met.
-    const together = slotFree ? waiting : this.#leftSize + this.#came;
-    for (let size = together - Math.min(count, FINE) + 1; size < together; size++) {
-      this.#afterArrival.at(size).observeNext(0);
-    }
-    if (slotFree) this.#pass(this.#afterArrival.at(waiting), now);
-    else this.#begin(this.#afterArrival.at(together), now);
+  arrived(count: number, _waiting: number, _slotFree: boolean, now: number, since: number): void {
+    this.#cameAt = since;
+    this.#census.arrived(count, since);
+    this.#decision?.arrived(count, since, since < now);
   }
 
-  // The batch's size is not used: a situation has its own number of inputs.
-  left(): void {
-    this.#leftSize = this.#passed.at(-1)?.waiting ?? 0;
-    this.#left = this.#passed;
-    this.#passed = [];
-    this.#came = 0;
+  left(_size: number, now: number): void {
+    if (this.#decision) this.#decision.leftAt ??= now;
   }
 
-  ended(now: number): void {
-    const size = this.#left.at(-1)?.waiting ?? 0;
-    for (const situation of this.#left) situation.observeMissed(this.#came + size - situation.waiting);
-    const sizeBefore = this.#leftBefore.at(-1)?.waiting ?? 0;
-    for (const situation of this.#leftBefore) situation.observeReturned(this.#came / sizeBefore);
-    // If no input came while the batch ran, no next batch follows that later inputs would wait for.
-    this.#leftBefore = this.#came > 0 ? this.#left : [];
-    this.#left = [];
+  ended(now: number, size: number): void {
+    const decision = this.#decision;
     this.#endedAt = now;
+    this.#census.answered(size, now + (this.#serviceTime?.(size) ?? 0));
+    if (decision?.leftAt === undefined) return;
+    decision.hindsight.learn(decision, this.#census);
+    this.#census.record(decision.present);
+    this.#decision = undefined;
   }
 
-  opened(queue: QueueSnapshot): void {
-    const { waiting, others, serviceTime } = queue;
-    if (waiting + others > 1) this.#sharing = remember(this.#sharing, waiting / (waiting + others));
-    if (this.#endedAt !== undefined && !(this.#situation && this.#since > this.#endedAt)) {
-      // Amid arrivals: if another input came as soon after the end, the wait for it would cost less than a
-      // run.
-      const isAmid = (this.#endedAt - this.#lastCame) * waiting < serviceTime(1);
-      this.#pass((isAmid ? this.#afterEndAmid : this.#afterEnd).at(waiting), this.#endedAt);
-    }
-    this.#endedAt = undefined;
-    if (this.#situation) this.#situation.patience = this.#patience(queue, this.#situation);
+  opened(queue: QueueView, now: number): void {
+    this.#serviceTime = queue.serviceTime;
+    // Inputs that the decision was about may have been dropped.
+    const decision = this.#decision;
+    if (decision && (decision.leftAt !== undefined || queue.waiting >= decision.waiting)) return;
+    const isAmid = (this.#endedAt - this.#cameAt) * queue.waiting < queue.serviceTime(1);
+    const afterEnd = isAmid ? this.#afterEndAmid : this.#afterEnd;
+    const hindsight = this.#cameAt <= this.#endedAt ? afterEnd : this.#afterArrival;
+    this.#decision = new Decision(queue, now, hindsight, this.#census);
   }
 
-  plan(queue: QueueSnapshot, now: number): Plan {
-    const patience = this.#situation?.patience ?? 0;
-    const leaveAt = this.#since + patience;
-    const latest = queue.oldest + queue.maxDelay;
+  plan({ oldest, maxDelay }: QueueView, now: number): Plan {
+    const decision = this.#decision;
+    // With several slots, inputs that come while a decision is being learned from do not wait.
+    const isOpen = decision !== undefined && decision.leftAt === undefined;
+    const leaveAt = isOpen ? decision.since + decision.wait : now;
+    const latest = oldest + maxDelay;
     return {
-      at: patience === 0 ? now : Math.min(leaveAt, latest),
+      at: isOpen && decision.wait > 0 && !decision.isComplete ? Math.min(leaveAt, latest) : now,
       reason: latest <= leaveAt ? 'delay' : 'idle',
     };
   }
+}
 
-  /** How long to wait, in milliseconds from the beginning of the situation; 0 if no wait gains anything. */
-  #patience(queue: QueueSnapshot, situation: Situation): number {
-    const { waiting, others } = queue;
-    const known =
-      situation.missed === undefined
-        ? (this.#afterArrival.nearest(waiting) ?? this.#afterEnd.nearest(waiting))
-        : situation;
-    const more = waiting - (known?.waiting ?? 0);
-    const missed = Math.max(0, (known?.missed ?? 0) - more);
-    // With another slot, no input has to wait for the end of the next batch.
-    const returned = queue.untilOtherSlot < Infinity ? 0 : (known?.returned ?? 0) * waiting;
-    const saved = savings(queue, missed, returned, this.#sharing ?? 1);
-    const delayed = waiting + others + missed + returned;
-    const later = this.#gainOfLater(waiting, (known?.followed ?? 0) - more, saved, delayed);
-    return situation.bestPatience(queue, saved(0), later, delayed);
+/** What was known when a batch could first leave, how long it was to wait, and what came since. */
+class Decision {
+  readonly waiting: number;
+  /** Milliseconds that a batch takes for each input, and beside its inputs, as far as is known. */
+  readonly alpha: number;
+  readonly beta: number;
+  /** With so many waiting every caller is there; `Infinity` if not known. */
+  readonly all: number;
+  /** Milliseconds to wait from `since`. */
+  readonly wait: number;
+  readonly isProbe: boolean;
+  leftAt: number | undefined;
+  /** When the others came, in milliseconds from `since`, in their order. */
+  readonly came: number[] = [];
+  /** Whether the batch hid when they came. */
+  isHidden = false;
+
+  constructor(
+    readonly queue: QueueView,
+    readonly since: number,
+    readonly hindsight: Hindsight,
+    census: Census,
+  ) {
+    const { waiting, serviceTime } = queue;
+    this.waiting = waiting;
+    this.alpha = serviceTime(waiting + 1) - serviceTime(waiting);
+    this.beta = Math.max(0, serviceTime(waiting) - this.alpha * waiting);
+    this.all = census.all;
+    this.isProbe = false;
+    this.wait = this.isComplete ? 0 : hindsight.bestWait(this.beta, census.crowds);
+    if (this.wait > 0 || this.isComplete || !census.isSettled || !hindsight.isProbeDue()) return;
+    this.isProbe = true;
+    const missing = this.all - waiting;
+    const returning = census.returning(waiting);
+    // Nearly the longest wait that pays if all that are missing come at its end.
+    this.wait = (0.9 * this.beta * (missing + returning)) / (waiting + queue.others + missing + returning);
   }
 
-  /**
-   * Expected gain, in milliseconds, of also waiting for the inputs after the next, by their mean gaps; 0 if
-   * none.
-   */
-  #gainOfLater(waiting: number, following: number, saved: (came: number) => number, delayed: number): number {
+  arrived(count: number, at: number, isHidden: boolean): void {
+    this.isHidden ||= isHidden;
+    // Hidden inputs came after the batch had left.
+    const after = Math.max(0, at - this.since) + (isHidden ? Number.EPSILON : 0);
+    for (let one = 0; one < count && this.came.length < REMEMBERED; one++) this.came.push(after);
+  }
+
+  /** Whether every caller is there. */
+  get isComplete(): boolean {
+    return this.waiting + this.came.length >= this.all;
+  }
+
+  cameWithin(time: number): number {
+    let count = 0;
+    while (count < this.came.length && (this.came[count] ?? Infinity) <= time) count++;
+    return count;
+  }
+
+  /** Inputs that came in the time of a run: they missed a batch that left at once. */
+  get missed(): number {
+    return this.cameWithin(this.queue.serviceTime(this.waiting));
+  }
+
+  /** Inputs that were there: those that waited, and those that came in the time of a run. */
+  get present(): number {
+    return this.waiting + this.missed;
+  }
+}
+
+/** What the waits would have gained at moments of one kind. */
+class Hindsight {
+  readonly #gains = WAITS.map(() => new Gain());
+  /** Whether the batches hide when inputs come. */
+  #isHidden = false;
+  /** Decisions until the next probe, and from that to the one after it. */
+  #untilProbe = 0;
+  #pause = 1;
+  #crowds = 0;
+
+  /** The wait that has gained most, in milliseconds; 0 if none has gained. */
+  bestWait(beta: number, crowds: number): number {
+    if (this.#crowds !== crowds) {
+      // What did not pay for other callers may pay for these.
+      this.#crowds = crowds;
+      this.#untilProbe = 0;
+      this.#pause = 1;
+    }
     let best = 0;
-    let gain = 0;
-    for (let came = 1; came < Math.min(following, FINE); came++) {
-      const gap = this.#afterArrival.at(waiting + came).meanGap;
-      if (gap === undefined) break;
-      gain += saved(came) - (1 + delayed) * gap;
-      best = Math.max(best, gain);
+    let share = 0;
+    for (const [index, gain] of this.#gains.entries()) {
+      if (gain.atLeast > best) [best, share] = [gain.atLeast, WAITS[index] ?? 0];
     }
-    return best;
+    return share * beta;
   }
 
-  /** Begins a situation, and remembers that the waiting inputs have been in it. */
-  #pass(situation: Situation, now: number): void {
-    this.#begin(situation, now);
-    // Inputs may have been dropped. In rising order the list has at most one situation per number of inputs.
-    while ((this.#passed.at(-1)?.waiting ?? -1) >= situation.waiting) this.#passed.pop();
-    this.#passed.push(situation);
+  /** Whether to wait without knowing that it pays, since the batches hide it. */
+  isProbeDue(): boolean {
+    if (!this.#isHidden || this.#untilProbe-- > 0) return false;
+    this.#untilProbe = this.#pause;
+    return true;
   }
 
-  #begin(situation: Situation, now: number): void {
-    this.#situation = situation;
-    this.#since = now;
-  }
-}
-
-/**
- * @returns a function of k: the milliseconds that the (k + 1)-th input to join saves. The r inputs count for
- *   the first one only, else the policy would wait too often (docs/adr/0003-adaptive-dispatch.md).
- */
-function savings(queue: QueueSnapshot, missed: number, returned: number, sharing: number) {
-  const { waiting, serviceTime, untilOtherSlot } = queue;
-  const ran = serviceTime(waiting);
-  const alpha = serviceTime(waiting + 1) - ran;
-  const beta = ran - alpha * waiting;
-  const sooner = Math.max(0, ran - untilOtherSlot);
-  return (came: number) => {
-    const lengthens = waiting + came - Math.max(0, missed - 1 - came) - (came === 0 ? returned : 0);
-    return sharing * (beta * (1 + returned / Math.max(1, missed)) - alpha * lengthens - sooner);
-  };
-}
-
-/** Above this number of waiting inputs, the situations of one power of two are not distinguished. */
-const FINE = 64;
-
-/** The situations after one kind of event, by the number of waiting inputs. */
-class Situations {
-  readonly #byWaiting: (Situation | undefined)[] = [];
-
-  at(waiting: number): Situation {
-    const index = waiting <= FINE ? waiting : FINE + Math.ceil(Math.log2(waiting / FINE));
-    return (this.#byWaiting[index] ??= new Situation(waiting));
-  }
-
-  /** Of the situations that batches have left from, the one with the most inputs up to `waiting`. */
-  nearest(waiting: number): Situation | undefined {
-    for (let fewer = Math.min(waiting, FINE); fewer > 0; fewer--) {
-      if (this.#byWaiting[fewer]?.missed !== undefined) return this.#byWaiting[fewer];
+  /** Its batch has ended. */
+  learn(decision: Decision, census: Census): void {
+    const { waiting, beta, wait, all, isProbe, isHidden, missed } = decision;
+    const waited = (decision.leftAt ?? decision.since) - decision.since;
+    this.#isHidden = isHidden;
+    // It had to leave at once; that no input came then tells nothing of waiting.
+    if (waiting >= all && missed === 0) return;
+    // It left since all had come: a longer wait would have ended then, too.
+    const isStopped = isHidden && waited < wait && decision.cameWithin(waited) > 0;
+    const gainOf = (some: number) => gainOfWait(decision, isStopped ? Math.min(some, waited) : some, census);
+    let memory = MEMORY;
+    if (waited > 0) {
+      const pays = gainOf(waited) > 0;
+      if (!pays) memory = MEMORY_OF_WASTE;
+      this.#pause = pays ? Math.max(1, this.#pause / 2) : Math.min(RAREST, 2 * this.#pause);
+      // What is known is older than the probe.
+      if (isProbe) memory = 0;
     }
-    return undefined;
+    for (const [index, share] of WAITS.entries()) {
+      const some = share * beta;
+      // What a longer wait would have seen is hidden.
+      if (isHidden && !isStopped && some > waited) continue;
+      this.#gains[index]?.record(gainOf(some), memory, -FLOOR * waiting * beta);
+    }
   }
 }
 
 /**
- * Upper bound of the first bucket of gaps, in milliseconds; each next bound is twice as large, the last 1.3
- * s.
+ * What a wait of so many milliseconds would have gained, summed over all inputs, against leaving at once: the j inputs that join
+ * save the run that they would have waited for, the others that come meanwhile a part of it, and all are delayed.
  */
-const NARROWEST = 0.02;
-const BUCKETS = 17;
-/** Factor on the weight of past observations at each new one: about the last eleven count. */
-const MEMORY = 0.91;
-/**
- * The same after a wait in which no input came, so that a change of load costs one or two wasted waits, not
- * eleven.
- */
-const MEMORY_OF_WASTE = 0.25;
-/**
- * The same if fewer inputs followed than before: to wait too little is better than to wait for inputs of a
- * past load.
- */
-const MEMORY_OF_MORE = 0.5;
-/** Part of a run's time within which the next input must come, for more inputs to be expected after it. */
-const SOON = 0.7;
+function gainOfWait(decision: Decision, wait: number, census: Census): number {
+  const { waiting, came, all, alpha, beta, missed, queue } = decision;
+  const { batchSize, others, serviceTime, untilOtherSlot } = queue;
+  const most = Math.min(batchSize, Math.max(waiting + 1, all)) - waiting;
+  const joined = Math.min(most, decision.cameWithin(wait));
+  // With all that may come the batch leaves.
+  const elapsed = joined >= most ? (came[joined - 1] ?? wait) : wait;
+  const rest = Math.max(0, missed - joined);
+  const delayed = waiting + others + Math.max(missed, joined);
+  const runOf = (size: number) => (size > 0 ? alpha * Math.min(size, batchSize) + beta : 0);
+  // Where another slot is free before this one is, an input that joins saves less by as much.
+  const sooner = Math.max(0, serviceTime(waiting) - untilOtherSlot);
+  const direct = missed * runOf(missed) - rest * runOf(rest) - delayed * (elapsed + alpha * joined) - joined * sooner;
+  // Callers in a loop come back for the batches after this one, which are as much later, or a run sooner where none is left out.
+  const returning = untilOtherSlot < Infinity ? 0 : census.returning(waiting);
+  return direct + returning * ((missed > 0 && rest === 0 ? beta : 0) - elapsed);
+}
 
-/** Rounding tolerance when shares are summed to 1. */
-const EPSILON = 1e-9;
-
-/** What has followed one situation. */
-class Situation {
-  /**
-   * Mean number of inputs that came from the situation until its batch ended; `undefined` before the first
-   * such end.
-   */
-  missed: number | undefined;
-  /** Like `missed`, but falls faster than it rises. */
-  followed = 0;
-  /** Mean gap until the next input, in milliseconds; `undefined` before the first. */
-  meanGap: number | undefined;
-  /** Mean number of inputs that came while the batch after that ran, per input of the first batch. */
-  returned: number | undefined;
-  /** Weights of the gaps by bucket; the last bucket takes all longer gaps. */
-  readonly #gaps = new Float64Array(BUCKETS + 1);
+/** A gain in milliseconds: its mean, and how far that may be relied on. */
+class Gain {
+  #mean = 0;
+  #deviation = 0;
   #weight = 0;
-  /** The wait chosen last in this situation, in milliseconds. */
-  patience = 0;
 
-  constructor(readonly waiting: number) {}
-
-  /** Records a gap in the mean only: while a batch runs, or between inputs of one turn. */
-  observeNext(gap: number): void {
-    this.meanGap = remember(this.meanGap, gap);
+  /** The mean less its own deviation; 0 while nothing is known. */
+  get atLeast(): number {
+    return this.#weight > 0 ? this.#mean - this.#deviation / Math.sqrt(this.#weight) : 0;
   }
 
-  observeGap(gap: number): void {
-    this.observeNext(gap);
-    const memory = this.patience > 0 && gap > this.patience ? MEMORY_OF_WASTE : MEMORY;
-    const bucket = gap <= NARROWEST ? 0 : Math.min(BUCKETS, Math.ceil(Math.log2(gap / NARROWEST)));
-    for (let index = 0; index <= BUCKETS; index++) this.#gaps[index] = (this.#gaps[index] ?? 0) * memory;
-    this.#gaps[bucket] = (this.#gaps[bucket] ?? 0) + 1;
-    this.#weight = this.#weight * memory + 1;
-  }
-
-  observeMissed(inputs: number): void {
-    const isKnown = this.missed !== undefined;
-    this.followed = remember(
-      isKnown ? this.followed : undefined,
-      inputs,
-      inputs < this.followed ? MEMORY_OF_MORE : MEMORY,
-    );
-    this.missed = remember(this.missed, inputs);
-  }
-
-  observeReturned(inputs: number): void {
-    this.returned = remember(this.returned, inputs);
-  }
-
-  /**
-   * The wait for the next input with the greatest expected gain, in milliseconds; 0 if no wait gains
-   * anything.
-   *
-   * @param saved milliseconds that the next input saves by sharing the batch
-   * @param later milliseconds that the inputs after it save, if it comes soon
-   * @param delayed number of inputs that the wait delays
-   */
-  bestPatience(
-    { waiting, serviceTime }: QueueSnapshot,
-    saved: number,
-    later: number,
-    delayed: number,
-  ): number {
-    const soon = SOON * serviceTime(waiting);
-    let best = 0;
-    let gain = 0;
-    let still = 1; // share of the gaps that are longer than `lower`
-    let lower = 0;
-    let upper = NARROWEST;
-    let patience = 0;
-    for (let bucket = 0; bucket < BUCKETS; bucket++) {
-      const credit = saved + (upper <= soon ? later : 0);
-      if (upper * waiting > credit) break;
-      const share = this.#weight > 0 ? (this.#gaps[bucket] ?? 0) / this.#weight : 0;
-      const middle = (lower + upper) / 2;
-      still -= share;
-      gain += share * (credit - middle);
-      gain -= delayed * (share * (middle - lower) + still * (upper - lower));
-      if (gain > best) {
-        best = gain;
-        // All known gaps are shorter, but a few gaps do not bound the next one: allow twice the longest.
-        patience = still < EPSILON ? 2 * upper : upper;
-      }
-      if (still < EPSILON) break;
-      lower = upper;
-      upper *= 2;
-    }
-    return patience;
+  /** @param floor the mean does not fall below it, so that one burst is enough to learn. */
+  record(gain: number, memory: number, floor: number): void {
+    const kept = this.#weight * memory;
+    const surplus = gain - this.#mean;
+    this.#weight = kept + 1;
+    // Of the first nothing is known but itself.
+    this.#deviation = (this.#deviation * kept + (kept > 0 ? Math.abs(surplus) : 0)) / this.#weight;
+    this.#mean = Math.max(floor, this.#mean + surplus / this.#weight);
   }
 }
 
-/** The mean with one more observation, by exponential forgetting. */
-function remember(known: number | undefined, observed: number, memory = MEMORY): number {
-  return known === undefined ? observed : known * memory + observed * (1 - memory);
+/** How many inputs are there at a time, and how many of the answered callers come back. */
+class Census {
+  /** Grows each time that the census has become steady anew, since these may be other callers. */
+  crowds = 0;
+  #steadyFor = 0;
+  #mean = 0;
+  #variance = 0;
+  /** Inputs of the latest batch, and of those that came within a run of its end. */
+  #answered = 0;
+  #back = 0;
+  #backUntil = -Infinity;
+  /** The same of earlier batches, with forgetting. */
+  #answers = 0;
+  #backs = 0;
+
+  record(present: number): void {
+    this.#mean ||= present;
+    const surplus = present - this.#mean;
+    this.#mean += surplus / 2;
+    this.#variance = (this.#variance + (surplus * surplus) / 2) / 2;
+    this.#steadyFor = this.isSteady && this.all > 1 ? this.#steadyFor + 1 : 0;
+    if (this.#steadyFor === SETTLED) this.crowds++;
+  }
+
+  /** The variance of independent arrivals is their mean; that of callers in a loop is 0. */
+  get isSteady(): boolean {
+    return this.#variance <= DISPERSION * (this.#mean - 1) + 0.01;
+  }
+
+  /** Whether the census has been steady for so long that it is hardly by chance. */
+  get isSettled(): boolean {
+    return this.#steadyFor >= SETTLED;
+  }
+
+  /** With so many waiting every caller is there. */
+  get all(): number {
+    return this.isSteady ? Math.round(this.#mean) : Infinity;
+  }
+
+  arrived(count: number, at: number): void {
+    if (at <= this.#backUntil) this.#back += count;
+  }
+
+  /** A batch of `size` has ended; callers that submit again until then have come back. */
+  answered(size: number, until: number): void {
+    this.#backs = this.#backs * MEMORY + Math.min(this.#back, this.#answered);
+    this.#answers = this.#answers * MEMORY + this.#answered;
+    this.#answered = size;
+    this.#back = 0;
+    this.#backUntil = until;
+  }
+
+  /** Inputs of later batches that are shifted together with a batch of `size`. */
+  returning(size: number): number {
+    const share = this.#answers > 0 ? this.#backs / this.#answers : 0;
+    return share * size * (this.isSteady ? SHIFTED_STEADY : 1);
+  }
 }

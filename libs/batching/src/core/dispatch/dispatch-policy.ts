@@ -57,6 +57,11 @@ export interface DispatchPolicy {
   left?(size: number, now: number): void;
   /** A batch of `size` inputs has ended. */
   ended?(now: number, size: number): void;
+  /**
+   * Whether the sockets are to be read before the callers of a batch that blocked the event loop are answered, so that the
+   * inputs which came meanwhile are known apart from those that these callers submit next. Default: `false`.
+   */
+  readonly looksBeforeAnswers?: boolean;
 }
 
 /**

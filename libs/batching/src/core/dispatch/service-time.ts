@@ -16,12 +16,14 @@ const TRUSTED = 1000;
 const TRUSTED_RUNS = 2;
 /** … and after which trust halves in every period of this many times that length. */
 const HALF_LIFE = 10;
+/** Share of the size by which the slope is drawn to 0. */
+const RIDGE = 0.15;
 
 /**
  * Estimates s(n) = α n + β, the milliseconds that a batch of n inputs takes, by least squares with
  * forgetting.
  *
- * If batch sizes hardly differ, the slope cannot be distinguished from noise. A ridge of 5 % of the mean size
+ * If batch sizes hardly differ, the slope cannot be distinguished from noise. A ridge of 15 % of the mean size
  * pulls it to 0 then, so that the estimate is the mean, which is right for the sizes that do occur.
  *
  * One surprise (a database that hung, a process that was paused) is clipped to the largest time that is no
@@ -89,7 +91,7 @@ export class ServiceTime {
 
   /** Expected milliseconds of a batch of `size` inputs; 0 while nothing is known. */
   of(size: number): number {
-    const variance = this.#sizeSquared - this.#size * this.#size + (0.05 * this.#size) ** 2;
+    const variance = this.#sizeSquared - this.#size * this.#size + (RIDGE * this.#size) ** 2;
     const covariance = this.#sizeRan - this.#size * this.#ran;
     const steepest = this.#size > 0 ? this.#ran / this.#size : 0;
     const slope = variance > 0 ? Math.min(Math.max(covariance / variance, 0), steepest) : 0;

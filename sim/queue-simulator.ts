@@ -18,6 +18,11 @@ export interface QueuesScene {
    * Queues that share the slots in one lane; each input goes to one at random. Default: one, without a lane.
    */
   readonly queues?: number;
+  /**
+   * Whether the batch function blocks the event loop: inputs that come meanwhile are submitted when it has
+   * ended. Default: `false`.
+   */
+  readonly blocking?: boolean;
   /** Groups; each input belongs to one at random. Default 1. */
   readonly groups?: number;
   /** Results to simulate; the first tenth of them is not measured. */
@@ -32,17 +37,17 @@ export interface QueuesScene {
  * @returns mean latency in milliseconds, and throughput in results per second
  */
 export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number; throughput: number }> {
-  const { curve, dispatch, maxDelay, load, slots = 1, groups = 1, items } = scene;
+  const { curve, dispatch, maxDelay, load, slots = 1, groups = 1, blocking = false, items } = scene;
   const time = new VirtualTime();
   const random = randomNumbers(scene.seed);
   const draw = randomNumbers(scene.seed + 1000);
   const lane = scene.queues ? new Lane(slots) : undefined;
-  const run = (inputs: number[]) =>
-    new Promise<number[]>((resolve) => {
-      time.at(time.now + curve.alpha * inputs.length + curve.beta, () => {
-        resolve(inputs.map((input) => -input));
-      });
-    });
+  const run = async (inputs: number[]) => {
+    const duration = curve.alpha * inputs.length + curve.beta;
+    if (blocking) time.now += duration;
+    else await new Promise((resolve) => time.at(time.now + duration, resolve));
+    return inputs.map((input) => -input);
+  };
   const groupBy = groups > 1 ? { groupBy: (input: number) => input % groups } : {};
   const options = { batchSize: curve.batchSize, dispatch, maxDelay, concurrency: slots, lane, maxQueued: 0 };
   const queues = Array.from(
@@ -52,9 +57,8 @@ export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number
   let done = 0;
   let sum = 0;
   let from = 0;
-  const arrive = async () => {
-    if (load.next) time.at(load.next(time.now, random), arrive);
-    const came = time.now;
+  const arrive = async (came: number) => {
+    if (load.next) time.at(load.next(came, random), arrive);
     const input = Math.floor(draw() * 2 ** 20);
     const queue = queues[Math.floor(draw() * queues.length)];
     assert.equal(await queue?.submit(input), -input);
@@ -73,7 +77,7 @@ export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number
 
 interface VirtualTimer {
   readonly at: number;
-  readonly ring: () => unknown;
+  readonly ring: (at: number) => unknown;
 }
 
 /**
@@ -84,7 +88,7 @@ interface VirtualTimer {
 class VirtualTime {
   now = 0;
   #timers: VirtualTimer[] = [];
-  #immediates: (() => void)[] = [];
+  #immediates = new Set<{ call: () => void }>();
 
   readonly clock: Clock = {
     now: () => this.now,
@@ -93,12 +97,16 @@ class VirtualTime {
       const place = this.#timers.indexOf(timer as VirtualTimer);
       if (place >= 0) this.#timers.splice(place, 1);
     },
-    setImmediate: (call) => this.#immediates.push(call),
-    clearImmediate: () => undefined,
+    setImmediate: (call) => {
+      const immediate = { call };
+      this.#immediates.add(immediate);
+      return immediate;
+    },
+    clearImmediate: (immediate) => this.#immediates.delete(immediate as { call: () => void }),
   };
 
-  at(moment: number, ring: () => unknown): VirtualTimer & Timer {
-    const timer = { at: Math.max(moment, this.now), ring };
+  at(moment: number, ring: (at: number) => unknown): VirtualTimer & Timer {
+    const timer = { at: moment, ring };
     // Sorted so that the next timer to ring is the last; timers of one moment ring in the order in which they
     // were set.
     let place = this.#timers.length;
@@ -119,14 +127,20 @@ class VirtualTime {
 
   async #step(): Promise<void> {
     const immediates = this.#immediates;
-    if (immediates.length > 0) {
-      this.#immediates = [];
-      for (const call of immediates) call();
+    // After a batch that blocked, what came meanwhile is read before the check phase.
+    const isLate = (this.#timers.at(-1)?.at ?? Infinity) < this.now;
+    if (immediates.size > 0 && !isLate) {
+      this.#immediates = new Set();
+      for (const { call } of immediates) {
+        call();
+        // What one immediate has settled is settled before the next, as in Node.
+        await afterMicrotasks();
+      }
     } else {
       const timer = this.#timers.pop();
       if (!timer) throw new Error('no timer is set, and not all results have come');
-      this.now = timer.at;
-      timer.ring();
+      this.now = Math.max(this.now, timer.at);
+      timer.ring(timer.at);
     }
     await afterMicrotasks();
   }

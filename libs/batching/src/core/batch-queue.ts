@@ -26,6 +26,9 @@ import type { BatchReport, QueueState, QueueStats } from './stats.js';
 import { Turns } from './turns.js';
 import type { Group } from './waiting/group.js';
 
+/** Milliseconds from which on a run without a look between is taken to have blocked the event loop. */
+const BLOCKED = 1;
+
 /**
  * Takes inputs one at a time, runs them through the batch function in batches, and gives every caller its own
  * result. docs/contract.md lists what it guarantees.
@@ -48,6 +51,8 @@ export class BatchQueue<Input, Result> {
   /** The batch function, wrapped for checks, `runTimeout` and `isolateErrors`. */
   readonly #layers: ReturnType<typeof inLayers<Input, Result>>;
   readonly #ledger: Ledger;
+  /** While the sockets are read after a batch that blocked the event loop: when it left. */
+  #blockedSince: number | undefined;
 
   /**
    * @param batchFunction turns the inputs of a batch into their results; with `keyBy` it may return a `Map`
@@ -268,9 +273,9 @@ export class BatchQueue<Input, Result> {
    * The one place where batches leave: one does if a slot is free and there is a reason; else the alarm is
    * set.
    */
-  readonly #decide = (now: number, since: number): void => {
+  readonly #decide = (now: number): void => {
     const { entered } = this.#ledger;
-    this.#dispatcher.arrive(entered, this.#admission.room.length, this.#running.hasSlot, now, since);
+    this.#dispatcher.arrive(entered, this.#admission.room.length, this.#running.hasSlot, now, this.#blockedSince ?? now);
     const snapshot = this.#snapshot(now);
     const decision = snapshot && this.#dispatcher.decide(snapshot, now);
     if (decision && 'group' in decision) {
@@ -318,8 +323,9 @@ export class BatchQueue<Input, Result> {
     this.#admission.letIn();
     if (this.#admission.room.length === 0) this.#clearAlarms();
     // One batch per turn: if the batch function blocks the event loop, the sockets are read before the next
-    // batch.
-    this.#decideSoon();
+    // batch. A look that has not come when the function has ended shows that it blocked.
+    if (this.#dispatcher.looksBeforeAnswers) this.#turns.begin();
+    else this.#decideSoon();
     void this.#run(batch);
   }
 
@@ -329,7 +335,9 @@ export class BatchQueue<Input, Result> {
    */
   async #run(batch: Batch<Input>): Promise<void> {
     try {
-      const late = batch.settle(await this.#layers.run(batch.inputs, batch));
+      const results = await this.#layers.run(batch.inputs, batch);
+      if (this.#dispatcher.looksBeforeAnswers && this.#turns.polledAt <= batch.leftAt) await this.#look(batch);
+      const late = batch.settle(results);
       if (late) await late;
     } catch (error) {
       batch.reject(error);
@@ -337,15 +345,26 @@ export class BatchQueue<Input, Result> {
     this.#end(batch);
   }
 
-  #end(batch: Batch<Input>): void {
+  /** Reads the sockets, if the batch has blocked the event loop, before its callers are answered. */
+  async #look(batch: Batch<Input>): Promise<void> {
     const now = this.#clock.now();
+    if (now - batch.leftAt < BLOCKED) return;
+    batch.ranUntil = now;
+    this.#blockedSince = batch.leftAt;
+    await this.#turns.nextLook();
+    this.#blockedSince = undefined;
+  }
+
+  #end(batch: Batch<Input>): void {
+    const now = batch.ranUntil ?? this.#clock.now();
     const ran = now - batch.leftAt;
     this.#running.end(batch, ran, now);
     this.#dispatcher.end(batch.size, ran, now);
     this.#ledger.end(batch, ran, now);
-    // A full batch need not wait for another poll phase, but a long backlog must not keep the sockets unread.
-    const { polledAt } = this.#turns;
-    if (this.#admission.room.length >= this.batchSize && now - polledAt < 1) this.#decide(now, polledAt);
+    // A full batch need not wait for another poll phase, but a long backlog must not keep the sockets unread, nor a
+    // function that blocks the event loop the answers of its last batch.
+    const isPolled = now - this.#turns.polledAt < 1 && batch.ranUntil === undefined;
+    if (isPolled && this.#admission.room.length >= this.batchSize) this.#decide(now);
     else this.#decideSoon();
   }
 

@@ -15,6 +15,8 @@ export class Batch<Input> implements Underway, Holder<Input> {
   readonly oldest: number;
   /** Whether all were submitted in one turn of the event loop. */
   readonly ofOneTurn: boolean;
+  /** When its run ended, if it blocked the event loop until then. */
+  ranUntil: number | undefined;
   /** Callers that have their result, as counted by the ledger. */
   results = 0;
   /** Callers that have their result, but are not counted yet. */

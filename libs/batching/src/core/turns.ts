@@ -43,6 +43,8 @@ export class Turns {
   #immediateSetAt = -Infinity;
   /** Calls of `begin` since the last look. */
   #begun = 0;
+  /** Waiting for the next look. */
+  readonly #awaiting: (() => void)[] = [];
   /** The clock's `setTimeout` at the last look; another one means another clock. */
   #timersSetBy: Clock['setTimeout'];
 
@@ -59,15 +61,14 @@ export class Turns {
   );
 
   /**
-   * @param look called once per turn, with the present moment and that of the look before: inputs that are
-   *   new at this look were submitted between the two
+   * @param look called once per turn, with the present moment
    * @param changeClock called before `look` when the clock was replaced or set back, as tests do: moments
    *   read before are not comparable
    */
   constructor(
     private readonly clock: Clock,
     private readonly drains: Drains,
-    private readonly look: (now: number, since: number) => void,
+    private readonly look: (now: number) => void,
     private readonly changeClock: (now: number) => void,
   ) {
     this.#timersSetBy = clock.setTimeout;
@@ -87,6 +88,12 @@ export class Turns {
     if (this.#immediateSetBy !== this.clock.setImmediate) this.#setImmediate();
     else if ((begun & (begun - 1)) === 0) this.#checkImmediate();
     return (this.#turn ??= new Turn(this.clock.now(), this.drains.current));
+  }
+
+  /** Resolves after the next look. */
+  nextLook(): Promise<void> {
+    this.begin();
+    return new Promise((resolve) => this.#awaiting.push(resolve));
   }
 
   /** Inputs submitted from now on belong to a new turn. */
@@ -139,9 +146,9 @@ export class Turns {
       this.#alarm.clear();
       this.changeClock(now);
     }
-    const since = this.polledAt;
     this.polledAt = now;
-    this.#context.runInAsyncScope(this.look, undefined, now, since);
+    this.#context.runInAsyncScope(this.look, undefined, now);
+    for (const resolve of this.#awaiting.splice(0)) resolve();
   };
 }
 

@@ -1,4 +1,4 @@
-import type { DispatchPolicy, Plan, QueueView } from './dispatch-policy.js';
+import type { DispatchPolicy, Plan, QueueSnapshot } from './dispatch-policy.js';
 
 /** The waits that are compared, as shares of β, the time that a batch takes beside its inputs. */
 const WAITS = [1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1];
@@ -44,7 +44,7 @@ export class AdaptivePolicy implements DispatchPolicy {
   #decision: Decision | undefined;
   #endedAt = -Infinity;
   #cameAt = -Infinity;
-  #serviceTime: QueueView['serviceTime'] | undefined;
+  #serviceTime: QueueSnapshot['serviceTime'] | undefined;
 
   arrived(count: number, _waiting: number, _slotFree: boolean, now: number, since: number): void {
     this.#cameAt = since;
@@ -66,7 +66,7 @@ export class AdaptivePolicy implements DispatchPolicy {
     this.#decision = undefined;
   }
 
-  opened(queue: QueueView, now: number): void {
+  opened(queue: QueueSnapshot, now: number): void {
     this.#serviceTime = queue.serviceTime;
     // Inputs that the decision was about may have been dropped.
     const decision = this.#decision;
@@ -77,7 +77,7 @@ export class AdaptivePolicy implements DispatchPolicy {
     this.#decision = new Decision(queue, now, hindsight, this.#census);
   }
 
-  plan({ oldest, maxDelay }: QueueView, now: number): Plan {
+  plan({ oldest, maxDelay }: QueueSnapshot, now: number): Plan {
     const decision = this.#decision;
     // With several slots, inputs that come while a decision is being learned from do not wait.
     const isOpen = decision !== undefined && decision.leftAt === undefined;
@@ -108,7 +108,7 @@ class Decision {
   isHidden = false;
 
   constructor(
-    readonly queue: QueueView,
+    readonly queue: QueueSnapshot,
     readonly since: number,
     readonly hindsight: Hindsight,
     census: Census,

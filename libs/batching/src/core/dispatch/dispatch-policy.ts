@@ -49,8 +49,8 @@ export interface DispatchPolicy {
    * `count` inputs have been taken in.
    *
    * @param waiting all inputs that wait now, these included
-   * @param since the earliest moment at which they can have come: the previous look, just after the sockets
-   *   were read
+   * @param since the earliest moment at which they can have come: `now`, or, if a batch function blocked the
+   *   event loop until now, the moment at which its batch left
    */
   arrived?(count: number, waiting: number, slotFree: boolean, now: number, since: number): void;
   /** A batch of `size` inputs has left. */
@@ -58,8 +58,9 @@ export interface DispatchPolicy {
   /** A batch of `size` inputs has ended. */
   ended?(now: number, size: number): void;
   /**
-   * Whether the sockets are to be read before the callers of a batch that blocked the event loop are answered, so that the
-   * inputs which came meanwhile are known apart from those that these callers submit next. Default: `false`.
+   * Whether the queue reads the sockets before it answers the callers of a batch that blocked the event loop.
+   * The inputs that came while it ran are then known before `ended`, and apart from those that the answered
+   * callers submit next. Default: `false`.
    */
   readonly looksBeforeAnswers?: boolean;
 }

@@ -10,6 +10,10 @@ export class Dispatcher {
 
   constructor(private readonly policy: DispatchPolicy) {}
 
+  get looksBeforeAnswers(): boolean {
+    return this.policy.looksBeforeAnswers ?? false;
+  }
+
   /**
    * Notifies the policy of the inputs taken in since the last call, if there are any.
    *

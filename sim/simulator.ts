@@ -162,7 +162,8 @@ export function simulate(policy: SimulatedPolicy, scene: Scene): Measured[] {
     }
     waiting.push(now);
     entered++;
-    if (!blocking || running.length === 0) dispatcher.arrive(entered, waiting.length, running.length === 0, now, now);
+    if (!blocking || running.length === 0)
+      dispatcher.arrive(entered, waiting.length, running.length === 0, now, now);
   };
   const takeTurn = (now: number) => {
     samples[present]?.pause(now);

@@ -23,6 +23,7 @@ import {
 import { inLayers } from './run/layers.js';
 import { RunningBatches } from './running-batches.js';
 import type { BatchReport, QueueState, QueueStats } from './stats.js';
+import { ignoreRejections } from './thenable.js';
 import { Turns } from './turns.js';
 import type { Group } from './waiting/group.js';
 
@@ -275,7 +276,13 @@ export class BatchQueue<Input, Result> {
    */
   readonly #decide = (now: number): void => {
     const { entered } = this.#ledger;
-    this.#dispatcher.arrive(entered, this.#admission.room.length, this.#running.hasSlot, now, this.#blockedSince ?? now);
+    this.#dispatcher.arrive(
+      entered,
+      this.#admission.room.length,
+      this.#running.hasSlot,
+      now,
+      this.#blockedSince ?? now,
+    );
     const snapshot = this.#snapshot(now);
     const decision = snapshot && this.#dispatcher.decide(snapshot, now);
     if (decision && 'group' in decision) {
@@ -336,7 +343,8 @@ export class BatchQueue<Input, Result> {
   async #run(batch: Batch<Input>): Promise<void> {
     try {
       const results = await this.#layers.run(batch.inputs, batch);
-      if (this.#dispatcher.looksBeforeAnswers && this.#turns.polledAt <= batch.leftAt) await this.#look(batch);
+      if (this.#dispatcher.looksBeforeAnswers && this.#turns.polledAt <= batch.leftAt)
+        await this.#look(batch, results);
       const late = batch.settle(results);
       if (late) await late;
     } catch (error) {
@@ -346,11 +354,12 @@ export class BatchQueue<Input, Result> {
   }
 
   /** Reads the sockets, if the batch has blocked the event loop, before its callers are answered. */
-  async #look(batch: Batch<Input>): Promise<void> {
+  async #look(batch: Batch<Input>, results: ArrayLike<unknown>): Promise<void> {
     const now = this.#clock.now();
     if (now - batch.leftAt < BLOCKED) return;
     batch.ranUntil = now;
     this.#blockedSince = batch.leftAt;
+    ignoreRejections(results);
     await this.#turns.nextLook();
     this.#blockedSince = undefined;
   }

@@ -502,10 +502,10 @@ describe('runTimeout', () => {
     const given = outcomes([queue.submit(1)]);
     await until(() => queue.stats().running === 1);
     const limit = timers.mock.results.at(-1)?.value as NodeJS.Timeout;
-    timers.mockRestore();
     expect(limit.hasRef()).toBe(true);
     await queue.stop({ timeout: 0 });
     expect(limit.hasRef()).toBe(false);
+    timers.mockRestore();
     await given;
     clearTimeout(limit);
   });

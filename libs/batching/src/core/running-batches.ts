@@ -20,7 +20,7 @@ export class RunningBatches<Input> {
    */
   constructor(
     private readonly options: ResolvedOptions<Input>,
-    waiting: () => number,
+    private readonly waiting: () => number,
     private readonly retry: () => void,
     clock: Clock,
   ) {
@@ -46,7 +46,7 @@ export class RunningBatches<Input> {
   /** Gives up the queue's turn in the lane: it has no batch that leaves now. */
   withdraw(now: number): void {
     this.#lane?.withdraw(this.retry);
-    if (!this.hasSlot) this.#standstill.watch(this.#progress, now);
+    if (!this.hasSlot && this.waiting() > 0) this.#standstill.watch(this.#progress, now);
   }
 
   start(batch: Batch<Input>, now: number): void {

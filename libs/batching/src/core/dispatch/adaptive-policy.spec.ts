@@ -1,196 +1,284 @@
 import { describe, expect, it } from '@jest/globals';
 import { AdaptivePolicy } from './adaptive-policy.js';
-import type { DispatchPolicy, Plan, QueueSnapshot } from './dispatch-policy.js';
+import type { Plan, QueueSnapshot } from './dispatch-policy.js';
 
 const curve = { alpha: 0.25, beta: 5, batchSize: 32 };
 
-/** The plan of the policy, after the calls that the queue makes. */
-function planOf(policy: DispatchPolicy, now: number, view: Partial<QueueSnapshot> = {}): Plan {
-  const serviceTime = (size: number) => curve.alpha * size + curve.beta;
-  const queue = {
-    batchSize: 32,
-    maxDelay: 30,
-    waiting: 1,
-    others: 0,
-    oldest: now,
-    serviceTime,
-    untilOtherSlot: Infinity,
-    ...view,
-  };
-  policy.opened?.(queue, now);
-  return policy.plan(queue, now);
-}
+/** A policy at work, told by moments what happens; batches take 0.25 ms · n + 5 ms. */
+class Queue {
+  readonly policy = new AdaptivePolicy();
+  now = 0;
+  #waiting = 0;
+  #oldest = 0;
 
-/** How long the policy would wait, in milliseconds. */
-function patience(policy: DispatchPolicy, now: number, view: Partial<QueueSnapshot> = {}): number {
-  return planOf(policy, now, view).at - now;
-}
+  constructor(private readonly view: Partial<QueueSnapshot> = {}) {}
 
-/**
- * Shows the policy a burst: one input every 0.1 ms, of which the first leaves alone and the others come while
- * it runs.
- */
-function showBurst(policy: DispatchPolicy, start: number, size = 16): void {
-  policy.arrived?.(1, 1, true, start, start);
-  patience(policy, start);
-  policy.left?.(1, start);
-  for (let index = 1; index < size; index++)
-    policy.arrived?.(1, index, false, start + 0.1 * index, start + 0.1 * index);
-  policy.ended?.(start + 5.25, 1);
-  patience(policy, start + 5.25, { waiting: size - 1 });
-  policy.left?.(size - 1, start + 5.25);
-  policy.ended?.(start + 14, size - 1);
+  /** Inputs come while a slot is free, or while a batch runs. */
+  come(at: number, count = 1, slotFree = true, since = at): void {
+    this.now = at;
+    if (this.#waiting === 0) this.#oldest = at;
+    this.#waiting += count;
+    this.policy.arrived(count, this.#waiting, slotFree, at, since);
+  }
+
+  plan(view: Partial<QueueSnapshot> = {}): Plan {
+    const queue = {
+      batchSize: 32,
+      maxDelay: 30,
+      waiting: this.#waiting,
+      others: 0,
+      oldest: this.#oldest,
+      serviceTime: (size: number) => curve.alpha * size + curve.beta,
+      untilOtherSlot: Infinity,
+      ...this.view,
+      ...view,
+    };
+    this.policy.opened(queue, this.now);
+    return this.policy.plan(queue, this.now);
+  }
+
+  /** How long the policy would wait from now on, in milliseconds. */
+  wait(view: Partial<QueueSnapshot> = {}): number {
+    return Math.max(0, this.plan(view).at - this.now);
+  }
+
+  leave(at = this.now): number {
+    this.now = at;
+    const size = this.#waiting;
+    this.#waiting = 0;
+    this.policy.left(size, at);
+    return size;
+  }
+
+  end(size: number, at = this.now + curve.alpha * size + curve.beta): void {
+    this.now = at;
+    this.policy.ended(at, size);
+  }
+
+  /** One input every 0.1 ms; the first leaves alone, the others come while it runs. Returns the wait of the first. */
+  burst(start: number, size = 16): number {
+    this.come(start);
+    const wait = this.wait();
+    this.leave();
+    for (let index = 1; index < size; index++) this.come(start + 0.1 * index, 1, false);
+    this.end(1, start + 5.25);
+    this.wait();
+    this.end(this.leave());
+    return wait;
+  }
+
+  /** A lone input. Returns its wait, after which it leaves. */
+  lone(at: number): number {
+    this.come(at);
+    const wait = this.wait();
+    this.leave(at + wait);
+    this.end(1);
+    return wait;
+  }
+
+  /**
+   * A batch that blocks the event loop, with what is there, after the wait that is planned: `back` answered
+   * callers join it at once, the others are read when it has ended. Returns the wait.
+   */
+  blocked(back: number, others: number): number {
+    const start = this.now;
+    const wait = this.wait();
+    if (wait > 0) this.come(start + 0.1, back);
+    const size = this.leave(wait > 0 ? Math.min(this.plan().at, start + wait) : start);
+    const left = this.now;
+    const after = left + curve.alpha * size + curve.beta;
+    const unread = others + (wait > 0 ? 0 : back);
+    if (unread > 0) this.come(after, unread, false, left);
+    this.end(size, after);
+    return wait;
+  }
 }
 
 describe('AdaptivePolicy', () => {
   it('does not wait while it has learned nothing', () => {
-    const policy = new AdaptivePolicy();
-    policy.arrived(1, 1, true, 0);
+    const queue = new Queue();
+    queue.come(0);
 
-    expect(planOf(policy, 0)).toEqual({ at: 0, reason: 'idle' });
+    expect(queue.plan()).toEqual({ at: 0, reason: 'idle' });
   });
 
   it('never lets a lone caller in a loop wait', () => {
-    const waits: number[] = [];
-    const policy = new AdaptivePolicy();
-    for (let now = 0; now < 1000; now += 5.4) {
-      policy.arrived(1, 1, true, now);
-      waits.push(patience(policy, now));
-      policy.left();
-      policy.ended(now + 5.25);
-    }
+    const queue = new Queue();
+    const waits = Array.from({ length: 200 }, (_, index) => queue.lone(5.4 * index));
 
     expect(Math.max(...waits)).toBe(0);
   });
 
-  it('waits at the end of a batch for a burst that is under way, not for one that is over', () => {
-    const policy = new AdaptivePolicy();
-    const waitAfter = (start: number, isUnderWay: boolean) => {
-      policy.arrived(1, 1, true, start);
-      patience(policy, start);
-      policy.left();
-      const from = start + (isUnderWay ? 4.75 : 0.1);
-      for (let came = 1; came <= 5; came++) policy.arrived(1, came, false, from + 0.08 * came);
-      policy.ended(start + 5.25);
-      const wait = patience(policy, start + 5.25, { waiting: 5 });
-      policy.left();
-      if (isUnderWay)
-        for (let came = 1; came <= 10; came++) policy.arrived(1, came, false, start + 5.25 + 0.08 * came);
-      policy.ended(start + 11.5);
-      return wait;
-    };
-    const waits = Array.from({ length: 40 }, (_, index) => waitAfter(1000 * index, index % 2 === 0));
+  it('waits for a burst after it has seen some, for about as long as they lasted', () => {
+    const queue = new Queue();
+    const waits = Array.from({ length: 5 }, (_, index) => queue.burst(1000 * index));
 
-    expect(waits[38]).toBeGreaterThan(0);
-    expect(waits[39]).toBe(0);
-  });
-
-  it('waits no longer for the last of a burst than it has seen gaps last', () => {
-    const policy = new AdaptivePolicy();
-    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
-    policy.arrived(1, 1, true, 20_000);
-
-    expect(patience(policy, 20_000)).toBeGreaterThanOrEqual(0.1);
-    expect(patience(policy, 20_000)).toBeLessThan(0.4);
-  });
-
-  it('leaves for its own reason, or because of `maxDelay` where that is shorter', () => {
-    const policy = new AdaptivePolicy();
-    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
-    policy.arrived(1, 1, true, 20_000);
-
-    expect(patience(policy, 20_000, { maxDelay: 0.05 })).toBeCloseTo(0.05);
-    expect(planOf(policy, 20_000, { maxDelay: 0.05 }).reason).toBe('delay');
-    expect(patience(policy, 20_000, { maxDelay: 30 })).toBeGreaterThan(0.05);
-    expect(planOf(policy, 20_000, { maxDelay: 30 }).reason).toBe('idle');
+    expect(waits[0]).toBe(0);
+    expect(waits[4]).toBeGreaterThanOrEqual(1);
+    expect(waits[4]).toBeLessThan(3);
   });
 
   it('stops waiting after a few wasted waits when bursts are over', () => {
-    const policy = new AdaptivePolicy();
-    for (let burst = 0; burst < 20; burst++) showBurst(policy, 1000 * burst);
-    const waits = Array.from({ length: 12 }, (_, index) => {
-      const now = 30_000 + 100 * index;
-      policy.arrived(1, 1, true, now);
-      const wait = patience(policy, now);
-      policy.left();
-      policy.ended(now + wait + 5.25);
-      return wait;
-    });
+    const queue = new Queue();
+    for (let burst = 0; burst < 20; burst++) queue.burst(1000 * burst);
+    const waits = Array.from({ length: 12 }, (_, index) => queue.lone(30_000 + 100 * index));
 
     expect(waits[0]).toBeGreaterThan(0);
-    expect(waits.slice(8)).toEqual([0, 0, 0, 0]);
+    expect(waits.slice(4)).toEqual(Array(8).fill(0));
   });
 
   it('begins to wait after a few bursts when a lone caller becomes a crowd', () => {
-    const policy = new AdaptivePolicy();
-    for (let now = 0; now < 1000; now += 5.4) {
-      policy.arrived(1, 1, true, now);
-      policy.left();
-      policy.ended(now + 5.25);
+    const queue = new Queue();
+    for (let one = 0; one < 100; one++) queue.lone(5.4 * one);
+    for (let burst = 0; burst < 6; burst++) queue.burst(2000 + 1000 * burst);
+    queue.come(20_000);
+
+    expect(queue.wait()).toBeGreaterThan(0);
+  });
+
+  it('leaves for its own reason, or because of `maxDelay` where that is shorter', () => {
+    const queue = new Queue();
+    for (let burst = 0; burst < 5; burst++) queue.burst(1000 * burst);
+    queue.come(20_000);
+
+    expect(queue.plan({ maxDelay: 0.05 })).toEqual({ at: 20_000.05, reason: 'delay' });
+    expect(queue.plan()).toMatchObject({ reason: 'idle' });
+  });
+
+  it('waits for all callers of a loop, and leaves as soon as the last is there', () => {
+    const queue = new Queue();
+    // Eight callers in two halves of four: the answered half is back 0.1 ms after the end, the other one waits.
+    queue.come(0, 4);
+    queue.wait();
+    let size = queue.leave();
+    queue.come(0.1, 4, false);
+    for (let batch = 0; batch < 20; batch++) {
+      queue.end(size);
+      const end = queue.now;
+      if (queue.wait() === 0) {
+        size = queue.leave();
+        queue.come(end + 0.1, 8 - size, false);
+        continue;
+      }
+      queue.come(end + 0.1, 4);
+      expect(queue.plan()).toEqual({ at: end + 0.1, reason: 'idle' });
+      return;
     }
-    for (let burst = 0; burst < 6; burst++) showBurst(policy, 2000 + 1000 * burst);
-    policy.arrived(1, 1, true, 20_000);
-
-    expect(patience(policy, 20_000)).toBeGreaterThan(0);
-  });
-
-  it('does not wait for inputs that hardly ever may share the batch', () => {
-    const policy = new AdaptivePolicy();
-    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
-    policy.arrived(1, 1, true, 20_000);
-    expect(patience(policy, 20_000)).toBeGreaterThan(0);
-    for (let look = 0; look < 30; look++) patience(policy, 20_000, { waiting: 1, others: 30 });
-
-    expect(patience(policy, 20_000)).toBe(0);
-  });
-
-  it('works with a service time of which only the mean is known', () => {
-    const policy = new AdaptivePolicy();
-    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
-    policy.arrived(1, 1, true, 20_000);
-
-    expect(patience(policy, 20_000, { serviceTime: () => 5 })).toBeGreaterThan(0);
-    expect(patience(policy, 20_000, { serviceTime: () => 0 })).toBe(0);
+    throw new Error('it never waited for the other half');
   });
 
   it('does not wait where a larger batch costs as much as it saves', () => {
-    const policy = new AdaptivePolicy();
-    for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
-    policy.arrived(1, 1, true, 20_000);
+    const queue = new Queue({ serviceTime: (size) => 0.08 * size });
+    const waits = Array.from({ length: 10 }, (_, index) => queue.burst(1000 * index));
 
-    expect(patience(policy, 20_000, { serviceTime: (size) => 0.08 * size })).toBe(0);
+    expect(Math.max(...waits)).toBe(0);
   });
 
-  it('distinguishes batches of thousands by powers of two', () => {
-    const policy = new AdaptivePolicy();
-    for (let now = 0; now < 1000; now += 10) {
-      policy.arrived(5000, 5000, true, now);
+  it('works with a service time of which only the mean is known, or nothing', () => {
+    const queue = new Queue({ serviceTime: () => 5 });
+    for (let burst = 0; burst < 5; burst++) queue.burst(1000 * burst);
+    queue.come(20_000);
 
-      expect(patience(policy, now, { batchSize: Infinity, waiting: 5000 })).toBe(0);
-      policy.left();
-      policy.ended(now + 8);
+    expect(queue.wait()).toBeGreaterThan(0);
+    const unknown = new Queue({ serviceTime: () => 0 });
+    for (let burst = 0; burst < 5; burst++) unknown.burst(1000 * burst);
+    unknown.come(20_000);
+
+    expect(unknown.wait()).toBe(0);
+  });
+
+  it('does not let other groups wait for inputs that save less than they cost', () => {
+    const queue = new Queue({ others: 200 });
+    const waits = Array.from({ length: 10 }, (_, index) => queue.burst(1000 * index));
+
+    expect(Math.max(...waits)).toBe(0);
+  });
+
+  it('with several slots, lets inputs leave that come while a batch runs', () => {
+    const queue = new Queue({ untilOtherSlot: 3 });
+    for (let burst = 0; burst < 10; burst++) queue.burst(1000 * burst);
+    queue.come(20_000);
+    queue.plan();
+    queue.leave();
+    queue.come(20_000.1);
+
+    expect(queue.wait()).toBe(0);
+  });
+
+  it('decides anew when the inputs of a decision have gone', () => {
+    const queue = new Queue();
+    for (let burst = 0; burst < 10; burst++) queue.burst(1000 * burst);
+    queue.come(20_000, 2);
+    queue.plan();
+    queue.now = 20_010;
+
+    expect(queue.wait({ waiting: 1, oldest: 20_010 })).toBeGreaterThan(0);
+  });
+
+  it('gives the same answer when it is asked twice, and learns nothing from that', () => {
+    const [asked, other] = [new Queue(), new Queue()];
+    for (const queue of [asked, other]) {
+      for (let burst = 0; burst < 10; burst++) queue.burst(1000 * burst);
+      queue.come(20_000);
+    }
+    for (let look = 0; look < 30; look++) asked.plan({ waiting: 5, others: 30 });
+
+    expect(asked.plan()).toEqual(other.plan());
+  });
+
+  it('remembers a bounded number of arrivals', () => {
+    const queue = new Queue({ batchSize: Infinity });
+    for (let batch = 0; batch < 50; batch++) {
+      queue.come(100 * batch, 5000);
+
+      expect(queue.wait()).toBe(0);
+      const size = queue.leave();
+      queue.come(100 * batch + 1, 5000, false);
+      queue.end(size, 100 * batch + 8);
+      queue.leave();
     }
   });
 
-  it('returns the same plan twice, and learns nothing from being asked', () => {
-    const [asked, other] = [new AdaptivePolicy(), new AdaptivePolicy()];
-    for (const policy of [asked, other]) {
-      for (let burst = 0; burst < 10; burst++) showBurst(policy, 1000 * burst);
-      policy.arrived(1, 1, true, 20_000);
-    }
-    const view = {
-      batchSize: 32,
-      maxDelay: 30,
-      waiting: 1,
-      others: 9,
-      oldest: 20_000,
-      untilOtherSlot: Infinity,
-    };
-    const queue = { ...view, serviceTime: (size: number) => curve.alpha * size + curve.beta };
-    for (const policy of [asked, other]) policy.opened(queue);
-    for (let look = 0; look < 30; look++) asked.plan({ ...queue, waiting: 5, others: 30 }, 20_000);
+  describe('where the batch function blocks the event loop', () => {
+    it('finds out that the others are back at once, and waits for them from then on', () => {
+      const queue = new Queue();
+      queue.come(0, 4);
+      const waits = Array.from({ length: 60 }, () => queue.blocked(4, 4));
 
-    expect(asked.plan(queue, 20_000)).toEqual(other.plan(queue, 20_000));
-    expect(patience(asked, 20_000)).toBe(patience(other, 20_000));
+      expect(waits[0]).toBe(0);
+      expect(waits.filter((wait) => wait > 0).length).toBeGreaterThan(5);
+    });
+
+    it('looks rarely, and ever more so, where no one comes back', () => {
+      const queue = new Queue();
+      const probes: number[] = [];
+      for (let batch = 0; batch < 400; batch++) {
+        queue.come(queue.now + 20, 2);
+        // Four more always come while it runs, however long it waits.
+        const start = queue.now;
+        const wait = queue.wait();
+        if (wait > 0) probes.push(batch);
+        queue.leave(start + wait);
+        const left = queue.now;
+        queue.come(left + 6, 4, false, left);
+        queue.end(2, left + 6);
+        queue.leave();
+        queue.end(4);
+      }
+
+      expect(probes.length).toBeGreaterThan(1);
+      expect(probes.length).toBeLessThan(12);
+    });
+
+    it('does not probe for independent callers', () => {
+      const queue = new Queue();
+      const counts = [1, 5, 2, 0, 7, 3, 0, 1, 9, 2, 4, 0, 6];
+      const waits = Array.from({ length: 200 }, (_, index) => {
+        queue.come(queue.now + 1);
+        return queue.blocked(0, counts[index % counts.length] ?? 0);
+      });
+
+      expect(Math.max(...waits)).toBe(0);
+    });
   });
 });

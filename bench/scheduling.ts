@@ -11,7 +11,6 @@ import {
   type Load,
   type Measured,
   poisson,
-  type Scene,
   type ServiceCurve,
   simulate,
   type SimulatedPolicy,
@@ -36,15 +35,25 @@ const FITS: readonly Fit[] = [
 
 const POISSON = [0.02, 0.1, 0.3, 0.6, 0.9];
 const BURSTS = [0.02, 0.3, 0.6];
-const CALLERS = [1, 4, 8, 16, 32, 48, 64];
+const CALLERS = [1, 2, 4, 8, 16, 32, 48, 64];
 /** Over HTTP, an answer and the next question take their time. */
-const CALLERS_APART = [2, 8, 16, 32];
-const WAITS = [0, 0.3, 0.5, 1, 2, 5, 10];
+const CALLERS_APART = [1, 2, 4, 8, 16, 32, 64];
+const WAITS = [0, 0.3, 0.5, 1, 1.5, 2, 3, 5, 10];
 /** So long that the cap does not bind: what is shown is what the policy finds by itself. */
 const CAP = 30;
-/** What two simulations of equally good policies may differ by. */
-const NOISE = 0.005;
-const SEED = 1;
+/** How far behind the best of `eager` and of all fixed waits a row may be: independent and lone callers; others; turns. */
+const AIMS = { alone: 0.01, steady: 0.02, turns: 0.03 };
+/** The policy's constants were chosen on the first. */
+const SEEDS = [1, 2];
+
+interface Scenes {
+  readonly fit: Fit;
+  readonly seed: number;
+  readonly blocking: boolean;
+}
+
+/** Rows with an aim, and those of them that meet it. */
+const rowsIn = { all: 0, met: 0 };
 
 /** `npm run bench scheduling`: the real policies under a virtual clock, beside the optimum and models of the peers. */
 export async function benchScheduling(): Promise<void> {
@@ -54,12 +63,19 @@ export async function benchScheduling(): Promise<void> {
       `\nBatches of n take ${fit.alpha} ms · n + ${fit.beta} ms (${fit.source}), batch size ${fit.batchSize}, ` +
         `capacity ${(1000 * capacity(fit)).toFixed(0)} items/s; adaptive with maxDelay ${CAP}`,
     );
-    printPoisson(fit);
-    printBursts(fit);
-    printClosedLoops(fit);
-    printTurns(fit);
+    printOptimum(fit);
+    for (const seed of SEEDS) {
+      for (const blocking of [false, true]) {
+        console.log(
+          `\nThe batch function ${blocking ? 'blocks the event loop' : 'leaves the event loop free'}, seed ${seed}`,
+        );
+        printSteady({ fit, seed, blocking });
+        printTurns({ fit, seed, blocking });
+      }
+    }
     printOverload(fit);
   }
+  console.log(`\n${rowsIn.met} of ${rowsIn.all} rows are met`);
   await printQueues();
 }
 
@@ -103,8 +119,9 @@ function describe({ alpha, beta, batchSize }: ServiceCurve): string {
   return `α ${alpha}, β ${beta}, batch size ${batchSize}`;
 }
 
-function printPoisson(fit: Fit): void {
-  const rows = [['mean latency, ms', 'optimum', 'bound', 'eager', 'adaptive', '/ optimum', '/ eager', '']];
+/** Independent arrivals, where the best that any policy could do is known. */
+function printOptimum(fit: Fit): void {
+  const rows = [['mean latency, ms', 'optimum', 'bound', 'eager', 'adaptive', '/ optimum', '/ eager']];
   for (const rho of POISSON) {
     const load = poisson(rho, fit);
     const optimum = optimalMeanLatency(rho, fit);
@@ -118,59 +135,35 @@ function printPoisson(fit: Fit): void {
       ours.toFixed(2),
       (ours / optimum).toFixed(3),
       (ours / lazy).toFixed(3),
-      verdict(ours / optimum <= 1.02, ours / lazy <= 1.02),
     ]);
   }
   printTable(rows);
 }
 
-function printBursts(fit: Fit): void {
-  const rows = [['mean latency, ms', 'best fixed', 'wait', 'eager', 'adaptive', '/ fixed', '/ eager', '']];
-  for (const rho of BURSTS) {
-    const load = bursts(rho, fit);
-    const best = bestFixed(fit, load);
-    const lazy = run(eager, fit, load).mean;
-    const ours = run(new AdaptivePolicy(), fit, load).mean;
-    rows.push([
-      load.name,
-      best.mean.toFixed(2),
-      String(best.wait),
-      lazy.toFixed(2),
-      ours.toFixed(2),
-      (ours / best.mean).toFixed(3),
-      (ours / lazy).toFixed(3),
-      verdict(ours / best.mean <= 1 + NOISE, ours / lazy <= 1.02),
-    ]);
-  }
-  printTable(rows);
-}
+const HEADINGS = ['best fixed', 'wait', 'eager', 'adaptive', '/ best', ''];
 
-function printClosedLoops(fit: Fit): void {
-  const rows = [['items/s', 'best fixed', 'wait', 'eager', 'adaptive', '/ fixed', '/ eager', '']];
+/** Each load for itself. Of loads in a loop, the mean time from one result to the next tells the throughput. */
+function printSteady({ fit, seed, blocking }: Scenes): void {
+  const rows = [['mean latency, or ms per result', ...HEADINGS]];
   const loads = [
+    ...POISSON.map((rho) => poisson(rho, fit)),
+    ...BURSTS.map((rho) => bursts(rho, fit)),
     ...CALLERS.map((callers) => closedLoop(callers)),
     ...CALLERS_APART.map((callers) => closedLoop(callers, 0.5, 1)),
   ];
   for (const load of loads) {
-    const best = bestFixed(fit, load);
-    const lazy = run(eager, fit, load).throughput;
-    const ours = run(new AdaptivePolicy(), fit, load).throughput;
-    rows.push([
-      load.name,
-      best.throughput.toFixed(0),
-      String(best.wait),
-      lazy.toFixed(0),
-      ours.toFixed(0),
-      (ours / best.throughput).toFixed(3),
-      (ours / lazy).toFixed(3),
-      verdict(ours / best.throughput >= 1 - NOISE, ours / lazy >= 0.98),
-    ]);
+    const measure = (policy: SimulatedPolicy, maxDelay = CAP) => {
+      const { mean, throughput } = run(policy, fit, load, maxDelay, { seed, blocking });
+      return load.again ? 1000 / throughput : mean;
+    };
+    const waits = WAITS.map((wait) => measure(fixed, wait));
+    rows.push(rowOf(load, waits, measure(eager), measure(new AdaptivePolicy()), AIMS.steady));
   }
   printTable(rows);
 }
 
 /** The load changes every two seconds; each is measured from its first moment on, so what is learned late costs. */
-function printTurns(fit: Fit): void {
+function printTurns({ fit, seed, blocking }: Scenes): void {
   const loads = [
     poisson(0.3, fit),
     closedLoop(8),
@@ -181,30 +174,36 @@ function printTurns(fit: Fit): void {
     closedLoop(32),
     poisson(0.02, fit),
   ];
-  const scene = { curve: fit, loads, turn: 2000, items: 400_000, seed: SEED };
-  const waits = WAITS.map((maxDelay) => simulate(fixed, { ...scene, maxDelay }));
-  const lazy = simulate(eager, { ...scene, maxDelay: CAP });
-  const ours = simulate(new AdaptivePolicy(), { ...scene, maxDelay: CAP });
-  const rows = [
-    ['mean latency, ms; turns of 2 s', 'best fixed', 'wait', 'eager', 'adaptive', '/ fixed', '/ eager', ''],
-  ];
+  const measure = (policy: SimulatedPolicy, maxDelay = CAP) =>
+    simulate(policy, { curve: fit, loads, turn: 2000, items: 400_000, seed, blocking, maxDelay });
+  const waits = WAITS.map((wait) => measure(fixed, wait));
+  const lazy = measure(eager);
+  const ours = measure(new AdaptivePolicy());
+  const rows = [['mean latency, ms; turns of 2 s', ...HEADINGS]];
   for (const [index, load] of loads.entries()) {
-    const means = waits.map((measured) => measured[index]?.mean ?? NaN);
-    const best = Math.min(...means);
-    const lazyMean = lazy[index]?.mean ?? NaN;
-    const mean = ours[index]?.mean ?? NaN;
-    rows.push([
-      load.name,
-      best.toFixed(2),
-      String(WAITS[means.indexOf(best)]),
-      lazyMean.toFixed(2),
-      mean.toFixed(2),
-      (mean / best).toFixed(3),
-      (mean / lazyMean).toFixed(3),
-      verdict(mean / best <= 1.02, mean / lazyMean <= 1.02),
-    ]);
+    const of = (measured: Measured[]) => measured[index]?.mean ?? NaN;
+    rows.push(rowOf(load, waits.map(of), of(lazy), of(ours), AIMS.turns));
   }
   printTable(rows);
+}
+
+function rowOf(load: Load, waits: number[], lazy: number, ours: number, aim: number): string[] {
+  const best = Math.min(...waits);
+  const ratio = ours / Math.min(best, lazy);
+  const isAlone = load.name.startsWith('Poisson') || /N 1(,|$)/.test(load.name);
+  const isMet = ratio <= 1 + (isAlone ? AIMS.alone : aim);
+  rowsIn.all++;
+  if (isMet) rowsIn.met++;
+  const wait = String(WAITS[waits.indexOf(best)]);
+  return [
+    load.name,
+    best.toFixed(2),
+    wait,
+    lazy.toFixed(2),
+    ours.toFixed(2),
+    ratio.toFixed(3),
+    isMet ? 'met' : 'MISSED',
+  ];
 }
 
 /** What a queue with several slots, a lane or groups has to bear, each at a share of what its slots can carry. */
@@ -219,9 +218,9 @@ const SETUPS: readonly (Pick<QueuesScene, 'slots' | 'queues' | 'groups'> & { nam
 /** Real queues, for what the simulation of the policies alone leaves out. */
 async function printQueues(): Promise<void> {
   const queues = (setup: Partial<QueuesScene>, load: Load, dispatch: Dispatch, maxDelay = CAP) =>
-    simulateQueues({ curve: EXAMPLE, load, dispatch, maxDelay, items: 15_000, seed: SEED, ...setup });
+    simulateQueues({ curve: EXAMPLE, load, dispatch, maxDelay, items: 15_000, seed: 1, ...setup });
   for (const load of [poisson(0.3, EXAMPLE), bursts(0.3, EXAMPLE), closedLoop(16)]) {
-    const scene = { curve: EXAMPLE, maxDelay: CAP, loads: [load], items: 15_000, seed: SEED };
+    const scene = { curve: EXAMPLE, maxDelay: CAP, loads: [load], items: 15_000, seed: 1 };
     const [modelled] = simulate(new AdaptivePolicy(), scene);
     const real = await queues({}, load, 'adaptive');
     assert(Math.abs((modelled?.mean ?? NaN) / real.mean - 1) < 0.002, `${load.name}: not as the real queue`);
@@ -272,7 +271,7 @@ function printOverload(fit: Fit): void {
   for (const runs of [3, 8, 30]) {
     const timeout = Math.round(runs * run);
     const load = poisson(1.3, fit);
-    const scene = { curve: fit, maxDelay: CAP, loads: [load], items: 200_000, seed: SEED, timeout };
+    const scene = { curve: fit, maxDelay: CAP, loads: [load], items: 200_000, seed: 1, timeout };
     const [measured] = simulate(new AdaptivePolicy(), scene);
     assert(measured);
     const served = measured.throughput / 1000 / capacity(fit);
@@ -293,22 +292,15 @@ function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
 }
 
-/** The best of the fixed waits for this load alone: no setting could know it. */
-function bestFixed(fit: Fit, load: Load): Measured & { wait: number } {
-  const all = WAITS.map((wait) => ({ wait, ...run(fixed, fit, load, wait) }));
-  return all.reduce((best, one) =>
-    load.again ? (one.throughput > best.throughput ? one : best) : one.mean < best.mean ? one : best,
-  );
-}
-
-function run(policy: SimulatedPolicy, curve: ServiceCurve, load: Load, maxDelay = CAP): Measured {
-  const scene: Scene = { curve, maxDelay, loads: [load], items: load.again ? 50_000 : 200_000, seed: SEED };
-  const [measured] = simulate(policy, scene);
+function run(
+  policy: SimulatedPolicy,
+  curve: ServiceCurve,
+  load: Load,
+  maxDelay = CAP,
+  { seed = SEEDS[0] ?? 1, blocking = false } = {},
+): Measured {
+  const items = load.again ? 30_000 : 100_000;
+  const [measured] = simulate(policy, { curve, maxDelay, loads: [load], items, seed, blocking });
   assert(measured);
   return measured;
-}
-
-function verdict(best: boolean, noWorseThanEager: boolean): string {
-  if (best && noWorseThanEager) return 'met';
-  return noWorseThanEager ? 'missed' : 'MISSED, worse than eager';
 }

@@ -220,10 +220,15 @@ async function printQueues(): Promise<void> {
   const queues = (setup: Partial<QueuesScene>, load: Load, dispatch: Dispatch, maxDelay = CAP) =>
     simulateQueues({ curve: EXAMPLE, load, dispatch, maxDelay, items: 15_000, seed: 1, ...setup });
   for (const load of [poisson(0.3, EXAMPLE), bursts(0.3, EXAMPLE), closedLoop(16)]) {
-    const scene = { curve: EXAMPLE, maxDelay: CAP, loads: [load], items: 15_000, seed: 1 };
-    const [modelled] = simulate(new AdaptivePolicy(), scene);
-    const real = await queues({}, load, 'adaptive');
-    assert(Math.abs((modelled?.mean ?? NaN) / real.mean - 1) < 0.002, `${load.name}: not as the real queue`);
+    for (const blocking of [false, true]) {
+      const scene = { curve: EXAMPLE, maxDelay: CAP, items: 15_000, seed: 1, blocking };
+      const [modelled] = simulate(new AdaptivePolicy(), { ...scene, loads: [load] });
+      const real = await queues({ blocking }, load, 'adaptive');
+      assert(
+        Math.abs((modelled?.mean ?? NaN) / real.mean - 1) < 0.002,
+        `${load.name}: not as the real queue`,
+      );
+    }
   }
   console.log(`\nReal queues under a virtual clock; ${describe(EXAMPLE)}; mean latency, ms`);
   const rows = [['', '', 'best fixed', 'wait', 'eager', 'adaptive', '/ fixed', '/ eager', '']];

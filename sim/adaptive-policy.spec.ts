@@ -89,4 +89,36 @@ describe('AdaptivePolicy, simulated', () => {
 
     expect(mean).toBeLessThan(1.02 * lazy.mean);
   });
+
+  describe('where the batch function blocks the event loop', () => {
+    const scene = { curve, maxDelay: 30, items: 20_000, seed: 7, blocking: true };
+    const mean = (policy: SimulatedPolicy, load: Load, maxDelay = 30) =>
+      simulate(policy, { ...scene, maxDelay, loads: [load] })[0]?.mean ?? NaN;
+
+    it.each([2, 4, 8, 16, 32])('waits for all %d callers, though it cannot see them come', (callers) => {
+      const load = closedLoop(callers);
+      const ours = mean(new AdaptivePolicy(), load);
+
+      expect(ours).toBeLessThan(0.85 * mean(eager, load));
+      expect(ours).toBeLessThan(1.02 * Math.min(...[1, 2, 3].map((wait) => mean(fixed, load, wait))));
+    });
+
+    it.each([0.02, 0.3, 0.6, 0.9])('costs steady arrivals at a load of %d next to nothing', (rho) => {
+      const load = poisson(rho, curve);
+
+      expect(mean(new AdaptivePolicy(), load)).toBeLessThan(1.02 * mean(eager, load));
+    });
+
+    it.each([
+      ['independent callers', poisson(0.3, curve)],
+      ['bursts, of which full batches wait', bursts(0.6, curve)],
+      ['callers in a loop', closedLoop(16)],
+    ])('does so in a real queue: %s', async (_name, load) => {
+      const real = await simulateQueues({ ...scene, items: 5000, load, dispatch: 'adaptive' });
+      const modelled =
+        simulate(new AdaptivePolicy(), { ...scene, items: 5000, loads: [load] })[0]?.mean ?? NaN;
+
+      expect(Math.abs(real.mean / modelled - 1)).toBeLessThan(0.002);
+    });
+  });
 });

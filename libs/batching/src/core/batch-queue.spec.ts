@@ -138,6 +138,56 @@ describe('late binding', () => {
   });
 });
 
+describe('a batch function that blocks the event loop', () => {
+  /** Blocks for 5 ms by the clock that the queue reads. */
+  const block = () => {
+    for (const end = performance.now() + 5; performance.now() < end;);
+  };
+
+  it('has the sockets read before its callers are answered, so that what came meanwhile is known apart', async () => {
+    jest.useRealTimers();
+    const events: string[] = [];
+    const queue = new BatchQueue<number, number>(
+      (inputs) => {
+        block();
+        return Promise.resolve(inputs);
+      },
+      { batchSize: 8, maxDelay: 10 },
+    );
+    const first = queue.submit(1).then(() => events.push('answered'));
+    // Due while the batch blocks, as a request that is in its socket then.
+    const second = new Promise<void>((resolve) => {
+      setTimeout(() => {
+        events.push('submitted');
+        void queue.submit(2).then(() => {
+          resolve();
+        });
+      }, 3);
+    });
+    await Promise.all([first, second]);
+
+    expect(events).toEqual(['submitted', 'answered']);
+    await queue.stop();
+  });
+
+  it('does not keep its answers back while the next full batch runs', async () => {
+    jest.useRealTimers();
+    const events: string[] = [];
+    const queue = new BatchQueue<number, number>(
+      (inputs) => {
+        events.push('run');
+        block();
+        return Promise.resolve(inputs);
+      },
+      { batchSize: 1, maxDelay: 10 },
+    );
+    await Promise.all([1, 2, 3].map((input) => queue.submit(input).then(() => events.push('answered'))));
+
+    expect(events).toEqual(['run', 'answered', 'run', 'answered', 'run', 'answered']);
+    await queue.stop();
+  });
+});
+
 describe('giving up', () => {
   it('works for the input that was next when a batch left', async () => {
     const { queue, batches } = doubling({ batchSize: 1, maxDelay: 0 }, 20);
@@ -510,6 +560,8 @@ describe('settings while it runs', () => {
 
 describe('async context', () => {
   it('is neither that of a caller nor that of the builder for the batch function; callers keep theirs', async () => {
+    // Fake immediates run in the context of the test.
+    jest.useRealTimers();
     const store = new AsyncLocalStorage<string>();
     const seen: (string | undefined)[] = [];
     const queue = store.run(
@@ -529,7 +581,6 @@ describe('async context', () => {
         return store.getStore();
       }),
     );
-    await advance(5 + TURN);
     expect(await Promise.all(callers)).toEqual(['a', 'b', 'c']);
     expect(seen).toEqual([undefined, undefined]);
   });

@@ -205,6 +205,16 @@ describe('AdaptivePolicy', () => {
     expect(queue.wait()).toBe(0);
   });
 
+  it('waits less where another slot takes the next inputs as soon', () => {
+    const waitOf = (queue: Queue) => {
+      for (let burst = 0; burst < 10; burst++) queue.burst(1000 * burst);
+      queue.come(20_000);
+      return queue.wait();
+    };
+
+    expect(waitOf(new Queue({ untilOtherSlot: 0 }))).toBeLessThan(0.5 * waitOf(new Queue()));
+  });
+
   it('decides anew when the inputs of a decision have gone', () => {
     const queue = new Queue();
     for (let burst = 0; burst < 10; burst++) queue.burst(1000 * burst);

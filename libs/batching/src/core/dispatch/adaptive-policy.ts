@@ -15,7 +15,7 @@ import { Hindsight } from './hindsight.js';
  * when all of them wait, the batch leaves. (`Census`.) A batch function that blocks the event loop hides when inputs came,
  * though not how many: with a steady census it is then worth to wait once in a while, to see.
  *
- * The derivation, figures and sources are in docs/adr/0006-hindsight.md.
+ * The derivation, figures and sources are in docs/adr/0007-hindsight.md.
  */
 export class AdaptivePolicy implements DispatchPolicy {
   readonly looksBeforeAnswers = true;

@@ -104,6 +104,11 @@ export class InferenceModel {
     return this.#pool.report.device;
   }
 
+  /** Number of inference workers that have it. */
+  get workers(): number {
+    return this.#pool.size;
+  }
+
   /**
    * Whether a worker runs, with this model loaded, warmed up and tested. `false` while all workers restart,
    * and while predictions are refused with a `ModelNotReadyError`.

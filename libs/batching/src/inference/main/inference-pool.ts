@@ -163,6 +163,11 @@ export class InferencePool {
     return this.#first.report;
   }
 
+  /** Number of workers. */
+  get size(): number {
+    return this.#slots.length;
+  }
+
   /** Whether a worker has the model, and the others have no other version of it in use. */
   isReady(model: PooledModel): boolean {
     return this.#slots.some((slot) => isUsable(slot, model));

@@ -136,6 +136,12 @@ describe('Several inference workers', () => {
     expect(model.ready).toBe(true);
   });
 
+  it('add one listener to the process, however many they are', async () => {
+    const before = process.listenerCount('exit');
+    await start({ workers: 3 }, { slow: { path: slow } });
+    expect(process.listenerCount('exit')).toBeLessThanOrEqual(before + 1);
+  });
+
   it('refuse a model that fails its self-test in any of them', async () => {
     const second = writeModule(`
       import { threadId } from 'node:worker_threads';

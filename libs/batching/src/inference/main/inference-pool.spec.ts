@@ -32,6 +32,7 @@ class FakeWorker implements PoolWorker {
   prepared: PreparedModel | undefined;
   readonly running: { batch: SharedBatch; end: (error?: Error) => void }[] = [];
   readonly reloads: string[] = [];
+  reloadError: Error | undefined;
   closed: number | undefined;
   #loads = 0;
 
@@ -79,7 +80,7 @@ class FakeWorker implements PoolWorker {
   reload(name: string): Promise<void> {
     this.reloads.push(name);
     this.refuse('its files have changed');
-    return Promise.resolve();
+    return this.reloadError ? Promise.reject(this.reloadError) : Promise.resolve();
   }
 
   refuse(problem: string): void {
@@ -232,16 +233,13 @@ describe('InferencePool', () => {
     return { pool, model: await pool.load('m', { path: 'm' }) };
   }
 
-  it('runs batches at the same time in different workers, the least busy first', async () => {
+  it('runs batches at the same time in different workers', async () => {
     const { pool, model } = await openModel(2);
-    const all = [predict(pool, model, 1), predict(pool, model, 1)];
-    expect([sizesIn(0), sizesIn(1)]).toEqual([[1], [1]]);
-    all.push(predict(pool, model, 5), predict(pool, model, 2), predict(pool, model, 2));
-    endAll();
-    await Promise.all(all);
-    // A batch of 8 is known to take longer than two of 1.
-    all.push(predict(pool, model, 1), predict(pool, model, 1));
-    expect([sizesIn(0), sizesIn(1)]).toEqual([[1], [1]]);
+    const all = [1, 1, 1, 1].map((count) => predict(pool, model, count));
+    expect([sizesIn(0), sizesIn(1)]).toEqual([
+      [1, 1],
+      [1, 1],
+    ]);
     endAll();
     await Promise.all(all);
   });
@@ -401,6 +399,17 @@ describe('InferencePool', () => {
       worker(1).refuse('weights.bin is missing');
       expect(model.refusal).toBeInstanceOf(ModelNotReadyError);
       expect(pool.isReady(model)).toBe(false);
+    });
+
+    it('logs why another one cannot load them, unless it dies', async () => {
+      const { model } = await openModel(3);
+      worker(0).reloadError = new InferenceWorkerError('died');
+      worker(2).reloadError = new Error('no room');
+      worker(1).disk = 'b';
+      worker(1).loadAgain();
+      await Promise.resolve();
+      expect(logged.slice(-1)).toEqual(['no room']);
+      expect([0, 1, 2].map((i) => model.isCurrentIn(i))).toEqual([false, true, false]);
     });
 
     it('does nothing if they are the same', async () => {

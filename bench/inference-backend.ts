@@ -50,7 +50,9 @@ export type BackendMessage =
 export interface ModelFigures {
   name: string;
   batchSize: number;
-  /** Inputs per second, per round. */
+  /** Inference workers that it had. */
+  workers: number;
+  /** Inputs per second, per round: `single` and `offline` of as many loops as there are workers, each in a thread. */
   single: number[];
   offline: number[];
   injected: number[];
@@ -132,11 +134,14 @@ const [backend, rounds, roundMs] = [
   Number(process.argv[4]),
 ];
 
+/** A backend that does not start is left out, and ends nothing. */
+const startOptions: Pick<NestApplicationOptions, 'abortOnError'> = { abortOnError: false };
+
 @Injectable()
 class Inference {
   constructor(@InjectTfjsModel('subject') private readonly model: TfjsModel) {}
 
-  /** Two batches at a time: while one runs, the other is filled and handed over. */
+  /** Two batches at a time: on one worker, one is filled and handed over while the other runs. */
   @BatchedService(64, 2, { concurrency: 2 })
   infer(inputs: readonly Uint8Array[]): Promise<Float32Array[]> {
     return this.model.predict(inputs);
@@ -156,13 +161,15 @@ class InferenceController {
 Logger.overrideLogger(['error', 'warn']);
 try {
   let onGpu = false;
+  const workersByDefault = await countWorkers();
   for (const subject of subjects) {
     // In plain JavaScript one tile takes half a minute.
     if (backend === 'cpu' && subject.name.startsWith('ESRGAN')) continue;
     if (subject.onGpuOnly && !onGpu) continue;
-    const figures = await measure(subject);
+    const figures = await measure(subject, 1);
     onGpu = figures.device.startsWith('GPU');
     tell(figures);
+    if (workersByDefault > 1) tell(await measure(subject, 'auto'));
   }
   // Plain JavaScript has no device: nothing is copied anywhere.
   if (backend !== 'cpu') tell({ limits: await deviceLimits(backend, roundMs) });
@@ -178,15 +185,33 @@ function tell(message: BackendMessage): void {
   process.send?.(message);
 }
 
-async function measure(subject: Subject): Promise<{ device: string; model: ModelFigures }> {
+/** The workers of `auto` on this backend and this machine. */
+async function countWorkers(): Promise<number> {
+  @Module({
+    imports: [
+      TfjsModule.forRoot({ backend }),
+      TfjsModule.forFeature([{ name: digits.name, path: digits.path }]),
+    ],
+  })
+  class CountModule {}
+  const app = await NestFactory.createApplicationContext(CountModule, startOptions);
+  const { workers } = app.get<TfjsModel>(getTfjsModelToken(digits.name), { strict: false });
+  await app.close();
+  return workers;
+}
+
+async function measure(
+  subject: Subject,
+  workers: 1 | 'auto',
+): Promise<{ device: string; model: ModelFigures }> {
   const { name, path, shape, batchSize, callers, overHttp } = subject;
   const inputShape = name.startsWith('ESRGAN') ? shape : undefined;
   @Module({
     imports: [
       BatchingModule.forRoot({ queues: { 'Inference.infer': { batchSize } } }),
-      TfjsModule.forRoot({ backend }),
+      TfjsModule.forRoot({ backend, workers }),
       TfjsModule.forFeature([
-        { name: 'subject', path, inputShape, batchSizes: [1, batchSize] },
+        { name: 'subject', path, inputShape, batchSizes: [1, batchSize / 2, batchSize] },
         { name: 'offline loop', path: offlineLoop(subject) },
       ]),
     ],
@@ -194,9 +219,7 @@ async function measure(subject: Subject): Promise<{ device: string; model: Model
     controllers: [InferenceController],
   })
   class BenchModule {}
-  // A backend that does not start is left out, and ends nothing.
-  const options: Pick<NestApplicationOptions, 'abortOnError'> = { abortOnError: false };
-  const app = await NestFactory.create<NestExpressApplication>(BenchModule, options);
+  const app = await NestFactory.create<NestExpressApplication>(BenchModule, startOptions);
   app.useBodyParser('raw', { limit: '1mb' });
   await app.listen(0, '127.0.0.1');
   const url = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`;
@@ -224,6 +247,7 @@ async function measure(subject: Subject): Promise<{ device: string; model: Model
   const figures: ModelFigures = {
     name,
     batchSize,
+    workers: model.workers,
     single: [],
     offline: [],
     injected: [],
@@ -292,17 +316,20 @@ function offlineLoop({ name, path, shape }: Subject): string {
   );
 }
 
-/** Gives a function that runs the offline loop for about a round, and tells inputs per second. */
+/** Gives a function that runs an offline loop in each worker for about a round, and tells inputs per second of all. */
 async function offlineRate(loop: TfjsModel, size: number): Promise<() => Promise<number>> {
+  // Loops that are asked for at the same time run in different workers.
   const timed = async (batches: number) => {
-    const [result] = await loop.predict([{ batches: [batches], size: [size] }]);
-    return result?.output?.[0] ?? NaN;
+    const loops = Array.from({ length: loop.workers }, () =>
+      loop.predict([{ batches: [batches], size: [size] }]),
+    );
+    return (await Promise.all(loops)).map(([result]) => result?.output?.[0] ?? NaN);
   };
   // The first batch of a shape may take much longer.
   await timed(1);
-  const perBatch = (await timed(3)) / 3;
+  const perBatch = Math.max(...(await timed(3))) / 3;
   const batches = Math.max(1, Math.round(roundMs / perBatch));
-  return async () => (batches * size * 1000) / (await timed(batches));
+  return async () => (await timed(batches)).reduce((rate, time) => rate + (batches * size * 1000) / time, 0);
 }
 
 /** Callers that each ask again when they have their answer, for a round; answers per second. */

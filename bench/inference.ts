@@ -24,8 +24,8 @@ export interface Effort {
 }
 
 /**
- * `npm run bench:inference [backend…]`: what a network gives on each backend that starts here, one input at a time, in an
- * offline loop of full batches (the limit), through an injected batched method, and through HTTP; what the event loop feels
+ * `npm run bench:inference [backend…]`: what a network gives on each backend that starts here, with one inference worker and
+ * with `workers: 'auto'`, one input at a time, in an offline loop of full batches in each worker's thread (the limit), through an injected batched method, and through HTTP; what the event loop feels
  * of it; where the time goes; and what the device can do at most. Each backend has a process of its own, and there
  * everything is measured in turns.
  */
@@ -76,6 +76,7 @@ export function tablesOf({ backend, device, models, limits }: BackendFigures): {
         rows: [
           [
             'network',
+            'workers',
             'single',
             'offline',
             'injected',
@@ -84,8 +85,9 @@ export function tablesOf({ backend, device, models, limits }: BackendFigures): {
             'injected / single',
             'mean batch',
           ],
-          ...models.map(({ name, batchSize, single, offline, injected, http, meanBatch }) => [
+          ...models.map(({ name, batchSize, workers, single, offline, injected, http, meanBatch }) => [
             `${name}, batches of ${batchSize}`,
+            String(workers),
             perSecond(single),
             perSecond(offline),
             perSecond(injected),
@@ -99,9 +101,10 @@ export function tablesOf({ backend, device, models, limits }: BackendFigures): {
       {
         title: `${backend}: event loop's delay p99 under that load, ms; and per batch, ms`,
         rows: [
-          ['network', 'worker', 'main thread', ...steps],
-          ...models.map(({ name, batchSize, loopDelay, loopDelayWithout, timings }) => [
+          ['network', 'workers', 'with workers', 'main thread', ...steps],
+          ...models.map(({ name, batchSize, workers, loopDelay, loopDelayWithout, timings }) => [
             `${name}, batches of ${batchSize}`,
+            String(workers),
             loopDelay.toFixed(1),
             loopDelayWithout?.toFixed(1) ?? '',
             ...steps.map((step) => (timings[step] / timings.batches).toFixed(3)),

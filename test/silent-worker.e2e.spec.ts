@@ -30,7 +30,11 @@ afterEach(async () => {
 
 async function start(environment: NodeJS.ProcessEnv): Promise<void> {
   const preload = join(import.meta.dirname, 'silent-worker.mjs');
-  demo = new DemoProcess({ SILENCE: silence, BACKEND: 'wasm', ...environment }, '--import', preload);
+  demo = new DemoProcess(
+    { SILENCE: silence, BACKEND: 'wasm', WORKERS: '1', ...environment },
+    '--import',
+    preload,
+  );
   url = await demo.listening();
   expect((await digit()).status).toBe(200);
 }

@@ -45,7 +45,7 @@ import { QueuesController } from './queues/queues.controller.js';
     }),
     TfjsModule.forRootAsync({
       inject: [CONFIGURATION],
-      useFactory: ({ backend, heartbeat }: Configuration) => ({ backend, heartbeat }),
+      useFactory: ({ backend, heartbeat, workers }: Configuration) => ({ backend, heartbeat, workers }),
     }),
     ServeStaticModule.forRoot(...folders),
   ],

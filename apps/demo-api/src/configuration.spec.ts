@@ -41,6 +41,8 @@ describe('Configuration', () => {
     ['PORT', '80.5', 'an integer from 0 to 65535'],
     ['HOST', 'a\ud800', "a text in UTF-8, got 'a\ud800'"],
     ['HTTP_ADAPTER', 'koa', "one of express, fastify, got 'koa'"],
+    ['WORKERS', '0', 'auto or an integer from 1 to 256, got 0'],
+    ['WORKERS', 'all', "auto or an integer from 1 to 256, got 'all'"],
     ['HEARTBEAT', '0', 'an integer from 100 to 3600000, got 0'],
     ['BATCH_SIZE', 'many', "an integer from 1 to 4096, got 'many'"],
     ['MAX_DELAY', 'NaN', "a number from 0 to 60000, got 'NaN'"],

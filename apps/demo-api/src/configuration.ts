@@ -1,7 +1,7 @@
 import { Integer, readEnvironment, toNumber } from '@app/serving';
 import { LOG_LEVELS, type LogLevel } from '@nestjs/common';
 import { Transform } from 'class-transformer';
-import { IsIn, IsNumber, Matches, Max, Min } from 'class-validator';
+import { IsIn, IsNumber, Matches, Max, Min, ValidateIf } from 'class-validator';
 import type { Dispatch } from 'nest-batching';
 import type { TfjsBackend } from 'nest-batching/tfjs';
 
@@ -16,7 +16,10 @@ export class Configuration {
   readonly host: string = '127.0.0.1';
   @OneOf('express', 'fastify') readonly httpAdapter: 'express' | 'fastify' = 'express';
   @OneOf('auto', 'tensorflow', 'webgpu', 'wasm', 'cpu') readonly backend: TfjsBackend | 'auto' = 'auto';
-  /** Longest that the inference worker may be silent about a batch. */
+  @ValidateIf((_, value) => value !== 'auto')
+  @Integer(1, 256, 'auto or an integer from 1 to 256', (text) => (text === 'auto' ? text : toNumber(text)))
+  readonly workers: number | 'auto' = 'auto';
+  /** Longest that an inference worker may be silent about a batch. */
   @Integer(100, 3_600_000) readonly heartbeat: number = 30_000;
   @Integer(1, 4096) readonly batchSize: number = 64;
   @Transform(({ value }) => toNumber(value))

@@ -14,7 +14,7 @@ export {
   UnsupportedModelError,
 } from '../inference/errors.js';
 export type { InferenceTimings, NamedModelResult } from '../inference/main/inference-model.js';
-export type { InferenceMemory } from '../inference/main/inference-worker.js';
+export type { InferenceMemory } from '../inference/main/inference-pool.js';
 export type { ModelInput, NamedModelInput } from '../inference/main/model-input.js';
 export type { ModelSelfTest } from '../inference/main/self-test.js';
 export type { InputShape, TensorDescription } from '../inference/protocol/model-description.js';

@@ -13,6 +13,7 @@ export const tfjsRuntime: InferenceRuntime = {
   workerErrors: { ERR_BATCHING_BACKEND: TfjsBackendError },
   workerFile,
   pads: ({ gpu, backend }) => gpu || backend === 'webgpu',
+  usesOneCore: ({ backend }) => backend === 'wasm' || backend === 'cpu',
 };
 
 function workerFile(): URL {

@@ -10,7 +10,7 @@ import {
   type OptionalFactoryDependency,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import { InferenceWorker } from '../inference/main/inference-worker.js';
+import { InferencePool } from '../inference/main/inference-pool.js';
 import {
   type InferenceModelOptions,
   type ModelSource,
@@ -37,6 +37,14 @@ export interface TfjsModuleOptions {
    * (SIGSTOP) does not count. Default 30,000.
    */
   heartbeat?: number;
+  /**
+   * Number of inference workers, each with all models: a whole number from 1 to 256. A batch that finds
+   * several workers idle is split over them if that has been faster so far; batches that run at the same time
+   * run in different workers. `auto` is one for each core that pays on `wasm` and `cpu`: of the CPUs that the
+   * process may use (affinity, quota of its cgroup) both of two, all but one of more, at most eight; one on
+   * `tensorflow` and `webgpu`, which use all of their device, and with `NODE_ENV=test`. Default: `auto`.
+   */
+  workers?: number | 'auto';
 }
 
 /** The options of `TfjsModule.forRootAsync()`: a factory of the options, and what to inject into it. */
@@ -60,7 +68,7 @@ export interface TfjsModelOptions extends InferenceModelOptions {
 // Strings, because the library may be loaded twice, as ESM and as CommonJS, and some messages of Nest cannot
 // print a symbol.
 const OPTIONS = 'options of TfjsModule.forRoot()';
-const WORKER = 'InferenceWorker of TfjsModule.forRoot()';
+const POOL = 'InferencePool of TfjsModule.forRoot()';
 const REGISTRY = 'BatchingRegistry of nest-batching';
 
 /**
@@ -95,7 +103,7 @@ export const getModelToken = getTfjsModelToken;
 export const InjectModel = InjectTfjsModel;
 
 /**
- * TensorFlow.js models that run in batches in a worker thread. Import `forRoot` once, for the backend, and
+ * TensorFlow.js models that run in batches in worker threads. Import `forRoot` once, for the backend, and
  * `forFeature` in the modules that use models. The start of the application waits until the models are
  * loaded, and fails with a typed error if one cannot be loaded.
  */
@@ -103,7 +111,7 @@ export const InjectModel = InjectTfjsModel;
 @Module({})
 export class TfjsModule implements OnApplicationShutdown {
   constructor(
-    @Inject(WORKER) private readonly worker: InferenceWorker,
+    @Inject(POOL) private readonly pool: InferencePool,
     @Optional() @Inject(REGISTRY) private readonly registry?: Queues,
   ) {}
 
@@ -122,9 +130,9 @@ export class TfjsModule implements OnApplicationShutdown {
       imports,
       providers: [
         { provide: OPTIONS, inject, useFactory },
-        { provide: WORKER, inject: [OPTIONS, ModulesContainer], useFactory: openWorker },
+        { provide: POOL, inject: [OPTIONS, ModulesContainer], useFactory: openPool },
       ],
-      exports: [WORKER],
+      exports: [POOL],
     };
   }
 
@@ -150,22 +158,22 @@ export class TfjsModule implements OnApplicationShutdown {
       providers: sources.map(({ name, source }) => ({
         provide: getTfjsModelToken(name),
         // Optional, for a better error message than Nest's.
-        inject: [{ token: WORKER, optional: true }],
-        useFactory: (worker?: InferenceWorker) => loadModel(worker, name, source),
+        inject: [{ token: POOL, optional: true }],
+        useFactory: (pool?: InferencePool) => loadModel(pool, name, source),
       })),
       exports: models.map(({ name }) => getTfjsModelToken(name)),
     };
   }
 
   /**
-   * Stops the queues first, because their inputs still need the worker, which then has what is left of
+   * Stops the queues first, because their inputs still need the workers, which then have what is left of
    * `shutdownTimeout`.
    */
   async onApplicationShutdown(): Promise<void> {
     try {
       await this.registry?.stop();
     } finally {
-      await this.worker.close(this.registry?.shutdownTimeLeft);
+      await this.pool.close(this.registry?.shutdownTimeLeft);
     }
   }
 }
@@ -174,10 +182,10 @@ export class TfjsModule implements OnApplicationShutdown {
 @Module({})
 class TfjsFeatureModule {}
 
-function openWorker(
-  { backend = 'auto', heartbeat }: TfjsModuleOptions,
+function openPool(
+  { backend = 'auto', heartbeat, workers }: TfjsModuleOptions,
   modules: ModulesContainer,
-): Promise<InferenceWorker> {
+): Promise<InferencePool> {
   if ([...modules.values()].filter(({ metatype }) => metatype === TfjsModule).length > 1) {
     throw new TfjsModuleError('TfjsModule.forRoot() is imported twice: import it once, in the root module');
   }
@@ -185,18 +193,18 @@ function openWorker(
   if (!names.includes(backend)) {
     throw new RangeError(`TfjsModule: backend must be one of ${names.join(', ')}; it is '${backend}'`);
   }
-  return InferenceWorker.open(tfjsRuntime, backend, heartbeat);
+  return InferencePool.open(tfjsRuntime, { backend, heartbeat, workers });
 }
 
 async function loadModel(
-  worker: InferenceWorker | undefined,
+  pool: InferencePool | undefined,
   name: string,
   source: ModelSource,
 ): Promise<TfjsModel> {
-  if (!worker) {
+  if (!pool) {
     throw new TfjsModuleError(
       `model '${name}' needs TfjsModule.forRoot() among the imports of the root module`,
     );
   }
-  return new TfjsModel(worker, name, await worker.load(name, source));
+  return new TfjsModel(pool, name, await pool.load(name, source));
 }

@@ -1,18 +1,19 @@
 import { bytesOfBatch, type SharedBatch } from '../protocol/batch-layout.js';
 import type { ModelDescription } from '../protocol/model-description.js';
 
-/** Free blocks kept of each size. Usually two are in use: one batch runs while the next is filled. */
+/** Free blocks kept of each size, at least. Usually two are in use: one batch runs while the next is filled. */
 const KEPT_BLOCKS = 4;
 /** Size of the smallest block, in bytes. */
 const SMALLEST_BLOCK = 4096;
 
 /**
- * The memory that the main thread shares with its worker. Blocks are reused, so that a batch usually
+ * The memory that the main thread shares with its workers. Blocks are reused, so that a batch usually
  * allocates nothing; their sizes are powers of two, so that a few blocks serve batches of all sizes.
  */
 export class BatchMemory {
   readonly #free = new Map<number, SharedArrayBuffer[]>();
   #bytes = 0;
+  #kept = KEPT_BLOCKS;
 
   /** Bytes in all blocks, used and free. */
   get bytes(): number {
@@ -34,9 +35,14 @@ export class BatchMemory {
     return { memory, size, asBytes, signature: description.signature };
   }
 
+  /** Keeps two free blocks of each size for each worker, but at least four. */
+  serve(workers: number): void {
+    this.#kept = Math.max(KEPT_BLOCKS, 2 * workers);
+  }
+
   giveBack({ memory }: SharedBatch): void {
     const free = this.#free.get(memory.byteLength) ?? [];
-    if (free.length < KEPT_BLOCKS) {
+    if (free.length < this.#kept) {
       free.push(memory);
       this.#free.set(memory.byteLength, free);
     } else {

@@ -31,9 +31,13 @@ export class BatchSizes {
     return this.#padded ? WARM_UP_POWERS : [];
   }
 
-  /** Divides `count` inputs into pieces, each padded to an allowed size. */
-  cut(count: number): BatchPiece[] {
-    const largest = this.#allowed.at(-1) ?? count;
+  /**
+   * Divides `count` inputs into pieces, each padded to an allowed size.
+   *
+   * @param parts number of pieces to aim at: pieces are of equal size, except for the last. Default 1
+   */
+  cut(count: number, parts = 1): BatchPiece[] {
+    const largest = Math.min(this.#allowed.at(-1) ?? count, Math.ceil(count / parts));
     const pieces: BatchPiece[] = [];
     for (let start = 0; start < count; start += largest) {
       const rest = Math.min(largest, count - start);

@@ -3,7 +3,8 @@ import type { InferenceWorkerError } from '../errors.js';
 import { type BatchTensor, type TensorValues, tensorsOf } from '../protocol/batch-layout.js';
 import type { TensorDescription } from '../protocol/model-description.js';
 import type { BatchPiece } from './batch-sizes.js';
-import type { BatchSteps, InferenceMemory, InferenceWorker } from './inference-worker.js';
+import type { InferenceMemory, InferencePool } from './inference-pool.js';
+import type { BatchSteps } from './inference-worker.js';
 import {
   bytesOnly,
   checkInput,
@@ -13,7 +14,7 @@ import {
   type ModelInput,
   type NamedModelInput,
 } from './model-input.js';
-import type { PreparedModel } from './registered-model.js';
+import type { PooledModel } from './pooled-model.js';
 
 /**
  * One result of a model that returns several tensors, by their names, each in the type that the model
@@ -49,7 +50,7 @@ export interface InferenceTimings {
   split: number;
 }
 
-/** A loaded model: passes batches to the inference worker and splits their results. */
+/** A loaded model: passes batches to the inference workers and splits their results. */
 export class InferenceModel {
   /** The name it was registered under. */
   readonly name: string;
@@ -57,8 +58,8 @@ export class InferenceModel {
   readonly inputs: readonly TensorDescription[];
   /** The tensors of one result, in the model's order, without the batch dimension. */
   readonly outputs: readonly TensorDescription[];
-  readonly #model: PreparedModel;
-  readonly #worker: InferenceWorker;
+  readonly #model: PooledModel;
+  readonly #pool: InferencePool;
   readonly #timings: InferenceTimings = {
     batches: 0,
     inputs: 0,
@@ -71,12 +72,12 @@ export class InferenceModel {
     split: 0,
   };
 
-  constructor(worker: InferenceWorker, name: string, model: PreparedModel) {
+  constructor(pool: InferencePool, name: string, model: PooledModel) {
     this.name = name;
     this.inputs = model.description.inputs;
     this.outputs = model.description.outputs;
     this.#model = model;
-    this.#worker = worker;
+    this.#pool = pool;
   }
 
   /** Shape of one input, or of its first tensor, without the batch dimension: `[28, 28, 1]`. */
@@ -95,30 +96,35 @@ export class InferenceModel {
 
   /** Name of the backend that it runs on. */
   get backend(): string {
-    return this.#worker.report.backend;
+    return this.#pool.report.backend;
   }
 
   /** Description of the device: `GPU (TensorFlow 2.21.0)`, `CPU (WebAssembly with SIMD)`. */
   get device(): string {
-    return this.#worker.report.device;
+    return this.#pool.report.device;
+  }
+
+  /** Number of inference workers that have it. */
+  get workers(): number {
+    return this.#pool.size;
   }
 
   /**
-   * Whether the worker runs, with this model loaded, warmed up and tested. `false` while the worker restarts,
+   * Whether a worker runs, with this model loaded, warmed up and tested. `false` while all workers restart,
    * and while predictions are refused with a `ModelNotReadyError`.
    */
   get ready(): boolean {
-    return this.#worker.ready && !this.#model.refusal;
+    return this.#pool.isReady(this.#model);
   }
 
   /**
-   * The error of all predictions while the worker is stuck in native code: it was silent beyond the
+   * The error of all predictions while all workers are stuck in native code: they were silent beyond the
    * heartbeat's limit and cannot be ended. Otherwise `undefined`. `ready` is `false` meanwhile. Only a
    * restart of the process is sure to help, so a liveness probe should fail on this. If the native code
    * returns after all, the worker is replaced.
    */
   get unresponsive(): InferenceWorkerError | undefined {
-    return this.#worker.unresponsive;
+    return this.#pool.unresponsive;
   }
 
   /** Time that its predictions have taken so far, by step. */
@@ -139,7 +145,8 @@ export class InferenceModel {
   }
 
   /**
-   * Runs the inputs as one batch in the inference worker. The batch is padded to the configured sizes (option
+   * Runs the inputs as one batch in the inference worker with the least work, or split over idle workers if
+   * that is faster. The batch is padded to the configured sizes (option
    * `batchSizes`). The inputs are read before this returns, so their memory may be used again at once.
    *
    * Inputs given as arrays, for a model with one input tensor and one output tensor, have arrays of floats as
@@ -156,7 +163,7 @@ export class InferenceModel {
    *   is run
    * @throws {ModelNotReadyError} while a restart of the worker refuses the model
    * @throws {InferenceError} if the model fails
-   * @throws {InferenceWorkerError} if the worker dies meanwhile, is silent beyond the heartbeat's limit, or
+   * @throws {InferenceWorkerError} if a worker that runs a part of it dies meanwhile, is silent beyond the heartbeat's limit, or
    *   is down
    * @throws {ServiceStoppedError} after shutdown
    */
@@ -166,14 +173,15 @@ export class InferenceModel {
     inputs: readonly (ModelInput | NamedModelInput)[],
   ): Promise<(Float32Array | NamedModelResult)[]> {
     const start = performance.now();
-    const { description, sizes, refusal } = this.#model;
+    const { description, refusal } = this.#model;
     if (refusal) throw refusal;
     const tensors = checkInputs(this.name, description, inputs);
     if (inputs.length === 0) return [];
     const named = isNamed(inputs[0]);
     const asBytes = bytesOnly(tensors, description.inputs);
-    const batches = sizes.cut(inputs.length).map((piece) => {
-      const batch = this.#worker.memory.take(description, piece.size, asBytes);
+    const { pieces, done } = this.#pool.plan(this.#model, inputs.length);
+    const batches = pieces.map((piece) => {
+      const batch = this.#pool.memory.take(description, piece.size, asBytes);
       const shared = tensorsOf(batch, description);
       fillBatch(shared.inputs, tensors.slice(piece.start, piece.start + piece.count), piece.size);
       return { batch, outputs: shared.outputs, piece };
@@ -182,22 +190,23 @@ export class InferenceModel {
     const results = await Promise.all(
       batches.map(async ({ batch, outputs, piece }) => {
         try {
-          this.#count(piece, await this.#worker.predict(this.name, batch));
+          this.#count(piece, await this.#pool.predict(this.#model, piece, batch));
           return this.#split(outputs, piece, named);
         } finally {
-          this.#worker.memory.giveBack(batch);
+          this.#pool.memory.giveBack(batch);
         }
       }),
     );
+    done?.();
     return results.flat();
   }
 
   /**
-   * @returns the memory in use by all models of the application; constant from one prediction to the next
+   * @returns the memory in use by all models of the application, in all workers; constant from one prediction to the next
    * @throws {InferenceWorkerError} if the worker is down or dies
    */
   memory(): Promise<InferenceMemory> {
-    return this.#worker.usedMemory();
+    return this.#pool.usedMemory();
   }
 
   #count({ count }: BatchPiece, { wait, upload, run, read, answer }: BatchSteps): void {

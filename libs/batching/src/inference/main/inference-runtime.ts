@@ -17,4 +17,9 @@ export interface InferenceRuntime {
    * each shape.
    */
   pads(report: BackendReport): boolean;
+  /**
+   * Whether a worker computes on one core, so that a worker on each core is faster. Default: it does not, as
+   * it uses a GPU or threads of its own, and `workers: 'auto'` is one.
+   */
+  usesOneCore?(report: BackendReport): boolean;
 }

@@ -36,6 +36,8 @@ export class InferenceThread {
   readonly #deviceLock = new DeviceLock();
   readonly #runtime: InferenceRuntime;
   readonly #worker: Worker;
+  /** The inference worker that it is a thread of; its name is for messages. */
+  readonly #owner: { readonly name: string };
   /** The pending calls by id; the worker works on the first. */
   readonly #callers = new Map<number, Caller>();
   readonly #heartbeat: Heartbeat;
@@ -58,8 +60,9 @@ export class InferenceThread {
   /** The backend that runs in it; set when `start` resolves. */
   report!: BackendReport;
 
-  constructor(runtime: InferenceRuntime, heartbeat: Heartbeat) {
+  constructor(runtime: InferenceRuntime, heartbeat: Heartbeat, owner: { readonly name: string }) {
     this.#runtime = runtime;
+    this.#owner = owner;
     this.#heartbeat = heartbeat;
     this.#worker = new Worker(runtime.workerFile(), {
       // The application's own flags (loaders, `--input-type`, preloaded instrumentation) do not apply to the
@@ -77,16 +80,16 @@ export class InferenceThread {
       cause = error;
       void this.end();
     });
-    process.on('exit', this.#atExit);
+    lockAtExit(this.#deviceLock);
     this.stuck = new Promise((resolve) => (this.#reportStuck = resolve));
     this.ended = new Promise((resolve) => {
       this.#worker.once('exit', (exitCode) => {
-        process.removeListener('exit', this.#atExit);
+        unlockAtExit(this.#deviceLock);
         process.removeListener('exit', killProcess);
         const why = cause ? `${cause.name}: ${cause.message}` : `exit code ${exitCode}`;
         const message = this.#silence
-          ? `the inference worker ${this.#silence} and was ended`
-          : `the inference worker died (${why})`;
+          ? `${owner.name} ${this.#silence} and was ended`
+          : `${owner.name} died (${why})`;
         const reason = new InferenceWorkerError(message, { cause });
         resolve(reason);
         // If it was given up before, another thread may be using the heartbeat.
@@ -176,7 +179,7 @@ export class InferenceThread {
   #giveUp(): void {
     const what = this.#silence ?? 'should have ended';
     const reason = new InferenceWorkerError(
-      `the inference worker ${what} and cannot be ended: it is stuck in native code; restart the process`,
+      `${this.#owner.name} ${what} and cannot be ended: it is stuck in native code; restart the process`,
     );
     process.on('exit', killProcess);
     this.#reportStuck(reason);
@@ -191,10 +194,6 @@ export class InferenceThread {
     this.#callers.clear();
   }
 
-  readonly #atExit = (): void => {
-    this.#deviceLock.endSync();
-  };
-
   /** The worker's error, with its name and stack. */
   #errorOf({ code = '', name, message, stack }: Failure): Error {
     const errors: InferenceRuntime['workerErrors'] = {
@@ -205,6 +204,23 @@ export class InferenceThread {
     const Type = errors[code] ?? Error;
     return Object.assign(new Type(message), { name, stack });
   }
+}
+
+/** The locks of running threads. One listener serves all: Node warns of more than ten. */
+const locks = new Set<DeviceLock>();
+
+function lockAtExit(lock: DeviceLock): void {
+  if (locks.size === 0) process.on('exit', endAll);
+  locks.add(lock);
+}
+
+function unlockAtExit(lock: DeviceLock): void {
+  locks.delete(lock);
+  if (locks.size === 0) process.removeListener('exit', endAll);
+}
+
+function endAll(): void {
+  for (const lock of locks) lock.endSync();
 }
 
 /** On exit a process waits for its threads, and would wait for a stuck thread for ever. */

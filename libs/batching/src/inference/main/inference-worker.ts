@@ -12,7 +12,7 @@ import {
 } from '../errors.js';
 import type { SharedBatch } from '../protocol/batch-layout.js';
 import type { BackendMemory, BackendReport } from '../protocol/messages.js';
-import { BatchMemory } from './batch-memory.js';
+import type { BatchMemory } from './batch-memory.js';
 import { Heartbeat } from './heartbeat.js';
 import type { InferenceRuntime } from './inference-runtime.js';
 import { InferenceThread } from './inference-thread.js';
@@ -28,10 +28,12 @@ export interface BatchSteps {
   answer: number;
 }
 
-/** Memory that all models of the application use together. */
-export interface InferenceMemory extends BackendMemory {
-  /** Bytes of the memory in which batches are passed to the worker, including blocks kept for reuse. */
-  sharedBytes: number;
+/** What the workers of one application share. */
+export interface SharedByWorkers {
+  /** The memory that batches are passed in. */
+  memory: BatchMemory;
+  /** Called when a model has been loaded again, perhaps with other weights. */
+  onLoadedAgain: (model: string) => void;
 }
 
 /** Longest pause before the worker is started again, in milliseconds. */
@@ -42,7 +44,7 @@ const CLOSE_TIMEOUT = 10_000;
 const DEFAULT_HEARTBEAT = 30_000;
 
 /**
- * The inference worker: a backend that the models of one device share, in a thread in which their batches run
+ * An inference worker: a backend that the models of one device share, in a thread in which their batches run
  * one at a time. If its thread (`InferenceThread`) dies, the pending predictions reject, and another thread
  * is started with all models: at once if a prediction has succeeded since the last death, else after a pause
  * that doubles each time. During the pause predictions reject at once.
@@ -51,10 +53,12 @@ const DEFAULT_HEARTBEAT = 30_000;
  * ended, no other is started: predictions reject at once, until the thread or the process ends.
  */
 export class InferenceWorker {
-  readonly memory = new BatchMemory();
+  /** What messages call it. */
+  name = 'the inference worker';
+  readonly #shared: SharedByWorkers;
   readonly #runtime: InferenceRuntime;
   readonly #logger: Logger;
-  readonly #backend: string;
+  #backend: string;
   readonly #heartbeat: Heartbeat;
   /** The models by name; `prepared` settles with the first load. */
   readonly #models = new Map<string, { model: RegisteredModel; prepared: Promise<PreparedModel> }>();
@@ -65,6 +69,8 @@ export class InferenceWorker {
   #report!: BackendReport;
   /** Whether the thread runs, with its models loaded. */
   #up = false;
+  /** Whether a thread is being started. */
+  #starting = true;
   /** Deaths and failed starts since the last prediction that succeeded. */
   #failures = 0;
   #closing: Promise<void> | undefined;
@@ -73,6 +79,7 @@ export class InferenceWorker {
   /**
    * Starts a worker; resolves when its backend runs.
    *
+   * @param shared what it shares with the other workers
    * @param backend a name that the runtime knows, or `auto`
    * @param heartbeat longest time to the answer of a prediction, in milliseconds: above 0, or `Infinity`.
    *   Default 30,000
@@ -81,6 +88,7 @@ export class InferenceWorker {
    */
   static async open(
     runtime: InferenceRuntime,
+    shared: SharedByWorkers,
     backend: string,
     heartbeat = DEFAULT_HEARTBEAT,
   ): Promise<InferenceWorker> {
@@ -89,13 +97,19 @@ export class InferenceWorker {
         `${runtime.module}: heartbeat must be a number of milliseconds above 0, or Infinity; it is ${String(heartbeat)}`,
       );
     }
-    const worker = new InferenceWorker(runtime, backend, new Heartbeat(heartbeat));
+    const worker = new InferenceWorker(runtime, shared, backend, new Heartbeat(heartbeat));
     await worker.#thread;
     return worker;
   }
 
-  private constructor(runtime: InferenceRuntime, backend: string, heartbeat: Heartbeat) {
+  private constructor(
+    runtime: InferenceRuntime,
+    shared: SharedByWorkers,
+    backend: string,
+    heartbeat: Heartbeat,
+  ) {
     this.#runtime = runtime;
+    this.#shared = shared;
     this.#logger = new Logger(runtime.module);
     this.#backend = backend;
     this.#heartbeat = heartbeat;
@@ -112,9 +126,20 @@ export class InferenceWorker {
     return this.#up && !this.#closing;
   }
 
+  /** Whether a thread is being started; predictions wait for it. */
+  get starting(): boolean {
+    return this.#starting && !this.#closing;
+  }
+
   /** The error of predictions while the thread is stuck in native code and cannot be ended. */
   get unresponsive(): InferenceWorkerError | undefined {
     return this.#unresponsive;
+  }
+
+  /** Makes it one of several workers, which have names of their own and keep one backend. */
+  join(name: string, backend: string): void {
+    this.name = name;
+    this.#backend = backend;
   }
 
   /** Loads a model and warms it up. The same name may be loaded again only with equal options. */
@@ -125,7 +150,9 @@ export class InferenceWorker {
       this.#checkSame(name, registered.model.source, source);
       return registered.prepared;
     }
-    const model = new RegisteredModel(name, source, this.#runtime, this.memory);
+    const model = new RegisteredModel(name, source, this.#runtime, this.#shared.memory, () => {
+      this.#shared.onLoadedAgain(name);
+    });
     const prepared = this.#thread.then((thread) => model.load(thread));
     this.#models.set(name, { model, prepared });
     try {
@@ -134,6 +161,12 @@ export class InferenceWorker {
       this.#models.delete(name);
       throw error;
     }
+  }
+
+  /** Loads the model's changed files. Until that is done, the model is refused. */
+  async reload(name: string): Promise<void> {
+    const thread = await this.#thread;
+    await this.#models.get(name)?.model.reload(thread, () => this.#isLatest(thread));
   }
 
   #checkSame(name: string, before: ModelSource, now: ModelSource): void {
@@ -167,9 +200,9 @@ export class InferenceWorker {
     }
   }
 
-  async usedMemory(): Promise<InferenceMemory> {
+  async usedMemory(): Promise<BackendMemory> {
     const thread = await this.#thread;
-    return { ...(await thread.call('memory', [], 'memory()')), sharedBytes: this.memory.bytes };
+    return thread.call('memory', [], 'memory()');
   }
 
   /**
@@ -192,19 +225,31 @@ export class InferenceWorker {
     const first = await Promise.race([answered.catch(() => undefined), late]);
     clearTimeout(timer);
     if (first === 'late') {
-      this.#logger.warn(
-        `the inference worker has not finished within ${Math.round(timeout)} ms and is ended`,
-      );
+      this.#logger.warn(`${this.name} has not finished within ${Math.round(timeout)} ms and is ended`);
     }
     await this.#latest?.end();
   }
 
+  #isLatest(thread: InferenceThread): boolean {
+    return !this.#closing && thread === this.#latest;
+  }
+
   async #start(): Promise<InferenceThread> {
-    const thread = (this.#latest = new InferenceThread(this.#runtime, this.#heartbeat));
-    const isLatest = () => !this.#closing && thread === this.#latest;
+    this.#starting = true;
+    try {
+      return await this.#startThread();
+    } finally {
+      this.#starting = false;
+    }
+  }
+
+  async #startThread(): Promise<InferenceThread> {
+    const thread = (this.#latest = new InferenceThread(this.#runtime, this.#heartbeat, this));
     try {
       this.#report = await thread.start(this.#backend);
-      for (const { model } of this.#models.values()) await model.loadAgain(thread, isLatest);
+      for (const { model } of this.#models.values()) {
+        await model.loadAgain(thread, () => this.#isLatest(thread));
+      }
     } catch (error) {
       await thread.end();
       throw error;
@@ -244,7 +289,7 @@ export class InferenceWorker {
     this.#replace(
       this.#start().catch((cause: unknown) => {
         const reason = new InferenceWorkerError(
-          `the inference worker could not be started again: ${messageOf(cause)}`,
+          `${this.name} could not be started again: ${messageOf(cause)}`,
           { cause },
         );
         this.#restart(reason);

@@ -29,6 +29,10 @@ export interface PreparedModel {
   sizes: BatchSizes;
   /** Checksums of the files that were loaded last. */
   checksums: ModelChecksums;
+  /** The checksums as text: workers with equal versions have the same weights. */
+  version: string;
+  /** When that load began, by `performance.now()`. */
+  since: number;
   /** The reason why the worker has not loaded it; predictions reject with this. */
   refusal: ModelNotReadyError | undefined;
 }
@@ -44,6 +48,8 @@ export class RegisteredModel {
     readonly source: ModelSource,
     private readonly runtime: InferenceRuntime,
     private readonly memory: BatchMemory,
+    /** Called when it has been loaded again. */
+    private readonly onLoadedAgain: () => void = () => undefined,
   ) {
     this.#logger = new Logger(runtime.module);
   }
@@ -72,8 +78,17 @@ export class RegisteredModel {
     if (prepared.refusal) void this.#watch(thread, prepared, isLatest);
   }
 
+  /** Loads changed files into the same thread; until that is done, the model is refused. */
+  async reload(thread: InferenceThread, isLatest: () => boolean): Promise<void> {
+    const prepared = this.#prepared;
+    if (!prepared || prepared.refusal) return;
+    prepared.refusal = new ModelNotReadyError(this.name, 'its files have changed, and it is loaded again');
+    await this.loadAgain(thread, isLatest);
+  }
+
   async #prepare(thread: InferenceThread): Promise<PreparedModel> {
     const { name, source } = this;
+    const since = performance.now();
     const report = await thread.call('load', [name, source.path, source.inputShape]);
     const { description, checksums } = report;
     checkReport(name, source, report, this.#prepared?.description);
@@ -84,14 +99,14 @@ export class RegisteredModel {
     const trial = new ModelTrial(name, description, sizes, thread, this.memory, this.#logger);
     await trial.warmUp(isNonFiniteAllowed(source));
     for (const test of source.selfTest ?? []) await trial.test(test);
-    return { description, sizes, checksums, refusal: undefined };
+    return { description, sizes, checksums, version: JSON.stringify(checksums), since, refusal: undefined };
   }
 
   async #prepareAgain(thread: InferenceThread, prepared: PreparedModel): Promise<void> {
     const { name } = this;
     const { refusal } = prepared;
     try {
-      const { sizes, checksums } = await this.#prepare(thread);
+      const { sizes, checksums, version, since } = await this.#prepare(thread);
       const changed = differingFiles(prepared.checksums, checksums);
       if (changed.length > 0) {
         this.#logger.warn(
@@ -99,8 +114,9 @@ export class RegisteredModel {
             'the changed model is used',
         );
       }
-      Object.assign(prepared, { sizes, checksums, refusal: undefined });
+      Object.assign(prepared, { sizes, checksums, version, since, refusal: undefined });
       if (refusal) this.#logger.log(`model '${name}' is ready again`);
+      this.onLoadedAgain();
     } catch (cause) {
       if (cause instanceof InferenceWorkerError) throw cause;
       prepared.refusal =
@@ -178,7 +194,7 @@ function isNonFiniteAllowed({ selfTest, allowNonFinite }: ModelSource): boolean 
   return selfTest !== undefined || allowNonFinite === true;
 }
 
-function differingFiles(before: ModelChecksums, now: ModelChecksums): string[] {
+export function differingFiles(before: ModelChecksums, now: ModelChecksums): string[] {
   return [...new Set([...Object.keys(before), ...Object.keys(now)])].filter(
     (file) => before[file] !== now[file],
   );

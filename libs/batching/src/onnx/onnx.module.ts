@@ -97,6 +97,7 @@ export class OnnxModule implements OnApplicationShutdown {
     );
   }
 
+  /** Stops the queues, whose inputs still need the worker, and then the worker. */
   async onApplicationShutdown(): Promise<void> {
     await closeWorker(this.worker, this.registry);
   }

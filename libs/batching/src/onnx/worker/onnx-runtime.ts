@@ -5,7 +5,7 @@ import type { TensorDescription } from '../../inference/protocol/model-descripti
 import type { ModelFiles } from '../../inference/worker/model-files.js';
 import type { Runtime } from '../../inference/worker/runtime.js';
 import { loadNetwork, type OnnxNetwork, OnnxTensor } from './load-network.js';
-import { addOnce, type StartedProvider } from './start-provider.js';
+import { addOnce, uninterrupted, type StartedProvider } from './start-provider.js';
 
 /** ONNX Runtime on one execution provider, in this thread. */
 export class OnnxRuntime implements Runtime<OnnxTensor> {
@@ -20,9 +20,9 @@ export class OnnxRuntime implements Runtime<OnnxTensor> {
     this.report = report;
   }
 
-  /** ONNX Runtime reports its errors itself, and its calls return when the device has finished. */
+  /** ONNX Runtime reports its errors itself. */
   checked<T>(work: () => Promise<T>): Promise<T> {
-    return work();
+    return uninterrupted(work);
   }
 
   /** Tensors are in JavaScript's memory, which is collected. */
@@ -48,7 +48,7 @@ export class OnnxRuntime implements Runtime<OnnxTensor> {
   }
 
   verify(): Promise<void> {
-    return addOnce(this.#ort, this.#options);
+    return this.checked(() => addOnce(this.#ort, this.#options));
   }
 
   /** ONNX Runtime does not report its memory: these are the sizes of the models' files. */

@@ -1,9 +1,11 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { workerData } from 'node:worker_threads';
 import type * as Ort from 'onnxruntime-node';
 import { messageOf } from '../../inference/errors.js';
-import type { BackendReport } from '../../inference/protocol/messages.js';
+import { DeviceLock } from '../../inference/protocol/device-lock.js';
+import type { BackendReport, WorkerOptions } from '../../inference/protocol/messages.js';
 import { OnnxBackendError } from '../errors.js';
 import { type OnnxExecutionProvider, providersOfAuto } from '../execution-provider.js';
 
@@ -23,6 +25,9 @@ const ADDITION = Buffer.from(
   'base64',
 );
 
+/** Holds off the end of this thread; without effect in the main thread. */
+const lock = new DeviceLock((workerData as Partial<WorkerOptions> | null)?.deviceLock);
+
 const requireHere = createRequire(import.meta.url);
 
 /**
@@ -41,7 +46,7 @@ export async function startProvider(wanted: OnnxExecutionProvider | 'auto'): Pro
       try {
         checkParts(ort, provider);
         if (auto && provider === 'webgpu' && !hasGpu()) throw new Error('has no GPU here');
-        await addOnce(ort, options);
+        await uninterrupted(() => addOnce(ort, options));
       } catch (error) {
         passedOver.push(`${provider}: ${messageOf(error)}`);
         continue;
@@ -124,6 +129,14 @@ function hasGpu(): boolean {
     files.some((file) => file.startsWith('renderD')) ||
     ['/dev/nvidiactl', '/dev/kfd', '/dev/dxg'].some((file) => existsSync(file))
   );
+}
+
+/**
+ * Runs work in ONNX Runtime; this thread is not ended in the meantime, as the addon then often aborts the whole process
+ * (1.30).
+ */
+export function uninterrupted<T>(work: () => Promise<T>): Promise<T> {
+  return lock.hold(work);
 }
 
 /** Rejects unless a session with these options adds 1 and 2. */

@@ -66,6 +66,16 @@ export default tseslint.config(
     'tfjs/worker/ imports the backends and inference/ only, and nothing that runs in the main thread',
   ),
   arrow(
+    'batching/src/onnx',
+    '^(\\./worker/|\\.\\./(?!core/|inference/(?!worker/)))',
+    'onnx/ imports inference/, core/ and Nest only, and nothing that runs in the worker',
+  ),
+  arrow(
+    'batching/src/onnx/worker',
+    '^\\.\\./(?!errors\\.js|execution-provider\\.js|\\.\\./inference/(?!main/))',
+    'onnx/worker/ imports errors, providers and inference/ only, and nothing that runs in the main thread',
+  ),
+  arrow(
     'batching/src/testing',
     '^(?!node:|\\./|\\.\\./(core/|nest/(batched-view|marks)\\.js$))',
     'testing/ imports node:, core/ and what loads no Nest: marks and the types of views',

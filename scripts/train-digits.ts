@@ -9,12 +9,16 @@ import * as tf from '@tensorflow/tfjs';
 import { version_wasm as wasmVersion } from '@tensorflow/tfjs-backend-wasm';
 import type { ModelSelfTest } from 'nest-batching/tfjs';
 import { loadTestDigits, readMnist, type LabelledDigit } from '../apps/demo-api/src/digits/mnist.js';
+import { digitsOnnx } from './digits-onnx.js';
 
 /*
- * Trains the digits network and writes model.json, weights.bin, the model card README.md, and self-test.json, which the demo
- * checks at each start: the SHA-256 of the network's files and its answer to a known picture:
+ * Trains the digits network and writes model.json, weights.bin, the same network as digits.onnx, the model card README.md,
+ * and self-test.json, which the demo checks at each start: the SHA-256 of the network's files and its answer to a known
+ * picture:
  *
  *   npm run train:digits -- [--epochs 6] [--seed 28] [--out apps/demo-api/models/digits]
+ *
+ * With --weights and a folder that it has written, it does not train but takes the weights from there.
  */
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -25,13 +29,12 @@ const LEAST_ACCURACY = 0.985;
 /** Another backend, on a GPU perhaps, answers the self-test with scores that differ by less. */
 const SELF_TEST_TOLERANCE = 0.01;
 
-const { epochs, seed, out } = readOptions();
+const { epochs, seed, out, weights } = readOptions();
 registerConv2DBackpropFilter();
 await tf.setBackend('wasm');
 
-const training = await readMnist('train', 60_000);
-const model = createModel();
-await train(model, training);
+const model = weights === undefined ? createModel() : await trainedModel(weights);
+if (weights === undefined) await train(model, await readMnist('train', 60_000));
 const answers = evaluate(model, await loadTestDigits());
 const accuracy = shareRight(answers);
 console.log(`\n${confusionTable(answers)}\n`);
@@ -45,13 +48,14 @@ if (accuracy < LEAST_ACCURACY) {
 model.dispose();
 
 /** The command line's options; ends the program with a message when one is not usable. */
-function readOptions(): { epochs: number; seed: number; out: string } {
+function readOptions(): { epochs: number; seed: number; out: string; weights: string | undefined } {
   try {
     const { values } = parseArgs({
       options: {
         epochs: { type: 'string', default: '6' },
         seed: { type: 'string', default: '28' },
         out: { type: 'string', default: join(ROOT, 'apps/demo-api/models/digits') },
+        weights: { type: 'string' },
       },
     });
     if (values.out === '') throw new RangeError('--out: expected a folder, got an empty text');
@@ -59,6 +63,7 @@ function readOptions(): { epochs: number; seed: number; out: string } {
       epochs: wholeNumber('--epochs', values.epochs, 1, 1000),
       seed: wholeNumber('--seed', values.seed, 0, 2 ** 31 - 1),
       out: values.out,
+      weights: values.weights,
     };
   } catch (error) {
     console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
@@ -127,6 +132,18 @@ function createModel(): tf.LayersModel {
       tf.layers.dense({ name: 'dense1', units: 128, activation: 'relu', kernelInitializer: start(3) }),
       tf.layers.dense({ name: 'dense2', units: 10, activation: 'softmax', kernelInitializer: start(4) }),
     ],
+  });
+}
+
+/** The network that an earlier run has saved in this folder. */
+async function trainedModel(folder: string): Promise<tf.LayersModel> {
+  const json = JSON.parse(await readFile(join(folder, 'model.json'), 'utf8')) as tf.io.ModelJSON;
+  const weightData = new Uint8Array(await readFile(join(folder, 'weights.bin'))).buffer;
+  return tf.loadLayersModel({
+    load: () =>
+      tf.io.getModelArtifactsForJSON(json, (manifest) =>
+        Promise.resolve([manifest.flatMap(({ weights }) => weights), weightData]),
+      ),
   });
 }
 
@@ -227,7 +244,7 @@ function percent(share: number): string {
   return `${(100 * share).toFixed(2)} %`;
 }
 
-/** Writes the model in TensorFlow.js's layers format, and the card beside it. */
+/** Writes the model in TensorFlow.js's layers format and as ONNX, and the card beside it. */
 async function save(model: tf.LayersModel): Promise<void> {
   await mkdir(out, { recursive: true });
   const before = await readFile(join(out, 'weights.bin')).catch(() => undefined);
@@ -244,10 +261,13 @@ async function save(model: tf.LayersModel): Promise<void> {
       const hash = sha256(new Uint8Array(weights));
       const json = `${JSON.stringify(description)}\n`;
       const checksums = { 'model.json': sha256(Buffer.from(json)), 'weights.bin': hash };
-      const check = { checksums, selfTest: selfTest(model) };
+      const onnx = await digitsOnnx(model);
+      const onnxChecksums = { 'digits.onnx': sha256(onnx) };
+      const check = { checksums, onnxChecksums, selfTest: selfTest(model) };
       await writeFile(join(out, 'self-test.json'), `${JSON.stringify(check)}\n`);
       await writeFile(join(out, 'model.json'), json);
       await writeFile(join(out, 'weights.bin'), new Uint8Array(weights));
+      await writeFile(join(out, 'digits.onnx'), onnx);
       await writeFile(join(out, 'README.md'), modelCard(weights.byteLength, hash));
       const same = before === undefined ? '' : sha256(before) === hash ? ', as before' : ', not as before';
       console.log(`SHA-256 of the weights: ${hash}${same}`);
@@ -299,8 +319,8 @@ Reads one handwritten digit. Written by \`npm run train:digits\`; do not edit by
 | Input | \`[n, 28, 28, 1]\` float32: raw grey values 0–255, white ink on black, row by row |
 | Output | \`[n, 10]\` float32: the probabilities of the digits 0–9 |
 | Size | ${inEnglish(model.countParams())} weights, ${inEnglish(weightBytes)} bytes |
-| Format | TensorFlow.js layers model: \`model.json\`, \`weights.bin\` |
-| Self-test | \`self-test.json\`: the SHA-256 of both files, and what the network answers to a drawn seven |
+| Format | TensorFlow.js layers model: \`model.json\`, \`weights.bin\`; the same weights as ONNX (opset 13): \`digits.onnx\` |
+| Self-test | \`self-test.json\`: the SHA-256 of these files, and what the network answers to a drawn seven |
 | Accuracy | **${percent(accuracy)}** of the ${inEnglish(answers.length)} test digits of MNIST |
 | SHA-256 of \`weights.bin\` | \`${hash}\` |
 

@@ -7,7 +7,7 @@ import { published } from '../scripts/published.js';
 /** The built library, where an `import` is one that loads: the compiler drops those of types alone. */
 const built = fileURLToPath(new URL('../dist/libs/batching', import.meta.url));
 
-const isWorker = (file: string) => /^(inference|tfjs)\/worker\//.test(file);
+const isWorker = (file: string) => /^(inference|tfjs|onnx)\/worker\//.test(file);
 const isCommand = (file: string) => /^(cli|link)\//.test(file);
 
 /** What an entry point loads beyond Node's own modules; what it needs later, it loads when it is used. */
@@ -16,6 +16,7 @@ const packages: Partial<Record<string, string[]>> = {
   core: [],
   testing: [],
   tfjs: ['@nestjs/common', '@nestjs/core'],
+  onnx: ['@nestjs/common', '@nestjs/core'],
 };
 
 describe.each([
@@ -70,8 +71,22 @@ describe.each([
   });
 
   it('load nothing of the inference worker in the main thread', () => {
-    const main = files.filter((file) => /^(inference\/(main|protocol)\/|tfjs\/[^/]*$|index\.js$)/.test(file));
+    const main = files.filter((file) =>
+      /^(inference\/(main|protocol)\/|(tfjs|onnx)\/[^/]*$|index\.js$)/.test(file),
+    );
     expect(main.filter((file) => [...loadedBy(file)].some(isWorker))).toEqual([]);
+  });
+
+  it('load nothing of another runtime', () => {
+    for (const [runtime, other] of [
+      ['tfjs', 'onnx'],
+      ['onnx', 'tfjs'],
+    ] as const) {
+      const loaded = files
+        .filter((file) => file.startsWith(`${runtime}/`))
+        .flatMap((file) => [...loadedBy(file)]);
+      expect(loaded.filter((file) => file.startsWith(`${other}/`))).toEqual([]);
+    }
   });
 
   it('load the core without Nest, and no command', () => {
@@ -92,8 +107,12 @@ describe.each([
   if (folder === '.') {
     it('load nothing of the main thread in the inference worker', () => {
       const loaded = files.filter(isWorker).flatMap((file) => [...loadedBy(file)]);
-      expect(loaded.filter((file) => /^(inference\/main\/|nest\/|tfjs\/tfjs\.)/.test(file))).toEqual([]);
-      expect([...loadedBy('tfjs/worker/tfjs-worker.js')].filter(isWorker).length).toBeGreaterThan(3);
+      expect(
+        loaded.filter((file) => /^(inference\/main\/|nest\/|tfjs\/tfjs\.|onnx\/onnx[.-]m)/.test(file)),
+      ).toEqual([]);
+      for (const worker of ['tfjs/worker/tfjs-worker.js', 'onnx/worker/onnx-worker.js']) {
+        expect([...loadedBy(worker)].filter(isWorker).length).toBeGreaterThan(3);
+      }
     });
   } else {
     it('have no file of a worker or the command', () => {

@@ -268,7 +268,7 @@ describe('What cannot start says why, and ends with 1', () => {
     expect(demo.output).toBe(
       'Cannot start; the environment needs a change:\n' +
         "PORT: expected an integer from 0 to 65535, got 'http'\n" +
-        "BACKEND: expected one of auto, tensorflow, webgpu, wasm, cpu, got 'gpu'\n" +
+        "BACKEND: expected one of auto, tensorflow, webgpu, wasm, cpu, onnx, got 'gpu'\n" +
         'BATCH_SIZE: expected an integer from 1 to 4096, got 0\n' +
         'MAX_DELAY: expected a number from 0 to 60000, got -5\n',
     );

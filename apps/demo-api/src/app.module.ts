@@ -2,11 +2,12 @@ import { CONFIGURATION, configurationModule, ServingModule, shutdownStages } fro
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
 import { BatchingModule } from 'nest-batching';
+import { OnnxModule } from 'nest-batching/onnx';
 import { TfjsModule } from 'nest-batching/tfjs';
 import type { Configuration } from './configuration.js';
 import { DigitClassifier } from './digits/digit-classifier.js';
 import { DigitsController } from './digits/digits.controller.js';
-import { digits } from './digits/digits-network.js';
+import { DIGITS_NETWORK, digits, digitsOnnx, digitsToken } from './digits/digits-network.js';
 import { HealthController } from './health.controller.js';
 import { folders, PageController } from './page.controller.js';
 import { esrganWithTest } from './photos/esrgan.js';
@@ -45,7 +46,11 @@ import { QueuesController } from './queues/queues.controller.js';
     }),
     TfjsModule.forRootAsync({
       inject: [CONFIGURATION],
-      useFactory: ({ backend, heartbeat, workers }: Configuration) => ({ backend, heartbeat, workers }),
+      useFactory: ({ backend, heartbeat, workers }: Configuration) => ({
+        backend: backend === 'onnx' ? 'auto' : backend,
+        heartbeat,
+        workers,
+      }),
     }),
     ServeStaticModule.forRoot(...folders),
   ],
@@ -54,9 +59,19 @@ import { QueuesController } from './queues/queues.controller.js';
 })
 export class AppModule {
   static with(configuration: Configuration): DynamicModule {
+    const { backend, heartbeat, workers } = configuration;
+    const models =
+      backend === 'onnx'
+        ? [
+            TfjsModule.forFeature([esrganWithTest()]),
+            OnnxModule.forRoot({ heartbeat, workers }),
+            OnnxModule.forFeature([digitsOnnx()]),
+          ]
+        : [TfjsModule.forFeature([digits(), esrganWithTest()])];
     return {
       module: AppModule,
-      imports: [configurationModule(configuration), TfjsModule.forFeature([digits(), esrganWithTest()])],
+      imports: [configurationModule(configuration), ...models],
+      providers: [{ provide: DIGITS_NETWORK, useExisting: digitsToken(backend) }],
     };
   }
 }

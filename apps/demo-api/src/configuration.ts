@@ -15,7 +15,9 @@ export class Configuration {
   @Matches(/^[^\p{Surrogate}\ufffd]*$/u, { message: 'a text in UTF-8' })
   readonly host: string = '127.0.0.1';
   @OneOf('express', 'fastify') readonly httpAdapter: 'express' | 'fastify' = 'express';
-  @OneOf('auto', 'tensorflow', 'webgpu', 'wasm', 'cpu') readonly backend: TfjsBackend | 'auto' = 'auto';
+  /** `onnx` reads digits with ONNX Runtime; photos are then enlarged on the backend that `auto` takes. */
+  @OneOf('auto', 'tensorflow', 'webgpu', 'wasm', 'cpu', 'onnx')
+  readonly backend: TfjsBackend | 'auto' | 'onnx' = 'auto';
   @ValidateIf((_, value) => value !== 'auto')
   @Integer(1, 256, 'auto or an integer from 1 to 256', (text) => (text === 'auto' ? text : toNumber(text)))
   readonly workers: number | 'auto' = 'auto';

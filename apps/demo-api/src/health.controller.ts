@@ -1,10 +1,11 @@
 import { Health } from '@app/serving';
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, Inject } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { HealthCheck, type HealthIndicatorFunction } from '@nestjs/terminus';
 import { BatchingRegistry } from 'nest-batching';
 import { InjectTfjsModel, TfjsModel } from 'nest-batching/tfjs';
 import { ApiErrors } from './api-document.js';
+import { DIGITS_NETWORK, type DigitsNetwork } from './digits/digits-network.js';
 
 interface Readiness {
   status: 'ready';
@@ -18,7 +19,7 @@ interface Readiness {
 @Controller('health')
 export class HealthController {
   constructor(
-    @InjectTfjsModel('digits') private readonly digits: TfjsModel,
+    @Inject(DIGITS_NETWORK) private readonly digits: DigitsNetwork,
     @InjectTfjsModel('esrgan') private readonly esrgan: TfjsModel,
     private readonly registry: BatchingRegistry,
     private readonly health: Health,
@@ -72,7 +73,8 @@ export class HealthController {
   }
 
   get #worker(): HealthIndicatorFunction {
-    return this.health.indicator('worker', () => this.digits.unresponsive?.message);
+    const stuck = () => this.digits.unresponsive ?? this.esrgan.unresponsive;
+    return this.health.indicator('worker', () => stuck()?.message);
   }
 
   #queueProblem(): string | undefined {

@@ -4,9 +4,11 @@ import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
 import { Test } from '@nestjs/testing';
 import { expectBatchInvariant } from 'nest-batching/testing';
+import { getOnnxModelToken, OnnxBackendError, type OnnxModel, OnnxModule } from 'nest-batching/onnx';
 import { getTfjsModelToken, type TfjsModel, TfjsModule, type TfjsModelOptions } from 'nest-batching/tfjs';
 import { randomNumbers } from '@app/figures';
-import { digits } from './digits/digits-network.js';
+import { digits, digitsOnnx } from './digits/digits-network.js';
+import { loadTestDigits } from './digits/mnist.js';
 import { esrganWithTest } from './photos/esrgan.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'networks-'));
@@ -81,5 +83,50 @@ describe.each([
     const path = withWeights((weights) => weights);
     truncateSync(join(copy, weights), 1000);
     await expect(start({ path })).rejects.toThrow(`found 1000; truncated, or another model's`);
+  });
+});
+
+const missing = await Test.createTestingModule({
+  imports: [OnnxModule.forRoot({ executionProvider: 'cpu' })],
+})
+  .compile()
+  .then(
+    (app) => app.close(),
+    (error: unknown) => {
+      if (error instanceof OnnxBackendError) return error.message;
+      throw error;
+    },
+  );
+if (missing) process.stderr.write(`SKIPPED: the network digits as ONNX. ${missing}\n`);
+
+(missing ? describe.skip : describe)('the network digits as ONNX', () => {
+  it('gives for test digits the scores of the TensorFlow.js model within 1e-5, alone and in batches', async () => {
+    const app = await Test.createTestingModule({
+      imports: [
+        TfjsModule.forRoot({ backend: 'wasm' }),
+        TfjsModule.forFeature([digits()]),
+        OnnxModule.forRoot({ executionProvider: 'cpu' }),
+        OnnxModule.forFeature([digitsOnnx()]),
+      ],
+    }).compile();
+    const tfjs = app.get<TfjsModel>(getTfjsModelToken('digits'), { strict: false });
+    const onnx = app.get<OnnxModel>(getOnnxModelToken('digits'), { strict: false });
+    expect(onnx.inputShape).toEqual(tfjs.inputShape);
+    expect(onnx.outputShape).toEqual(tfjs.outputShape);
+    const pictures = (await loadTestDigits()).slice(0, 1000).map(({ pixels }) => pixels);
+    let largest = 0;
+    for (const size of [1, 64, 1000]) {
+      const some = size === 1 ? pictures.slice(0, 1) : pictures;
+      const expected = await tfjs.predict(some);
+      for (let i = 0; i < some.length; i += size) {
+        for (const [k, scores] of (await onnx.predict(some.slice(i, i + size))).entries()) {
+          scores.forEach((score, digit) => {
+            largest = Math.max(largest, Math.abs(score - Number(expected[i + k]?.[digit])));
+          });
+        }
+      }
+    }
+    expect(largest).toBeLessThan(1e-5);
+    await app.close();
   });
 });

@@ -1,6 +1,6 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { BatchedService } from 'nest-batching';
-import { InjectTfjsModel, TfjsModel } from 'nest-batching/tfjs';
+import { DIGITS_NETWORK, type DigitsNetwork } from './digits-network.js';
 
 /** What the network reads in a picture. */
 export interface Digit {
@@ -13,7 +13,7 @@ export interface Digit {
 
 @Injectable()
 export class DigitClassifier {
-  constructor(@InjectTfjsModel('digits') private readonly model: TfjsModel) {}
+  constructor(@Inject(DIGITS_NETWORK) private readonly model: DigitsNetwork) {}
 
   /** Takes pictures of 28×28 bytes. The numbers are for a start; the environment retunes them: see AppModule. */
   @BatchedService(64, 5, { concurrency: 2, isolateErrors: true })

@@ -2,56 +2,38 @@ import {
   type DynamicModule,
   Global,
   Inject,
-  type InjectionToken,
   Module,
-  type ModuleMetadata,
   type OnApplicationShutdown,
   Optional,
-  type OptionalFactoryDependency,
 } from '@nestjs/common';
-import { ModulesContainer } from '@nestjs/core';
 import { InferencePool } from '../inference/main/inference-pool.js';
+import type { InferenceModelOptions } from '../inference/main/model-source.js';
 import {
-  type InferenceModelOptions,
-  type ModelSource,
-  readModelSource,
-} from '../inference/main/model-source.js';
+  closePool,
+  featureModule,
+  type InferenceModuleAsyncOptions,
+  type InferenceModuleOptions,
+  type Queues,
+  poolToken,
+  REGISTRY,
+  rootModule,
+} from '../inference/main/module-parts.js';
 import { type TfjsBackend, tfjsBackends } from './backend.js';
-import { TfjsModuleError } from './errors.js';
 import { tfjsRuntime } from './runtime.js';
 import { TfjsModel } from './tfjs-model.js';
 
 /** The options of `TfjsModule.forRoot()`. */
-export interface TfjsModuleOptions {
+export interface TfjsModuleOptions extends InferenceModuleOptions {
   /**
    * `auto` takes the first of `tensorflow`, `webgpu`, `wasm` and `cpu` that uses a GPU, else the first that
    * works, and logs it with its device, and the reasons for passing over others. If a named backend cannot
    * start, the start-up fails with a `TfjsBackendError`. Default: `auto`.
    */
   backend?: TfjsBackend | 'auto';
-  /**
-   * Longest time in milliseconds that the inference worker may take for a batch: above 0, or `Infinity`;
-   * always at least three times the longest batch so far. After that the worker is ended, its batches reject
-   * with an `InferenceWorkerError`, and a new worker is started; if it cannot be ended, see
-   * `TfjsModel.unresponsive`. Loading and warming up may take any time, and a pause of the whole process
-   * (SIGSTOP) does not count. Default 30,000.
-   */
-  heartbeat?: number;
-  /**
-   * Number of inference workers, each with all models: a whole number from 1 to 256. A batch that finds
-   * several workers idle is split over them if that has been faster so far; batches that run at the same time
-   * run in different workers. `auto` is one for each core that pays on `wasm` and `cpu`: of the CPUs that the
-   * process may use (affinity, quota of its cgroup) both of two, all but one of more, at most eight; one on
-   * `tensorflow` and `webgpu`, which use all of their device, and with `NODE_ENV=test`. Default: `auto`.
-   */
-  workers?: number | 'auto';
 }
 
 /** The options of `TfjsModule.forRootAsync()`: a factory of the options, and what to inject into it. */
-export interface TfjsModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
-  inject?: (InjectionToken | OptionalFactoryDependency)[];
-  useFactory: (...args: never[]) => TfjsModuleOptions | Promise<TfjsModuleOptions>;
-}
+export type TfjsModuleAsyncOptions = InferenceModuleAsyncOptions<TfjsModuleOptions>;
 
 /** The options of one model of `TfjsModule.forFeature()`. */
 export interface TfjsModelOptions extends InferenceModelOptions {
@@ -63,21 +45,6 @@ export interface TfjsModelOptions extends InferenceModelOptions {
    * `ModelModule`.
    */
   path: string;
-}
-
-// Strings, because the library may be loaded twice, as ESM and as CommonJS, and some messages of Nest cannot
-// print a symbol.
-const OPTIONS = 'options of TfjsModule.forRoot()';
-const POOL = 'InferencePool of TfjsModule.forRoot()';
-const REGISTRY = 'BatchingRegistry of nest-batching';
-
-/**
- * The part of `BatchingRegistry` that is used here; the registry may be that of another copy of the library.
- */
-interface Queues {
-  stop: () => Promise<unknown>;
-  /** Milliseconds left of `shutdownTimeout`. */
-  readonly shutdownTimeLeft: number;
 }
 
 /** The injection token of a model. */
@@ -111,7 +78,7 @@ export const InjectModel = InjectTfjsModel;
 @Module({})
 export class TfjsModule implements OnApplicationShutdown {
   constructor(
-    @Inject(POOL) private readonly pool: InferencePool,
+    @Inject(poolToken(tfjsRuntime)) private readonly pool: InferencePool,
     @Optional() @Inject(REGISTRY) private readonly registry?: Queues,
   ) {}
 
@@ -124,16 +91,8 @@ export class TfjsModule implements OnApplicationShutdown {
   }
 
   /** The same, with options from a factory. */
-  static forRootAsync({ imports, inject, useFactory }: TfjsModuleAsyncOptions): DynamicModule {
-    return {
-      module: TfjsModule,
-      imports,
-      providers: [
-        { provide: OPTIONS, inject, useFactory },
-        { provide: POOL, inject: [OPTIONS, ModulesContainer], useFactory: openPool },
-      ],
-      exports: [POOL],
-    };
+  static forRootAsync(options: TfjsModuleAsyncOptions): DynamicModule {
+    return rootModule(tfjsRuntime, TfjsModule, options, openPool);
   }
 
   /**
@@ -142,39 +101,18 @@ export class TfjsModule implements OnApplicationShutdown {
    * @throws {TfjsModuleError} for a name with two paths
    */
   static forFeature(models: readonly TfjsModelOptions[]): DynamicModule {
-    const sources = models.map((model) => ({
-      name: model.name,
-      source: readModelSource('TfjsModule.forFeature', model),
-    }));
-    for (const { name, path } of models) {
-      if (models.some((other) => other.name === name && other.path !== path)) {
-        throw new TfjsModuleError(
-          `TfjsModule.forFeature: model '${name}' is listed twice, with different paths`,
-        );
-      }
-    }
-    return {
-      module: TfjsFeatureModule,
-      providers: sources.map(({ name, source }) => ({
-        provide: getTfjsModelToken(name),
-        // Optional, for a better error message than Nest's.
-        inject: [{ token: POOL, optional: true }],
-        useFactory: (pool?: InferencePool) => loadModel(pool, name, source),
-      })),
-      exports: models.map(({ name }) => getTfjsModelToken(name)),
-    };
+    return featureModule(
+      tfjsRuntime,
+      TfjsFeatureModule,
+      models,
+      getTfjsModelToken,
+      (pool, name, model) => new TfjsModel(pool, name, model),
+    );
   }
 
-  /**
-   * Stops the queues first, because their inputs still need the workers, which then have what is left of
-   * `shutdownTimeout`.
-   */
+  /** Stops the queues, whose inputs still need the workers, and then the workers. */
   async onApplicationShutdown(): Promise<void> {
-    try {
-      await this.registry?.stop();
-    } finally {
-      await this.pool.close(this.registry?.shutdownTimeLeft);
-    }
+    await closePool(this.pool, this.registry);
   }
 }
 
@@ -182,29 +120,10 @@ export class TfjsModule implements OnApplicationShutdown {
 @Module({})
 class TfjsFeatureModule {}
 
-function openPool(
-  { backend = 'auto', heartbeat, workers }: TfjsModuleOptions,
-  modules: ModulesContainer,
-): Promise<InferencePool> {
-  if ([...modules.values()].filter(({ metatype }) => metatype === TfjsModule).length > 1) {
-    throw new TfjsModuleError('TfjsModule.forRoot() is imported twice: import it once, in the root module');
-  }
+function openPool({ backend = 'auto', heartbeat, workers }: TfjsModuleOptions): Promise<InferencePool> {
   const names = ['auto', ...tfjsBackends];
   if (!names.includes(backend)) {
     throw new RangeError(`TfjsModule: backend must be one of ${names.join(', ')}; it is '${backend}'`);
   }
   return InferencePool.open(tfjsRuntime, { backend, heartbeat, workers });
-}
-
-async function loadModel(
-  pool: InferencePool | undefined,
-  name: string,
-  source: ModelSource,
-): Promise<TfjsModel> {
-  if (!pool) {
-    throw new TfjsModuleError(
-      `model '${name}' needs TfjsModule.forRoot() among the imports of the root module`,
-    );
-  }
-  return new TfjsModel(pool, name, await pool.load(name, source));
 }

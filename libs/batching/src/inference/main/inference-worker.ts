@@ -208,7 +208,7 @@ export class InferenceWorker {
   /**
    * Refuses new predictions, waits for the pending ones for at most `timeout` milliseconds, and ends the
    * thread; predictions that are left reject with `InferenceWorkerError`. Resolves at most one second later
-   * (six on `webgpu`), whatever the thread does.
+   * (six on `webgpu` and ONNX Runtime), whatever the thread does.
    */
   close(timeout = CLOSE_TIMEOUT): Promise<void> {
     return (this.#closing ??= this.#close(timeout));

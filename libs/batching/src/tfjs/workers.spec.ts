@@ -155,7 +155,7 @@ describe('Several inference workers', () => {
 
   it('go on when one is killed in mid-batch: it fails its batch only, and is started again', async () => {
     const model = (await start({}, { slow: { path: slow } }))('slow');
-    const running = [model.predict([[400]]), model.predict([[400]])];
+    const running = [model.predict([[2000]]), model.predict([[2000]])];
     const settled = Promise.allSettled(running);
     await sleep(50);
     const killed = await kill();
@@ -198,7 +198,7 @@ describe('Several inference workers', () => {
 
   it('reject their batches when all are killed, and serve the next at once', async () => {
     const model = (await start({}, { slow: { path: slow } }))('slow');
-    const running = [model.predict([[400]]), model.predict([[400]])];
+    const running = [model.predict([[2000]]), model.predict([[2000]])];
     const settled = Promise.allSettled(running);
     await sleep(50);
     await Promise.all([...threads().keys()].map(kill));

@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { randomNumbers } from '@app/figures';
+// eslint-disable-next-line no-restricted-imports -- by its path: the bundle of `npm run bench:gpu` leaves packages out
+import { randomNumbers } from '../../../figures/src/random-numbers.js';
 
 /**
  * Small models for the specs, written as TensorFlow.js writes them, with plain references to compare against.

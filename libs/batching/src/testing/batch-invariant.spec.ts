@@ -116,7 +116,7 @@ describe('expectBatchInvariant', () => {
     await expectBatchInvariant((batch: number[][]) => batch.map(() => NaN), sequences, { tolerance: 1 });
   });
 
-  it('compares as it is told to', async () => {
+  it('compares with `equals`, if it is given', async () => {
     const sized = (batch: number[][]) => batch.map((values) => ({ sum: sum(values), at: batch.length }));
     await failure(sized, sequences);
     await expectBatchInvariant(sized, sequences, { equals: (one, other) => one.sum === other.sum });

@@ -12,7 +12,7 @@ afterEach(() => {
 });
 
 describe('a ManualQueue', () => {
-  it('sends nothing off until it is told to', async () => {
+  it('sends nothing off until the test dispatches', async () => {
     const queue = new ManualQueue(square, { batchSize: 2 });
     const results = queue.submitMany([1, 2, 3]);
     await afterAWhile();
@@ -111,7 +111,7 @@ describe('a ManualQueue', () => {
     expect(await results).toMatchObject([{ value: 1 }, { reason: new Error('two') }]);
   });
 
-  it('lets time pass when it is told to, and only then', async () => {
+  it('lets time pass on `advance`, and only then', async () => {
     const queue = new ManualQueue(() => new Promise<number[]>(() => undefined), {
       runTimeout: 1000,
       batchSize: 1,

@@ -1,5 +1,11 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { Agent, request, STATUS_CODES } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { crc32, deflateSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
@@ -18,6 +24,7 @@ jest.setTimeout(60_000);
 let digits: readonly LabelledDigit[];
 let pixels: number[];
 
+const bytesType = 'application/octet-stream';
 /** A picture without ink, to put something wrong into. */
 const blank: readonly unknown[] = Array.from({ length: 784 }, () => 0);
 /** What the messages call a pixel, a picture, pictures. */
@@ -105,6 +112,110 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
           expect(answer.digit).toBe(alone.digit);
           expect(answer.confidence).toBeCloseTo(alone.confidence, 5);
         });
+      }
+    });
+  });
+
+  describe('Bytes', () => {
+    const post = (path: string, body: Body, headers: object = {}) =>
+      send(`${url}${path}`, { method: 'POST', headers: { 'content-type': bytesType, ...headers } }, body);
+    const json = async (path: string, body: object) =>
+      JSON.parse((await postJson(`${url}${path}`, body)).body) as unknown;
+
+    it('of one digit give the same answer as its numbers, whatever parameters the type has', async () => {
+      for (const headers of [{}, { 'content-type': 'Application/Octet-Stream; x=y' }]) {
+        const answer = await post('/digits', bytesOf(0, 1), headers);
+        expect(answer.status).toBe(200);
+        expect(answer.headers['content-type']).toBe('application/json; charset=utf-8');
+        const digit = JSON.parse(answer.body) as Digit;
+        expect(digit.digit).toBe(7);
+        expectClose([digit], [(await json('/digits', { pixels })) as Digit]);
+      }
+    });
+
+    it.each([1, 2, 64, 256])('of %d digits are answered in order, as their numbers are', async (count) => {
+      const answer = await post('/digits/many', bytesOf(0, count));
+      expect(answer.status).toBe(200);
+      const images = digits.slice(0, count).map((digit) => [...digit.pixels]);
+      expectClose(JSON.parse(answer.body) as Digit[], (await json('/digits/many', { images })) as Digit[]);
+    });
+
+    it('of unknown length, in pieces that are no pictures, are read', async () => {
+      const bytes = bytesOf(3, 5);
+      const pieces = Array.from({ length: 40 }, (_, i) => bytes.subarray(i * 100, (i + 1) * 100));
+      const answer = await post('/digits/many', Readable.from(pieces));
+      expect((JSON.parse(answer.body) as Digit[]).map(({ digit }) => digit)).toEqual(
+        [3, 4, 5, 6, 7].map((index) => digitAt(index).label),
+      );
+    });
+
+    it.each([
+      ['/digits', 'nothing', 0, 400, 'ERR_BODY_EMPTY', 'expected 784 bytes, got an empty body'],
+      ['/digits', 'a byte too few', 783, 400, 'ERR_INVALID', 'the body: expected 784 bytes, got 783 bytes'],
+      ['/digits', 'two digits', 1568, 400, 'ERR_INVALID', 'the body: expected 784 bytes, got 1568 bytes'],
+      [
+        '/digits',
+        'too much',
+        32_001,
+        413,
+        'ERR_BODY_TOO_LARGE',
+        'expected a body of at most 32000 bytes, got 32001',
+      ],
+      [
+        '/digits/many',
+        'nothing',
+        0,
+        400,
+        'ERR_BODY_EMPTY',
+        'expected a multiple of 784 bytes, at most 200704 bytes, got an empty body',
+      ],
+      [
+        '/digits/many',
+        'no multiple',
+        1000,
+        400,
+        'ERR_INVALID',
+        'the body: expected a multiple of 784 bytes, at most 200704 bytes, got 1000 bytes',
+      ],
+      [
+        '/digits/many',
+        '257 digits',
+        257 * 784,
+        400,
+        'ERR_INVALID',
+        'the body: expected a multiple of 784 bytes, at most 200704 bytes, got 201488 bytes',
+      ],
+      [
+        '/digits/many',
+        'too much',
+        1_500_001,
+        413,
+        'ERR_BODY_TOO_LARGE',
+        'expected a body of at most 1500000 bytes, got 1500001',
+      ],
+    ])('POST %s with %s is refused', async (path, _, length, statusCode, code, message) => {
+      expect(errorOf(await post(path, Buffer.alloc(length)))).toMatchObject({ statusCode, code, message });
+    });
+
+    it('that are compressed are refused', async () => {
+      const error = errorOf(await post('/digits', gzipSync(bytesOf(0, 1)), { 'content-encoding': 'gzip' }));
+      expect(error).toMatchObject({ statusCode: 415, code: 'ERR_BODY_TYPE' });
+    });
+
+    it('are read as the README says', async () => {
+      const readme = readFileSync(new URL('../apps/demo-api/README.md', import.meta.url), 'utf8');
+      const [, commands = ''] = /```sh\n([^`]*octet-stream[^`]*)```/.exec(readme) ?? [];
+      const folder = mkdtempSync(join(tmpdir(), 'demo-readme-'));
+      try {
+        symlinkSync(fileURLToPath(new URL('../node_modules', import.meta.url)), join(folder, 'node_modules'));
+        const { stdout } = await promisify(execFile)(
+          'sh',
+          ['-ec', commands.replaceAll('localhost:3000', new URL(url).host)],
+          { cwd: folder },
+        );
+        expect((JSON.parse(stdout) as Digit[]).map(({ digit }) => digit)).toEqual([7, 2]);
+      } finally {
+        rmSync(folder, { recursive: true });
       }
     });
   });
@@ -223,7 +334,13 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         'a picture for many',
         '/digits/many',
         'image/png',
-        'expected a body with Content-Type application/json, uncompressed',
+        'expected a body with Content-Type application/json, application/octet-stream, uncompressed; got image/png',
+      ],
+      [
+        'bytes for a photo',
+        '/photos/upscale',
+        bytesType,
+        'expected a body with Content-Type image/png, image/jpeg, uncompressed; got application/octet-stream',
       ],
     ])('%s: 415', async (_, path, type, words) => {
       const error = errorOf(await post(path, type, '7'));
@@ -356,7 +473,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         { path: 'pixels', expected: 'an array of 784 integers from 0 to 255', received: 'an array of 1' },
       ]);
       expect(errorOf(await post('/digits', 'a/b', '')).details).toEqual({
-        accepted: [json, 'image/png', 'image/jpeg'],
+        accepted: [json, bytesType, 'image/png', 'image/jpeg'],
       });
     });
   });
@@ -404,7 +521,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       for (const [path, { post }] of Object.entries(document.paths)) {
         if (!post?.requestBody || !('content' in post.requestBody)) continue;
         for (const [type, { schema, examples: given }] of Object.entries(post.requestBody.content)) {
-          if (type !== 'application/json') expect(schema).toEqual({ type: 'string', format: 'binary' });
+          if (type !== 'application/json') expect(schema).toMatchObject({ type: 'string', format: 'binary' });
           for (const example of Object.values(given ?? {})) {
             expect((await postJson(`${url}${path}`, (example as { value: object }).value)).status).toBe(200);
             examples++;
@@ -413,7 +530,12 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       }
       expect(examples).toBe(2);
       const content = (document.paths['/digits']?.post?.requestBody as { content: object }).content;
-      expect(Object.keys(content)).toEqual(['application/json', 'image/png', 'image/jpeg']);
+      expect(Object.keys(content)).toEqual(['application/json', bytesType, 'image/png', 'image/jpeg']);
+      expect(content).toHaveProperty([bytesType, 'schema', 'description'], '784 bytes');
+      expect(document.paths['/digits/many']?.post?.requestBody).toHaveProperty(
+        ['content', bytesType, 'schema', 'description'],
+        '784 bytes of each of 1 to 256 images',
+      );
     });
 
     it('points to no schema that is not there', () => {
@@ -552,6 +674,53 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
     expect(stats()).toMatchObject({ batches: 1, results: 3, dropped: 1 });
   });
 
+  it('fills one batch with numbers and bytes, of one digit and of many', async () => {
+    ({ app, url } = await startDemo({
+      HTTP_ADAPTER: adapter,
+      MAX_DELAY: '60000',
+      BATCH_SIZE: '6',
+      DISPATCH: 'fixed',
+    }));
+    const octets = { method: 'POST', headers: { 'content-type': bytesType } };
+    const numbersAt = (index: number) => [...digitAt(index).pixels];
+    const answers = await Promise.all([
+      send(`${url}/digits`, octets, bytesOf(0, 1)),
+      postJson(`${url}/digits`, { pixels: numbersAt(1) }),
+      send(`${url}/digits/many`, octets, bytesOf(2, 2)),
+      postJson(`${url}/digits/many`, { images: [numbersAt(4), numbersAt(5)] }),
+      // Costs its own caller a 400, and the batch nothing.
+      send(`${url}/digits/many`, octets, bytesOf(6, 1).subarray(1)),
+    ]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 400]);
+    const read = answers.slice(0, 4).flatMap(({ body }) => JSON.parse(body) as Digit | Digit[]);
+    expect(read.map(({ digit }) => digit)).toEqual([0, 1, 2, 3, 4, 5].map((index) => digitAt(index).label));
+    expect(app.get(BatchingRegistry).stats()[0]).toMatchObject({ batches: 1, results: 6 });
+  });
+
+  it('forgets bytes whose sender leaves in the midst of them', async () => {
+    ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter, MAX_BODY_BYTES: '150000' }));
+    const begin = async (length: number) => {
+      const sender = request(`${url}/digits/many`, {
+        method: 'POST',
+        headers: { 'content-type': bytesType, 'content-length': 156_800 },
+      });
+      sender.on('error', () => undefined);
+      sender.write(Buffer.alloc(length));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return sender;
+    };
+    const leaver = await begin(100_000);
+    const other = await begin(60_000);
+    const many = () =>
+      send(`${url}/digits/many`, { method: 'POST', headers: { 'content-type': bytesType } }, bytesOf(0, 64));
+    expect(errorOf(await many())).toMatchObject({ statusCode: 503, code: 'ERR_BODIES_FULL' });
+    leaver.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect((await many()).status).toBe(200);
+    other.destroy();
+    expect(app.get(BatchingRegistry).stats()[0]).toMatchObject({ results: 64, dropped: 0 });
+  });
+
   it('is not ready when its queues are stopped, and says so to callers', async () => {
     ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter }));
     await app.get(BatchingRegistry).stop();
@@ -612,6 +781,21 @@ function digitAt(index: number): LabelledDigit {
   const digit = digits[index];
   if (!digit) throw new Error(`there is no digit ${index}`);
   return digit;
+}
+
+/** The bytes of so many digits, one after the other. */
+function bytesOf(first: number, count: number): Buffer {
+  return Buffer.concat(digits.slice(first, first + count).map(({ pixels }) => pixels));
+}
+
+/** Batches of other sizes round differently. */
+function expectClose(answers: readonly Digit[], expected: readonly Digit[]): void {
+  expect(answers).toHaveLength(expected.length);
+  answers.forEach(({ digit, confidence, scores }, i) => {
+    expect(digit).toBe(expected[i]?.digit);
+    expect(confidence).toBeCloseTo(expected[i]?.confidence ?? NaN, 5);
+    expect(scores).toHaveLength(10);
+  });
 }
 
 /** The body of an error, which has no other fields than these. */

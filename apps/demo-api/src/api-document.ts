@@ -11,6 +11,7 @@ import {
   SwaggerModule,
 } from '@nestjs/swagger';
 import type { Configuration } from './configuration.js';
+import { BYTES_TYPE } from './http/bodies.js';
 
 @ApiSchema({ name: 'Error' })
 class ErrorDto implements ErrorBody {
@@ -38,7 +39,8 @@ class ErrorDto implements ErrorBody {
 /** When each status comes, with an example. */
 const errors = {
   400: {
-    description: 'The body is empty, no JSON, or not what the schema says; or the query is not.',
+    description:
+      'The body is empty, no JSON, of a wrong length, or not what the schema says; or the query is not.',
     example: errorBody(
       400,
       'pixels: expected an array of 784 integers from 0 to 255, got nothing',
@@ -98,12 +100,16 @@ export function createApiDocument(app: INestApplication, { maxImages }: Configur
       .setVersion('1')
       .build(),
   );
-  for (const { post } of Object.values(document.paths)) {
+  for (const [path, { post }] of Object.entries(document.paths)) {
     if (!post?.requestBody || !('content' in post.requestBody)) continue;
     // Nest documents one schema for all media types of a route.
     for (const [type, body] of Object.entries(post.requestBody.content)) {
-      if (!type.startsWith('image/')) continue;
+      if (type === 'application/json') continue;
       body.schema = { type: 'string', format: 'binary' };
+      if (type === BYTES_TYPE) {
+        body.schema.description =
+          path === '/digits/many' ? `784 bytes of each of 1 to ${maxImages} images` : '784 bytes';
+      }
       delete body.examples;
     }
   }

@@ -18,7 +18,7 @@ import { BatchingExceptionFilter } from 'nest-batching';
 import { createApiDocument } from './api-document.js';
 import { AppModule } from './app.module.js';
 import type { Configuration } from './configuration.js';
-import { bodyLimits, PICTURE_TYPES } from './http/bodies.js';
+import { bodyLimits, BYTES_TYPE, PICTURE_TYPES } from './http/bodies.js';
 
 /** The application as it runs, and as the tests run it; `listen` starts it. */
 export async function createApp(configuration: Configuration): Promise<INestApplication> {
@@ -60,7 +60,7 @@ async function createOn(
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, options);
   useMiddleware(app, configuration);
   app.useBodyParser(
-    ['application/json', ...PICTURE_TYPES],
+    ['application/json', BYTES_TYPE, ...PICTURE_TYPES],
     { bodyLimit: Number.MAX_SAFE_INTEGER },
     (_, bytes, done) => {
       done(null, bytes);

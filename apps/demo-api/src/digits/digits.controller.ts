@@ -4,7 +4,7 @@ import { ApiBody, ApiConsumes, ApiOkResponse, ApiOperation, ApiTags } from '@nes
 import { type Batched, InjectBatched } from 'nest-batching';
 import { ApiErrors } from '../api-document.js';
 import { type Configuration, MOST_IMAGES } from '../configuration.js';
-import { PICTURE_TYPES, UploadedBody } from '../http/bodies.js';
+import { BYTES_TYPE, PICTURE_TYPES, UploadedBody } from '../http/bodies.js';
 import { CallerSignal } from '../http/caller.js';
 import { DigitDto, pixelsSchema, SampleDto, SamplesQuery } from './digit.dto.js';
 import { type Digit, DigitClassifier } from './digit-classifier.js';
@@ -38,10 +38,10 @@ export class DigitsController implements OnModuleInit {
   @ApiOperation({
     summary: 'Read one digit',
     description:
-      'Takes 784 numbers, or a PNG or JPEG picture of a digit on any even background, which is scaled and centred as ' +
-      "MNIST's digits are.",
+      'Takes 784 numbers, or 784 bytes, which are the same grey values, row by row, and cost the server least; or a PNG or ' +
+      "JPEG picture of a digit on any even background, which is scaled and centred as MNIST's digits are.",
   })
-  @ApiConsumes('application/json', ...PICTURE_TYPES)
+  @ApiConsumes('application/json', BYTES_TYPE, ...PICTURE_TYPES)
   @ApiBody({
     schema: { type: 'object', required: ['pixels'], properties: { pixels: pixelsSchema } },
     examples: { one: { value: { pixels: stroke } } },
@@ -56,9 +56,11 @@ export class DigitsController implements OnModuleInit {
 
   @ApiOperation({
     summary: 'Read many digits',
-    description: 'All or nothing; answers are in the order of the images.',
+    description:
+      'Takes arrays of 784 numbers, or the 784 bytes of each image, one image after the other. All or nothing; answers are ' +
+      'in the order of the images.',
   })
-  @ApiConsumes('application/json')
+  @ApiConsumes('application/json', BYTES_TYPE)
   @ApiBody({
     schema: {
       type: 'object',

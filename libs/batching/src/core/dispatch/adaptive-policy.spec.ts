@@ -77,20 +77,27 @@ class Queue {
   }
 
   /**
-   * A batch that blocks the event loop, with what is there, after the wait that is planned: `back` answered
-   * callers join it at once, the others are read when it has ended. Returns the wait.
+   * A batch that blocks the event loop, with what is there, after the wait that is planned: `joining` callers
+   * come 0.1 ms after the decision and join it if it waits, else they are read when it has ended, as `hidden`
+   * others are. Returns the wait and the size.
    */
-  blocked(back: number, others: number): number {
+  blocked(joining: number, hidden: number): { wait: number; size: number } {
     const start = this.now;
     const wait = this.wait();
-    if (wait > 0) this.come(start + 0.1, back);
+    if (wait > 0) this.come(start + 0.1, joining);
     const size = this.leave(wait > 0 ? Math.min(this.plan().at, start + wait) : start);
     const left = this.now;
     const after = left + curve.alpha * size + curve.beta;
-    const unread = others + (wait > 0 ? 0 : back);
+    const unread = hidden + (wait > 0 ? 0 : joining);
     if (unread > 0) this.come(after, unread, false, left);
     this.end(size, after);
-    return wait;
+    return { wait, size };
+  }
+
+  /** The next batch of eight callers in a loop, where batches block. Half of the answered are back first. */
+  blockedLoop(): { wait: number; size: number } {
+    if (this.#waiting === 0) this.come(this.now + 0.1, 4);
+    return this.blocked(8 - this.#waiting, 0);
   }
 }
 
@@ -253,29 +260,32 @@ describe('AdaptivePolicy', () => {
     it('finds out that the others are back at once, and waits for them from then on', () => {
       const queue = new Queue();
       queue.come(0, 4);
-      const waits = Array.from({ length: 60 }, () => queue.blocked(4, 4));
+      const batches = Array.from({ length: 100 }, () => queue.blockedLoop());
 
-      expect(waits[0]).toBe(0);
-      expect(waits.filter((wait) => wait > 0).length).toBeGreaterThan(5);
+      expect(batches[0]).toEqual({ wait: 0, size: 4 });
+      expect(batches.slice(40).map(({ size }) => size)).toEqual(Array(60).fill(8));
     });
 
-    it('looks rarely, and ever more so, where no one comes back', () => {
+    it.each([
+      [4, 2],
+      [24, 4],
+    ])('looks rarely, and ever more so, where %d more come only while it runs', (count, longest) => {
       const queue = new Queue();
       const probes: number[] = [];
       for (let batch = 0; batch < 400; batch++) {
         queue.come(queue.now + 20, 2);
-        // Four more always come while it runs, however long it waits.
         const start = queue.now;
         const wait = queue.wait();
-        if (wait > 0) probes.push(batch);
+        if (wait > 0) probes.push(wait);
         queue.leave(start + wait);
         const left = queue.now;
-        queue.come(left + 6, 4, false, left);
+        queue.come(left + 6, count, false, left);
         queue.end(2, left + 6);
         queue.leave();
-        queue.end(4);
+        queue.end(count);
       }
 
+      expect(Math.max(...probes)).toBeGreaterThan(longest);
       expect(probes.length).toBeGreaterThan(1);
       expect(probes.length).toBeLessThan(12);
     });
@@ -285,7 +295,7 @@ describe('AdaptivePolicy', () => {
       const counts = [1, 5, 2, 0, 7, 3, 0, 1, 9, 2, 4, 0, 6];
       const waits = Array.from({ length: 200 }, (_, index) => {
         queue.come(queue.now + 1);
-        return queue.blocked(0, counts[index % counts.length] ?? 0);
+        return queue.blocked(0, counts[index % counts.length] ?? 0).wait;
       });
 
       expect(Math.max(...waits)).toBe(0);

@@ -33,7 +33,7 @@ export class AdaptivePolicy implements DispatchPolicy {
   arrived(count: number, _waiting: number, _slotFree: boolean, now: number, since: number): void {
     this.#cameAt = since;
     this.#census.arrived(count, since);
-    this.#decision?.arrived(count, since, since < now);
+    this.#decision?.arrived(count, now, since < now);
   }
 
   left(_size: number, now: number): void {

@@ -19,8 +19,8 @@ export class Decision {
   leftAt: number | undefined;
   /** When the others came, in milliseconds from `since`, in their order. */
   readonly came: number[] = [];
-  /** Whether the batch hid when they came. */
-  isHidden = false;
+  /** Inputs that came after the batch had left, at moments that it hid. */
+  hidden = 0;
 
   constructor(
     readonly queue: QueueSnapshot,
@@ -43,11 +43,12 @@ export class Decision {
     this.wait = (0.9 * this.beta * (missing + returning)) / (waiting + queue.others + missing + returning);
   }
 
-  arrived(count: number, at: number, isHidden: boolean): void {
-    this.isHidden ||= isHidden;
-    // Hidden inputs came after the batch had left.
-    const after = Math.max(0, at - this.since) + (isHidden ? Number.EPSILON : 0);
-    for (let one = 0; one < count && this.came.length < REMEMBERED; one++) this.came.push(after);
+  arrived(count: number, now: number, isHidden: boolean): void {
+    if (isHidden && this.leftAt !== undefined) {
+      this.hidden += count;
+      return;
+    }
+    for (let one = 0; one < count && this.came.length < REMEMBERED; one++) this.came.push(now - this.since);
   }
 
   /** Whether every caller is there. */
@@ -55,6 +56,7 @@ export class Decision {
     return this.waiting + this.came.length >= this.all;
   }
 
+  /** Inputs that would have joined the batch after a wait of `time` milliseconds. */
   cameWithin(time: number): number {
     let count = 0;
     while (count < this.came.length && (this.came[count] ?? Infinity) <= time) count++;
@@ -63,7 +65,7 @@ export class Decision {
 
   /** Inputs that came in the time of a run: they missed a batch that left at once. */
   get missed(): number {
-    return this.cameWithin(this.queue.serviceTime(this.waiting));
+    return this.cameWithin(this.queue.serviceTime(this.waiting)) + this.hidden;
   }
 
   /** Inputs that were there: those that waited, and those that came in the time of a run. */

@@ -47,7 +47,8 @@ export class Hindsight {
 
   /** Its batch has ended. */
   learn(decision: Decision, census: Census): void {
-    const { waiting, beta, wait, all, isProbe, isHidden, missed } = decision;
+    const { waiting, beta, wait, all, isProbe, missed } = decision;
+    const isHidden = decision.hidden > 0;
     const waited = (decision.leftAt ?? decision.since) - decision.since;
     this.#isHidden = isHidden;
     // It had to leave at once; that no input came then tells nothing of waiting.

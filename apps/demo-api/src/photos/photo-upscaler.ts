@@ -90,8 +90,9 @@ export class PhotoUpscaler {
         onProgress({ done: ++done, total: tiles.length });
       }
     };
-    // One batch's worth of tiles runs, another waits.
-    const turns = 2 * this.tiles.upscale.queue.batchSize;
+    // As many tiles as may run, and another batch's worth that waits.
+    const { batchSize, concurrency } = this.tiles.upscale.queue;
+    const turns = batchSize * (concurrency + 1);
     try {
       await Promise.all(Array.from({ length: turns }, takeTurns));
     } catch (error) {

@@ -3,13 +3,14 @@ import type { InferenceWorkerError } from '../errors.js';
 import { type BatchTensor, type TensorValues, tensorsOf } from '../protocol/batch-layout.js';
 import type { TensorDescription } from '../protocol/model-description.js';
 import type { BatchPiece } from './batch-sizes.js';
-import type { InferenceMemory, InferencePool } from './inference-pool.js';
+import type { InferenceMemory, InferencePool, PlacedPiece } from './inference-pool.js';
 import type { BatchSteps } from './inference-worker.js';
 import {
   bytesOnly,
   checkInput,
   checkInputs,
   fillBatch,
+  type InputTensors,
   isNamed,
   type ModelInput,
   type NamedModelInput,
@@ -180,22 +181,12 @@ export class InferenceModel {
     const named = isNamed(inputs[0]);
     const asBytes = bytesOnly(tensors, description.inputs);
     const { pieces, done } = this.#pool.plan(this.#model, inputs.length);
-    const batches = pieces.map((piece) => {
-      const batch = this.#pool.memory.take(description, piece.size, asBytes);
-      const shared = tensorsOf(batch, description);
-      fillBatch(shared.inputs, tensors.slice(piece.start, piece.start + piece.count), piece.size);
-      return { batch, outputs: shared.outputs, piece };
-    });
     this.#timings.fill += performance.now() - start;
+    // Each piece is on its way before the next is filled.
     const results = await Promise.all(
-      batches.map(async ({ batch, outputs, piece }) => {
-        try {
-          this.#count(piece, await this.#pool.predict(this.#model, piece, batch));
-          return this.#split(outputs, piece, named);
-        } finally {
-          this.#pool.memory.giveBack(batch);
-        }
-      }),
+      pieces.map((piece) =>
+        this.#run(piece, tensors.slice(piece.start, piece.start + piece.count), { asBytes, named }),
+      ),
     );
     done?.();
     return results.flat();
@@ -207,6 +198,26 @@ export class InferenceModel {
    */
   memory(): Promise<InferenceMemory> {
     return this.#pool.usedMemory();
+  }
+
+  /** Fills and posts a piece of a batch before it returns. */
+  async #run(
+    piece: PlacedPiece,
+    inputs: readonly InputTensors[],
+    { asBytes, named }: { asBytes: readonly boolean[]; named: boolean },
+  ): Promise<(Float32Array | NamedModelResult)[]> {
+    const start = performance.now();
+    const { description } = this.#model;
+    const batch = this.#pool.memory.take(description, piece.size, asBytes);
+    try {
+      const shared = tensorsOf(batch, description);
+      fillBatch(shared.inputs, inputs, piece.size);
+      this.#timings.fill += performance.now() - start;
+      this.#count(piece, await this.#pool.predict(this.#model, piece, batch));
+      return this.#split(shared.outputs, piece, named);
+    } finally {
+      this.#pool.memory.giveBack(batch);
+    }
   }
 
   #count({ count }: BatchPiece, { wait, upload, run, read, answer }: BatchSteps): void {

@@ -68,8 +68,8 @@ const MOST_WORKERS = 256;
 
 /**
  * The inference workers of the application, each with all models: one, or on a CPU one for each core that
- * pays. A batch runs in the worker with the least work; one that finds several workers idle is split over
- * them if that has been faster so far (`BatchSplitting`).
+ * pays. A batch runs in the worker with the least work; one that finds several workers idle, or soon to be, is
+ * split over them if that has been faster so far (`BatchSplitting`).
  *
  * All batches run with the same weights: if a worker that is started again finds other files, it alone takes
  * batches until the others have loaded these, too.
@@ -207,9 +207,12 @@ export class InferencePool {
     const usable = this.#slots.filter((slot) => isUsable(slot, model)).sort(byWork);
     const pieces = model.sizes.cut(count);
     if (usable.length === 0) return { pieces: place(pieces, [this.#nextBest(model)]) };
-    const idle = usable.filter(({ batches }) => batches === 0).length;
-    if (idle < 2 || pieces.length > 1 || count === 1) return { pieces: place(pieces, usable) };
-    const parts = model.splitting.choose(count, partsFor(idle, count, model.sizes));
+    // A worker with less to do than this batch would be idle before one that ran all of it. So two batches at the
+    // same time keep any number of workers busy: each has a part that runs and another that waits.
+    const whole = model.expectedTime(count);
+    const free = usable.filter(({ batches, work }) => batches === 0 || work < whole).length;
+    if (free < 2 || pieces.length > 1 || count === 1) return { pieces: place(pieces, usable) };
+    const parts = model.splitting.choose(count, partsFor(free, count, model.sizes));
     const start = performance.now();
     return {
       pieces: place(parts === 1 ? pieces : model.sizes.cut(count, parts), usable),
@@ -275,9 +278,9 @@ function byWork(one: Slot, other: Slot): number {
   return one.work - other.work || one.batches - other.batches || one.index - other.index;
 }
 
-/** Numbers of parts worth a try: 1, 2, 4, … and one for each idle worker, if the parts are padded to less. */
-function partsFor(idle: number, count: number, sizes: BatchSizes): number[] {
-  const most = Math.min(idle, count);
+/** Numbers of parts worth a try: 1, 2, 4, … and one for each free worker, if the parts are padded to less. */
+function partsFor(free: number, count: number, sizes: BatchSizes): number[] {
+  const most = Math.min(free, count);
   const powers = Array.from({ length: Math.ceil(Math.log2(most)) }, (_, i) => 2 ** i);
   const longest = (parts: number) => Math.max(...sizes.cut(count, parts).map(({ size }) => size));
   const whole = longest(1);

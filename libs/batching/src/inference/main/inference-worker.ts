@@ -182,7 +182,9 @@ export class InferenceWorker {
   async predict(model: string, batch: SharedBatch): Promise<BatchSteps> {
     if (this.#closing) throw new ServiceStoppedError(`model '${model}'`);
     const filled = now();
-    const thread = await this.#thread;
+    // A thread that runs gets the batch at once, before the caller fills the next one.
+    const running = this.#up ? this.#latest : undefined;
+    const thread = running ?? (await this.#thread);
     const refusal = this.#models.get(model)?.model.refusal;
     if (refusal) throw refusal;
     try {

@@ -42,6 +42,13 @@ const inQueue = (name: string, find: string, replace = ''): Fault => ({
   replace,
 });
 
+const inSession = (name: string, find: string, replace = ''): Fault => ({
+  name,
+  file: 'session.ts',
+  find,
+  replace,
+});
+
 const faults: readonly Fault[] = [
   // Admission.
   {
@@ -990,6 +997,36 @@ const faults: readonly Fault[] = [
   inQueue(
     'rejections of a batch that blocked are unhandled while the sockets are read',
     '    ignoreRejections(results);\n',
+  ),
+  // Sessions.
+  inSession(
+    'the pushes behind a step that failed run all the same',
+    'this.#rejectAll(new SessionInterruptedError(error));',
+  ),
+  inSession('an abort leaves the pushes of a session', '    this.#rejectAll(reason);\n'),
+  inSession('a step has the state of an older one', '          this.#state = state;\n'),
+  inSession('two steps of a session run at once', 'this.#running ??= this.#run();', 'void this.#run();'),
+  inSession('a session takes one push too many', 'this.#pushes.length >= this', 'this.#pushes.length > this'),
+  inSession('a closed session takes pushes', '      if (this.#closed) throw this.#closed.reason;\n'),
+  inSession('a closed session does not wait for its steps', '      await this.#running;\n'),
+  inSession('a closed session listens to its signal for ever', '      this.#stopListening?.();\n'),
+  inSession('an aborted signal is not seen', '    if (signal?.aborted) this.#abort();\n'),
+  inSession('a state that was replaced is kept', 'if (before !== state) void dispose(before);', ';'),
+  inSession(
+    'a state is disposed of though it stays',
+    'if (before !== state) void dispose(before);',
+    'void dispose(before);',
+  ),
+  inSession(
+    'the state of a step that was given up is kept',
+    'if (state !== this.#state) void dispose(state);',
+    ';',
+  ),
+  inSession('the last state is kept', '      await dispose(this.#state);\n'),
+  inSession(
+    'a step that waited runs in the context of another caller',
+    'context ? context.runInAsyncScope(submit) : submit()',
+    'submit()',
   ),
   {
     name: 'old figures stay in the stats',

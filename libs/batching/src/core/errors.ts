@@ -288,3 +288,62 @@ export class MissingResultError extends BatchingError {
     return `${this.queue} has no result for this input`;
   }
 }
+
+/** A session has too many pushes without an output. Await some of them before the next. */
+export class SessionFullError extends BatchingError {
+  static {
+    brand(this, 'SessionFullError');
+  }
+
+  readonly code = 'ERR_BATCHING_SESSION_FULL';
+  override readonly kind = 'overload';
+
+  constructor(
+    /** The bound: `maxPending` of the session. */
+    readonly maxPending: number,
+  ) {
+    super(
+      `the session has ${maxPending} pushes without an output; await some before the next, or raise maxPending`,
+    );
+  }
+
+  override get publicMessage(): string {
+    return 'too many inputs of this session wait already';
+  }
+}
+
+/** The session was closed before the push. */
+export class SessionClosedError extends BatchingError {
+  static {
+    brand(this, 'SessionClosedError');
+  }
+
+  readonly code = 'ERR_BATCHING_SESSION_CLOSED';
+  override readonly kind = 'stopped';
+
+  constructor() {
+    super('the session was closed and takes no more inputs');
+  }
+
+  override get publicMessage(): string {
+    return this.message;
+  }
+}
+
+/**
+ * An earlier push of the same session failed, so this one did not run: its output would have followed a gap. Push
+ * the failed input and this one again. `cause` is the error of the failed push.
+ */
+export class SessionInterruptedError extends BatchingError {
+  static {
+    brand(this, 'SessionInterruptedError');
+  }
+
+  readonly code = 'ERR_BATCHING_SESSION_INTERRUPTED';
+  override readonly kind: ErrorKind;
+
+  constructor(cause: unknown) {
+    super('an earlier input of this session failed, so this one did not run; push both again', { cause });
+    this.kind = cause instanceof BatchingError ? cause.kind : 'failure';
+  }
+}

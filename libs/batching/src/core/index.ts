@@ -12,6 +12,9 @@ export {
   MissingResultError,
   QueueFullError,
   ServiceStoppedError,
+  SessionClosedError,
+  SessionFullError,
+  SessionInterruptedError,
   TooManyInputsError,
 } from './errors.js';
 export { Lane } from './lane.js';
@@ -25,4 +28,13 @@ export type {
 } from './options.js';
 export type { SerialOptions } from './serial-queue.js';
 export { asBatchedService, asService, type BatchedService } from './service.js';
+export {
+  createSession,
+  type PushOptions,
+  type Session,
+  type SessionOptions,
+  type SessionResult,
+  type SessionStep,
+  type StepService,
+} from './session.js';
 export type { BatchReport, DropReason, QueueState, QueueStats } from './stats.js';

@@ -260,6 +260,10 @@ const faults: readonly Fault[] = [
     find: "checkOption('concurrency', value);\n    this.#decideSoon();",
     replace: "checkOption('concurrency', value);",
   },
+  inQueue(
+    'a wait begins before the batch that blocked the event loop',
+    'if (ran >= BLOCKED) this.#turns.close();',
+  ),
   // Clocks that come and go.
   {
     name: 'an immediate is lost with a fake clock',
@@ -270,7 +274,7 @@ const faults: readonly Fault[] = [
   {
     name: 'an immediate that never comes is waited for',
     file: 'turns.ts',
-    find: 'else if ((begun & (begun - 1)) === 0) this.#checkImmediate();',
+    find: 'else if (this.#mayBeLost) this.#checkImmediate();',
     replace: '',
   },
   {

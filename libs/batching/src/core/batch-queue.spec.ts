@@ -186,6 +186,27 @@ describe('a batch function that blocks the event loop', () => {
     expect(events).toEqual(['run', 'answered', 'run', 'answered', 'run', 'answered']);
     await queue.stop();
   });
+
+  it('is not part of the wait of inputs that its callers submit next', async () => {
+    jest.useRealTimers();
+    const runs: { start: number; end: number }[] = [];
+    const queue = new BatchQueue<number, number>(
+      (inputs) => {
+        const start = performance.now();
+        block();
+        runs.push({ start, end: performance.now() });
+        return inputs;
+      },
+      { batchSize: 1, maxDelay: 10, dispatch: 'fixed' },
+    );
+    const waits: number[] = [];
+    queue.onBatch(({ waited }) => waits.push(waited));
+    await Promise.all([queue.submit(1).then(() => queue.submit(3)), queue.submit(2)]);
+
+    const [first, , third] = runs;
+    expect(waits[2]).toBeLessThanOrEqual((third?.start ?? NaN) - (first?.end ?? NaN));
+    await queue.stop();
+  });
 });
 
 describe('giving up', () => {

@@ -68,11 +68,3 @@ export class Rejection {
     reject(this.error);
   }
 }
-
-/** The `resolve` of the promise made last with `takeResolver`. */
-export let takenResolver: (result: unknown) => void;
-
-/** The executor of all promises: a closure per input would cost more than the queue's own work on it. */
-export function takeResolver(resolve: (result: unknown) => void): void {
-  takenResolver = resolve;
-}

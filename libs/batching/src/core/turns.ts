@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import { Alarm } from './alarm.js';
-import type { Clock } from './clock.js';
+import { type Clock, mayLoseImmediates } from './clock.js';
 import type { Drains, Epoch } from './drains.js';
 
 /**
@@ -41,8 +41,10 @@ export class Turns {
   /** The function that set the pending immediate: fake timers may have replaced it since. */
   #immediateSetBy: Clock['setImmediate'] | undefined;
   #immediateSetAt = -Infinity;
-  /** Calls of `begin` since the last look. */
-  #begun = 0;
+  /** Whether the pending immediate may be discarded. */
+  #mayBeLost = false;
+  /** Calls of `#checkImmediate` since it was set. */
+  #checks = 0;
   /** Waiting for the next look. */
   readonly #awaiting: (() => void)[] = [];
   /** The clock's `setTimeout` at the last look; another one means another clock. */
@@ -84,9 +86,8 @@ export class Turns {
 
   /** Makes sure that a look follows in this turn. @returns the turn, for an input that is submitted now */
   begin(): Turn {
-    const begun = ++this.#begun;
     if (this.#immediateSetBy !== this.clock.setImmediate) this.#setImmediate();
-    else if ((begun & (begun - 1)) === 0) this.#checkImmediate();
+    else if (this.#mayBeLost) this.#checkImmediate();
     return (this.#turn ??= new Turn(this.clock.now(), this.drains.current));
   }
 
@@ -118,10 +119,12 @@ export class Turns {
 
   /**
    * Sets the immediate again if it is overdue: fake timers that are installed, removed or reset discard what
-   * is pending, and the queue would wait for ever. Reading the clock is slow, so this is called only at the
-   * 1st, 2nd, 4th, 8th … call of `begin` in a turn.
+   * is pending, and the queue would wait for ever. Reading the clock is slow, and a program may have wrapped
+   * Node's own functions, so only the 1st, 2nd, 4th, 8th … call in a turn reads it.
    */
   #checkImmediate(): void {
+    const checks = ++this.#checks;
+    if ((checks & (checks - 1)) !== 0) return;
     if (Math.abs(this.clock.now() - this.#immediateSetAt) > OVERDUE) this.#setImmediate();
   }
 
@@ -132,13 +135,13 @@ export class Turns {
     this.#immediate = setImmediate(this.#end);
     this.#immediateSetBy = setImmediate;
     this.#immediateSetAt = this.clock.now();
-    this.#begun = 1;
+    this.#mayBeLost = mayLoseImmediates(setImmediate);
+    this.#checks = 0;
     this.#turn = new Turn(this.#immediateSetAt, this.drains.current);
   }
 
   readonly #end = (): void => {
     this.#turn = this.#immediate = this.#immediateSetBy = undefined;
-    this.#begun = 0;
     const now = this.clock.now();
     if (this.#timersSetBy !== this.clock.setTimeout || now < this.polledAt) {
       this.#timersSetBy = this.clock.setTimeout;

@@ -6,12 +6,15 @@ import { benchLookup } from './lookup.js';
 import { benchQueue } from './queue.js';
 import { benchRealtime } from './realtime.js';
 import { benchScheduling } from './scheduling.js';
+import { benchServing, servingOptions } from './serving.js';
 import { benchSoak } from './soak.js';
 
 /**
- * `npm run bench [queue] [soak] [http] [lookup] [scheduling] [realtime] [inference [backend…]]`: what a queue costs per
+ * `npm run bench [queue] [soak] [http] [lookup] [scheduling] [realtime] [inference [backend…]]
+ * [serving]`: what a queue costs per
  * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
- * timed, in a simulation and in real time, and what networks give on each backend (or on those that are named). Every
+ * timed, in a simulation and in real time, what networks give on each backend (or on those that are named), and what is left of it
+ * over HTTP. Every
  * table compares in one run, checks the results it got, and ends with ratios. `npm run bench compare <commit>` compares this
  * working tree with a commit: `compare.ts`.
  */
@@ -32,8 +35,13 @@ async function bench(names: readonly string[]): Promise<void> {
     scheduling: benchScheduling,
     realtime: benchRealtime,
     inference: () => benchInference(backends.length > 0 ? backends : inferenceBackends),
+    serving: () => benchServing(names),
   };
-  const known = [...Object.keys(benches), ...(names.includes('inference') ? inferenceBackends : [])];
+  const known = [
+    ...Object.keys(benches),
+    ...(names.includes('inference') ? inferenceBackends : []),
+    ...(names.includes('serving') ? servingOptions : []),
+  ];
   const unknown = names.filter((name) => !known.includes(name));
   if (unknown.length > 0) {
     console.error(

@@ -45,8 +45,10 @@ export class AdaptivePolicy implements DispatchPolicy {
     this.#endedAt = now;
     this.#census.answered(size, now + (this.#serviceTime?.(size) ?? 0));
     if (decision?.leftAt === undefined) return;
-    decision.hindsight.learn(decision, this.#census);
-    this.#census.record(decision.present);
+    const missed = decision.missed();
+    decision.hindsight.learn(decision, missed, this.#census);
+    // Those that waited, and those that came in the time of a run.
+    this.#census.record(decision.waiting + missed);
     this.#decision = undefined;
   }
 

@@ -15,7 +15,6 @@ export class Decision {
   readonly all: number;
   /** Milliseconds to wait from `since`. */
   readonly wait: number;
-  readonly isProbe: boolean;
   leftAt: number | undefined;
   /** When the others came, in milliseconds from `since`, in their order. */
   readonly came: number[] = [];
@@ -33,10 +32,8 @@ export class Decision {
     this.alpha = serviceTime(waiting + 1) - serviceTime(waiting);
     this.beta = Math.max(0, serviceTime(waiting) - this.alpha * waiting);
     this.all = census.all;
-    this.isProbe = false;
     this.wait = this.isComplete ? 0 : hindsight.bestWait(this.beta, census.crowds);
     if (this.wait > 0 || this.isComplete || !census.isSettled || !hindsight.isProbeDue()) return;
-    this.isProbe = true;
     const missing = this.all - waiting;
     const returning = census.returning(waiting);
     // Nearly the longest wait that pays if all that are missing come at its end.
@@ -64,12 +61,7 @@ export class Decision {
   }
 
   /** Inputs that came in the time of a run: they missed a batch that left at once. */
-  get missed(): number {
+  missed(): number {
     return this.cameWithin(this.queue.serviceTime(this.waiting)) + this.hidden;
-  }
-
-  /** Inputs that were there: those that waited, and those that came in the time of a run. */
-  get present(): number {
-    return this.waiting + this.missed;
   }
 }

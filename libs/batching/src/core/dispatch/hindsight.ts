@@ -7,8 +7,6 @@ const WAITS = [1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1];
 const MEMORY = 0.9;
 /** The same after a wait that did not pay, so that a load that has changed costs a few such waits, not ten. */
 const MEMORY_OF_WASTE = 0.25;
-/** No mean gain falls below so many β for each input that waits, so that one burst is enough to learn. */
-const FLOOR = 0.8;
 /** Longest pause between two probes, in decisions. */
 const RAREST = 256;
 
@@ -45,30 +43,27 @@ export class Hindsight {
     return true;
   }
 
-  /** Its batch has ended. */
-  learn(decision: Decision, census: Census): void {
-    const { waiting, beta, wait, all, isProbe, missed } = decision;
-    const isHidden = decision.hidden > 0;
+  /**
+   * Its batch has ended.
+   *
+   * @param missed inputs that a batch which left at once would have missed
+   */
+  learn(decision: Decision, missed: number, census: Census): void {
+    const { waiting, beta, wait, all } = decision;
     const waited = (decision.leftAt ?? decision.since) - decision.since;
-    this.#isHidden = isHidden;
+    const isHidden = (this.#isHidden = decision.hidden > 0);
     // It had to leave at once; that no input came then tells nothing of waiting.
     if (waiting >= all && missed === 0) return;
     // It left since all had come: a longer wait would have ended then, too.
     const isStopped = isHidden && waited < wait && decision.cameWithin(waited) > 0;
-    const gainOf = (some: number) => gainOfWait(decision, isStopped ? Math.min(some, waited) : some, census);
-    let memory = MEMORY;
-    if (waited > 0) {
-      const pays = gainOf(waited) > 0;
-      if (!pays) memory = MEMORY_OF_WASTE;
-      this.#pause = pays ? Math.max(1, this.#pause / 2) : Math.min(RAREST, 2 * this.#pause);
-      // What is known is older than the probe.
-      if (isProbe) memory = 0;
-    }
+    const gainOf = gainOfWaits(decision, missed, census);
+    const pays = waited === 0 || gainOf(waited) > 0;
+    if (waited > 0) this.#pause = pays ? Math.max(1, this.#pause / 2) : Math.min(RAREST, 2 * this.#pause);
     for (const [index, share] of WAITS.entries()) {
-      const some = share * beta;
+      const some = isStopped ? Math.min(share * beta, waited) : share * beta;
       // What a longer wait would have seen is hidden.
-      if (isHidden && !isStopped && some > waited) continue;
-      this.#gains[index]?.record(gainOf(some), memory, -FLOOR * waiting * beta);
+      if (isHidden && some > waited) break;
+      this.#gains[index]?.record(gainOf(some), pays ? MEMORY : MEMORY_OF_WASTE);
     }
   }
 }
@@ -77,23 +72,25 @@ export class Hindsight {
  * What a wait of so many milliseconds would have gained, summed over all inputs, against leaving at once: the j inputs that join
  * save the run that they would have waited for, the others that come meanwhile a part of it, and all are delayed.
  */
-function gainOfWait(decision: Decision, wait: number, census: Census): number {
-  const { waiting, came, all, alpha, beta, missed, queue } = decision;
+function gainOfWaits(decision: Decision, missed: number, census: Census): (wait: number) => number {
+  const { waiting, came, all, alpha, beta, queue } = decision;
   const { batchSize, others, serviceTime, untilOtherSlot } = queue;
   const most = Math.min(batchSize, Math.max(waiting + 1, all)) - waiting;
-  const joined = Math.min(most, decision.cameWithin(wait));
-  // With all that may come the batch leaves.
-  const elapsed = joined >= most ? (came[joined - 1] ?? wait) : wait;
-  const rest = Math.max(0, missed - joined);
-  const delayed = waiting + others + Math.max(missed, joined);
-  const runOf = (size: number) => (size > 0 ? alpha * Math.min(size, batchSize) + beta : 0);
+  const runsOf = (size: number) => (size > 0 ? size * (alpha * Math.min(size, batchSize) + beta) : 0);
+  const atOnce = runsOf(missed);
   // Where another slot is free before this one is, an input that joins saves less by as much.
   const sooner = Math.max(0, serviceTime(waiting) - untilOtherSlot);
-  const direct =
-    missed * runOf(missed) - rest * runOf(rest) - delayed * (elapsed + alpha * joined) - joined * sooner;
   // Callers in a loop come back for the batches after this one, which are as much later, or a run sooner where none is left out.
   const returning = untilOtherSlot < Infinity ? 0 : census.returning(waiting);
-  return direct + returning * ((missed > 0 && rest === 0 ? beta : 0) - elapsed);
+  return (wait) => {
+    const joined = Math.min(most, decision.cameWithin(wait));
+    // With all that may come the batch leaves.
+    const elapsed = joined >= most ? (came[joined - 1] ?? wait) : wait;
+    const rest = Math.max(0, missed - joined);
+    const delayed = waiting + others + Math.max(missed, joined);
+    const direct = atOnce - runsOf(rest) - delayed * (elapsed + alpha * joined) - joined * sooner;
+    return direct + returning * ((missed > 0 && rest === 0 ? beta : 0) - elapsed);
+  };
 }
 
 /** A gain in milliseconds: its mean, and how far that may be relied on. */
@@ -107,13 +104,12 @@ class Gain {
     return this.#weight > 0 ? this.#mean - this.#deviation / Math.sqrt(this.#weight) : 0;
   }
 
-  /** @param floor the mean does not fall below it */
-  record(gain: number, memory: number, floor: number): void {
+  record(gain: number, memory: number): void {
     const kept = this.#weight * memory;
     const surplus = gain - this.#mean;
     this.#weight = kept + 1;
     // Of the first nothing is known but itself.
     this.#deviation = (this.#deviation * kept + (kept > 0 ? Math.abs(surplus) : 0)) / this.#weight;
-    this.#mean = Math.max(floor, this.#mean + surplus / this.#weight);
+    this.#mean += surplus / this.#weight;
   }
 }

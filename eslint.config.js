@@ -80,6 +80,12 @@ export default tseslint.config(
     '^(?!node:|\\./|\\.\\./(core/|nest/(batched-view|marks)\\.js$))',
     'testing/ imports node:, core/ and what loads no Nest: marks and the types of views',
   ),
+  arrow('batching/src/reports', '^\\.\\./(?!core/)', 'reports/ imports core/ and Nest only'),
+  arrow(
+    'batching/src/prometheus',
+    '^\\.\\./(?!core/|reports/)',
+    'prometheus/ imports core/, reports/, Nest and prom-client only',
+  ),
   arrow('batching/src/link', '^\\.\\./', 'link/ imports its own files only'),
   arrow('batching/src/cli', '^\\.\\./(?!link/)', 'cli/ imports link/ only'),
   arrow('figures', '^(\\.\\./|nest-batching|@app/)', 'figures/ imports packages and its own files only'),

@@ -34,9 +34,11 @@ export interface QueuesScene {
  * Simulates real `BatchQueue`s under a virtual clock, for what `simulate` does not model: several slots,
  * lanes and groups.
  *
- * @returns mean latency in milliseconds, and throughput in results per second
+ * @returns mean and p99 of the latency in milliseconds, and throughput in results per second
  */
-export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number; throughput: number }> {
+export async function simulateQueues(
+  scene: QueuesScene,
+): Promise<{ mean: number; p99: number; throughput: number }> {
   const { curve, dispatch, maxDelay, load, slots = 1, groups = 1, blocking = false, items } = scene;
   const time = new VirtualTime();
   const random = randomNumbers(scene.seed);
@@ -55,7 +57,7 @@ export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number
     () => new BatchQueue<number, number>(run, { ...options, ...groupBy }, time.clock),
   );
   let done = 0;
-  let sum = 0;
+  let latencies: number[] = [];
   let from = 0;
   const arrive = async (came: number) => {
     if (load.next) time.at(load.next(came, random), arrive);
@@ -63,16 +65,20 @@ export async function simulateQueues(scene: QueuesScene): Promise<{ mean: number
     const queue = queues[Math.floor(draw() * queues.length)];
     assert.equal(await queue?.submit(input), -input);
     if (++done === Math.floor(items / 10)) {
-      sum = 0;
+      latencies = [];
       from = time.now;
     }
-    sum += time.now - came;
+    latencies.push(time.now - came);
     if (load.again) time.at(load.again(time.now, random), arrive);
   };
   for (const moment of load.begin(0, random)) time.at(moment, arrive);
   await time.run(() => done >= items);
-  const measured = done - Math.floor(items / 10);
-  return { mean: sum / measured, throughput: (1000 * measured) / (time.now - from) };
+  const sorted = Float64Array.from(latencies).sort();
+  return {
+    mean: sorted.reduce((sum, latency) => sum + latency, 0) / sorted.length,
+    p99: sorted[Math.floor(sorted.length * 0.99)] ?? NaN,
+    throughput: (1000 * sorted.length) / (time.now - from),
+  };
 }
 
 interface VirtualTimer {

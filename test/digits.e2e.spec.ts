@@ -478,6 +478,21 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
     });
   });
 
+  it('GET /metrics has what the queues, the networks and the process do', async () => {
+    const { status, headers, body } = await send(`${url}/metrics`, {});
+    expect(status).toBe(200);
+    expect(headers).toMatchObject({
+      'content-type': 'text/plain; version=0.0.4; charset=utf-8',
+      'cache-control': 'no-store',
+    });
+    expect(body).toMatch(/^batching_submitted_total\{queue="DigitClassifier\.classify"\} \d+$/m);
+    expect(body).toMatch(/^batching_slo_seconds\{queue="DigitClassifier\.classify"\} 0\.2$/m);
+    expect(body).toMatch(/^batching_model_seconds_count\{model="digits",step="run"\} \d+$/m);
+    expect(body).toMatch(/^batching_model_ready\{model="esrgan"\} 1$/m);
+    expect(body).toMatch(/^batching_model_tensors\{runtime="TfjsModule"\} [1-9]\d*$/m);
+    expect(body).toMatch(/^process_cpu_seconds_total /m);
+  });
+
   describe('GET /health', () => {
     it('is live and ready', async () => {
       expect(JSON.parse((await send(`${url}/health/live`, {})).body)).toEqual({ status: 'live' });
@@ -513,6 +528,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         'get /health/live: 200 503',
         'get /health/ready: 200 503',
         'get /queues/live: 200 503',
+        'get /metrics: 200',
       ]);
     });
 

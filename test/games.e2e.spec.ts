@@ -150,9 +150,28 @@ describe('npm run games', () => {
     expect(code).toBe(0);
   });
 
-  function run(args: readonly string[]): Promise<{ code: number | null; output: string }> {
+  it('serves metrics meanwhile', async () => {
+    let text: Promise<string> | undefined;
+    const { code, output } = await run(
+      ['--batch-size', '50', '--backend', 'cpu', '--hidden', '8', '--metrics', '0'],
+      (said) => {
+        const url = /^Metrics: (http:\/\/localhost:\d+\/metrics)$/m.exec(said)?.[1];
+        if (url !== undefined) text ??= fetch(url).then((response) => response.text());
+      },
+    );
+    expect(output).toContain('Batches of 100 play');
+    expect(await text).toMatch(/^batching_submitted_total\{queue="PolicyNetwork\.act"\} \d+$/m);
+    expect(code).toBe(0);
+  });
+
+  /** @param onOutput called with all that it has said so far */
+  function run(
+    args: readonly string[],
+    onOutput: (said: string) => void = () => undefined,
+  ): Promise<{ code: number | null; output: string }> {
     const main = fileURLToPath(new URL('../apps/games/src/main.ts', import.meta.url));
     return new Promise((resolve) => {
+      let said = '';
       const child = execFile(
         process.execPath,
         ['--import', 'tsx', main, ...args],
@@ -161,6 +180,9 @@ describe('npm run games', () => {
           resolve({ code: child.exitCode, output: stdout + stderr });
         },
       );
+      child.stdout?.on('data', (text: string) => {
+        onOutput((said += text));
+      });
     });
   }
 });

@@ -334,6 +334,12 @@ describe.each(kinds)('The lookup application on $kind', ({ kind, isHere }) => {
       expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 40 }, (_, index) => index + 1));
     });
 
+    test('has metrics of its queues', async () => {
+      const text = await (await fetch(`${url}/metrics`)).text();
+      expect(text).toMatch(/^batching_submitted_total\{queue="MemberDirectory\.findById"\} \d+$/m);
+      expect(text).toMatch(/^batching_slo_seconds\{queue="MemberDirectory\.add"\} 0\.1$/m);
+    });
+
     test('has a page, and the numbers that it shows', async () => {
       const page = await fetch(url);
       expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8');

@@ -17,6 +17,7 @@ const packages: Partial<Record<string, string[]>> = {
   testing: [],
   tfjs: ['@nestjs/common', '@nestjs/core'],
   onnx: ['@nestjs/common', '@nestjs/core'],
+  prometheus: ['@nestjs/common', '@nestjs/core', 'prom-client'],
 };
 
 describe.each([

@@ -33,14 +33,16 @@ const names = [
 describe('the package nest-batching', () => {
   let alone: string;
   let withNest: string;
+  let withAll: string;
 
   beforeAll(async () => {
     alone = await makeProject();
     withNest = await makeProject('@nestjs', 'reflect-metadata', 'rxjs');
+    withAll = await makeProject('@nestjs', 'reflect-metadata', 'rxjs', 'prom-client');
   });
 
   afterAll(async () => {
-    for (const project of [alone, withNest]) await rm(project, { recursive: true });
+    for (const project of [alone, withNest, withAll]) await rm(project, { recursive: true });
   });
 
   async function makeProject(...packages: string[]): Promise<string> {
@@ -124,7 +126,11 @@ describe('the package nest-batching', () => {
         if (first !== second) differing.push(name);
       }
       console.log(JSON.stringify(differing));`;
-    expect(await run(withNest, program)).toEqual([]);
+    expect(await run(withAll, program)).toEqual([]);
+  });
+
+  it('needs prom-client for nest-batching/prometheus alone', async () => {
+    await expect(run(withNest, "await import('nest-batching/prometheus')")).rejects.toThrow("'prom-client'");
   });
 
   it('has its command where npm looks for it, ready to be executed', async () => {

@@ -1,4 +1,10 @@
-import { CONFIGURATION, configurationModule, ServingModule, shutdownStages } from '@app/serving';
+import {
+  CONFIGURATION,
+  configurationModule,
+  MetricsModule,
+  ServingModule,
+  shutdownStages,
+} from '@app/serving';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
 import { BatchingModule } from 'nest-batching';
@@ -59,7 +65,7 @@ import { QueuesController } from './queues/queues.controller.js';
 })
 export class AppModule {
   static with(configuration: Configuration): DynamicModule {
-    const { backend, heartbeat, workers } = configuration;
+    const { backend, heartbeat, workers, sloP99 } = configuration;
     const models =
       backend === 'onnx'
         ? [
@@ -70,7 +76,12 @@ export class AppModule {
         : [TfjsModule.forFeature([digits(), esrganWithTest()])];
     return {
       module: AppModule,
-      imports: [configurationModule(configuration), ...models],
+      imports: [
+        configurationModule(configuration),
+        // A photo is many tiles; they have no aim.
+        MetricsModule.forRoot({ queues: { 'DigitClassifier.classify': sloP99 } }),
+        ...models,
+      ],
       providers: [{ provide: DIGITS_NETWORK, useExisting: digitsToken(backend) }],
     };
   }

@@ -56,7 +56,7 @@ describe('Configuration', () => {
 
   it('is documented, with its defaults', () => {
     const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-    const rows = [...readme.matchAll(/^\| `([A-Z_]+)` +\| `(.*?)` +\|/gm)].map(([, name, value]) => [
+    const rows = [...readme.matchAll(/^\| `([A-Z_0-9]+)` +\| `(.*?)` +\|/gm)].map(([, name, value]) => [
       name,
       value,
     ]);

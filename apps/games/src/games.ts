@@ -126,8 +126,9 @@ function endedGames(rollouts: readonly (readonly Transition[])[], stepsBefore: n
 
 @Module({ imports: [BatchingModule.forRoot()], providers: [PolicyNetwork, Ppo, Games] })
 export class GamesModule {
-  static with(settings: NetworkSettings): DynamicModule {
+  /** @param imports what else the application has */
+  static with(settings: NetworkSettings, imports: DynamicModule[] = []): DynamicModule {
     const provider = { provide: NetworkSettings, useValue: settings };
-    return { module: GamesModule, providers: [provider] };
+    return { module: GamesModule, imports, providers: [provider] };
   }
 }

@@ -2,7 +2,8 @@ import 'reflect-metadata';
 import { appendFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { progressBar } from '@app/figures';
-import { Logger } from '@nestjs/common';
+import { listen, MetricsModule } from '@app/serving';
+import { type INestApplicationContext, Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { startBackend, TfjsBackendError } from 'nest-batching/tfjs';
 import { Games, GamesModule, type Progress, TARGET } from './games.js';
@@ -28,14 +29,13 @@ try {
 }
 
 async function main(options: Options): Promise<void> {
-  const { hidden, seed, backend, batchSize } = options;
+  const { hidden, seed, backend, batchSize, metrics } = options;
   const { report } = await startBackend(backend);
   console.log(
     `${SESSIONS} games of CartPole, one network with 2 × ${hidden} hidden units (${report.backend}, ${report.device})`,
   );
   Logger.overrideLogger(['warn', 'error']);
-  const module = GamesModule.with(new NetworkSettings(hidden, seed));
-  const app = await NestFactory.createApplicationContext(module);
+  const app = await create(new NetworkSettings(hidden, seed), metrics);
   try {
     const games = app.get(Games);
     if (batchSize === undefined) await learn(games, options);
@@ -44,6 +44,14 @@ async function main(options: Options): Promise<void> {
     // Stops the batched service, then frees the network.
     await app.close();
   }
+}
+
+/** @param port where the metrics are served, if at all */
+async function create(settings: NetworkSettings, port: number | undefined): Promise<INestApplicationContext> {
+  if (port === undefined) return NestFactory.createApplicationContext(GamesModule.with(settings));
+  const app = await NestFactory.create(GamesModule.with(settings, [MetricsModule.forRoot()]));
+  console.log(`Metrics: ${await listen(app, { host: '127.0.0.1', port })}/metrics`);
+  return app;
 }
 
 async function learn(games: Games, { out }: Options): Promise<void> {

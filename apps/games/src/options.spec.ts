@@ -2,13 +2,15 @@ import { expect, it } from '@jest/globals';
 import { HELP, readOptions, UsageError } from './options.js';
 
 it('has a default for each option', () => {
-  const defaults = { seed: 1, hidden: 64, backend: 'wasm', batchSize: undefined, out: 'dist/games' };
-  expect(readOptions([])).toEqual(defaults);
+  const defaults = { seed: 1, hidden: 64, backend: 'wasm', out: 'dist/games' };
+  expect(readOptions([])).toEqual({ ...defaults, batchSize: undefined, metrics: undefined });
 });
 
 it('takes what the help names', () => {
   const args = ['--seed', '0', '--hidden', '8192', '--backend', 'auto', '--batch-size=1', '--out', 'there'];
-  expect(readOptions(args)).toEqual({ seed: 0, hidden: 8192, backend: 'auto', batchSize: 1, out: 'there' });
+  const expected = { seed: 0, hidden: 8192, backend: 'auto', batchSize: 1, out: 'there', metrics: 9100 };
+  args.push('--metrics', '9100');
+  expect(readOptions(args)).toEqual(expected);
   for (const arg of args.filter((text) => text.startsWith('--'))) expect(HELP).toContain(arg.split('=')[0]);
   expect(readOptions(['--help'])).toBeUndefined();
 });
@@ -22,6 +24,7 @@ it.each([
   [['--hidden', ''], /^--hidden: .* got ''$/],
   [['--batch-size', '0'], /^--batch-size: expected a whole number from 1 to 99, got '0'$/],
   [['--batch-size', '100'], /^--batch-size: .* got '100'$/],
+  [['--metrics', '65536'], /^--metrics: expected a whole number from 0 to 65535, got '65536'$/],
   [['--backend', 'gpu'], /^--backend: expected one of tensorflow, webgpu, wasm, cpu, auto, got 'gpu'$/],
   [['--out', ''], /^--out: expected a folder, got an empty text$/],
   [['--sed', '1'], /^Unknown option '--sed'/],

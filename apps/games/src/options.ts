@@ -10,6 +10,8 @@ export interface Options {
   /** What to compare full batches with; nothing when the game shall be learned. */
   readonly batchSize: number | undefined;
   readonly out: string;
+  /** Port of `GET /metrics`; nothing when none is wanted. */
+  readonly metrics: number | undefined;
 }
 
 export const HELP = `Plays ${SESSIONS} games of CartPole side by side on one network, which learns from them.
@@ -21,6 +23,7 @@ npm run games -- [options]
   --backend NAME  ${tfjsBackends.join(', ')}, or auto for the best that works (default wasm)
   --batch-size N  instead of learning, play by turns with batches of ${SESSIONS} and of N, and compare
   --out FOLDER    where the learning curve and the replay are written (default dist/games)
+  --metrics PORT  serve GET /metrics on this port of 127.0.0.1 meanwhile (0: any), for a Prometheus
   --help          show this`;
 
 /** The command line cannot be what was meant. The message says what was expected and what came. */
@@ -28,7 +31,7 @@ export class UsageError extends Error {}
 
 /** @returns nothing when help is wanted. @throws UsageError */
 export function readOptions(args: readonly string[]): Options | undefined {
-  const { help, seed, hidden, backend, 'batch-size': batchSize, out } = parse(args);
+  const { help, seed, hidden, backend, 'batch-size': batchSize, out, metrics } = parse(args);
   if (help) return undefined;
   const backends = [...tfjsBackends, 'auto'] as const;
   const known = backends.find((name) => name === backend);
@@ -40,6 +43,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
     backend: known,
     batchSize: batchSize === undefined ? undefined : wholeNumber('--batch-size', batchSize, 1, SESSIONS - 1),
     out,
+    metrics: metrics === undefined ? undefined : wholeNumber('--metrics', metrics, 0, 65_535),
   };
 }
 
@@ -53,6 +57,7 @@ function parse(args: readonly string[]) {
         backend: { type: 'string', default: 'wasm' },
         'batch-size': { type: 'string' },
         out: { type: 'string', default: 'dist/games' },
+        metrics: { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
       },
     });

@@ -1,5 +1,11 @@
 import { join } from 'node:path';
-import { CONFIGURATION, configurationModule, ServingModule, shutdownStages } from '@app/serving';
+import {
+  CONFIGURATION,
+  configurationModule,
+  MetricsModule,
+  ServingModule,
+  shutdownStages,
+} from '@app/serving';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
 import { BatchingModule, BatchingRegistry } from 'nest-batching';
@@ -37,11 +43,12 @@ import { ReceiptCounter } from './receipts/receipt-counter.js';
 })
 export class AppModule {
   static with(configuration: Configuration, database: MemberDatabase): DynamicModule {
-    const { batchSize, shutdownTimeout } = configuration;
+    const { batchSize, shutdownTimeout, sloP99 } = configuration;
     return {
       module: AppModule,
       imports: [
         configurationModule(configuration),
+        MetricsModule.forRoot({ p99: sloP99 }),
         BatchingModule.forRoot({
           queues: {
             'MemberDirectory.findById': { batchSize, concurrency: database.readers },

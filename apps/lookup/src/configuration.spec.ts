@@ -60,7 +60,7 @@ describe('readConfiguration', () => {
 
   it('is documented, with its defaults', () => {
     const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-    const rows = [...readme.matchAll(/^\| `([A-Z_]+)` +\| (?:`(.*?)`)? +\|/gm)].map(
+    const rows = [...readme.matchAll(/^\| `([A-Z_0-9]+)` +\| (?:`(.*?)`)? +\|/gm)].map(
       ([, name, value = '']) => [name, value],
     );
     const root = new URL('../../..', import.meta.url).pathname;

@@ -25,6 +25,8 @@ export class Configuration {
   @Whole(1, 1_000_000) readonly maxConnections: number = 1000;
   /** Most requests of one connection in progress at once; the others are not read until earlier ones are answered. */
   @Whole(1, 10_000) readonly maxPipelined: number = 16;
+  /** Milliseconds below which 99 of 100 lookups are to end, for the metric `batching_replicas_needed`. */
+  @Whole(1, 60_000) readonly sloP99: number = 100;
   /** Longest from a signal until the process ends by it, in milliseconds. */
   @Whole(0, 3_600_000) readonly shutdownTimeout: number = 10_000;
   /** How long the port stays open after a SIGTERM, in milliseconds. */

@@ -7,6 +7,7 @@ export { CONFIGURATION, configurationModule, readEnvironment, variableOf } from 
 export { ErrorFilter, errorBodyOf } from './error-filter.js';
 export { Health } from './health.js';
 export { limitServer, type ServerLimits } from './limits.js';
+export { MetricsController, MetricsModule } from './metrics.js';
 export { rawRequest, rawResponse } from './raw.js';
 export { securityHeaders } from './security-headers.js';
 export { ServingModule } from './serving.module.js';

@@ -3,6 +3,7 @@ import { Batch } from './batch.js';
 import type { BatchFunction, KeyedBatchFunction } from './batch-function.js';
 import { checkMilliseconds, functionName, show } from './checks.js';
 import { type Clock, LONGEST_TIMER, processClock } from './clock.js';
+import type { Totals } from './distribution.js';
 import { createPolicy, type Departure, type Snapshot } from './dispatch/decide.js';
 import { Dispatcher } from './dispatch/dispatcher.js';
 import { untilSlot } from './dispatch/forecast.js';
@@ -22,7 +23,7 @@ import {
 } from './options.js';
 import { inLayers } from './run/layers.js';
 import { RunningBatches } from './running-batches.js';
-import type { BatchReport, QueueState, QueueStats } from './stats.js';
+import type { BatchReport, Measure, QueueState, QueueStats } from './stats.js';
 import { ignoreRejections } from './thenable.js';
 import { Turns } from './turns.js';
 import type { Group } from './waiting/group.js';
@@ -265,6 +266,16 @@ export class BatchQueue<Input, Result> {
       blocked: this.#admission.blocked + this.#admission.joined.blocked,
       runningBatches: this.#running.all.size,
     };
+  }
+
+  /**
+   * Counts all values since the queue was built; `stats` has those of the last one to two minutes.
+   *
+   * @param bounds upper bounds, ascending, of inputs or milliseconds; for each, values up to it are counted,
+   *   and possibly some of up to 3 % more
+   */
+  totals(of: Measure, bounds: readonly number[]): Totals {
+    return this.#ledger.totals(of, bounds);
   }
 
   /** Calls `#decide` later in this turn of the event loop, if inputs wait. */

@@ -63,4 +63,41 @@ describe('RecentDistribution', () => {
     waits.record(1e9, 1, 0);
     expect(waits.summarize(0)).toMatchObject({ count: 1, max: 1e9 });
   });
+
+  it('counts all values since it was made, up to bounds, across windows', () => {
+    const sizes = new RecentDistribution(1);
+    const bounds = [1, 2, 4, 64, 128];
+    const expected = { counts: [1, 2, 3, 4, 5], count: 6, sum: 1299 };
+    [1, 2, 4, 64, 128, 1100].forEach((size, minute) => {
+      sizes.record(size, 1, minute * 60_000);
+    });
+    expect(sizes.totals(bounds)).toEqual(expected);
+    sizes.summarize(600_000);
+    expect(sizes.totals(bounds)).toEqual(expected);
+  });
+
+  it('never counts less than before', () => {
+    const waits = new RecentDistribution(1000);
+    const bounds = [0.5, 1, 10, 100, 1000];
+    const recorded = fc.record({
+      value: fc.double({ min: -1, max: 2000, noNaN: true }),
+      pause: fc.nat(90_000),
+    });
+    let now = 0;
+    let before = waits.totals(bounds);
+    fc.assert(
+      fc.property(recorded, ({ value, pause }) => {
+        now += pause;
+        waits.record(value, 1, now);
+        const after = waits.totals(bounds);
+        expect(after.count).toBe(before.count + 1);
+        expect(after.sum).toBeGreaterThanOrEqual(before.sum);
+        after.counts.forEach((count, place) => {
+          expect(count).toBeGreaterThanOrEqual(before.counts[place] ?? NaN);
+        });
+        before = after;
+      }),
+      { numRuns: 300 },
+    );
+  });
 });

@@ -9,6 +9,15 @@ export interface Summary {
   max: number;
 }
 
+/** All values ever recorded, counted by upper bounds as Prometheus does. */
+export interface Totals {
+  /** For each bound, the number of values up to it. */
+  counts: number[];
+  /** Number of values. */
+  count: number;
+  sum: number;
+}
+
 /** Steps within each power of two: bounds the error of a quantile to 1/32. */
 const STEPS = 32;
 const STEP_BITS = 5;
@@ -24,6 +33,8 @@ const WINDOW = 60_000;
 export class RecentDistribution {
   #current = new Histogram();
   #previous = new Histogram();
+  /** Of the windows before these two. */
+  readonly #earlier = new Histogram();
   #windowEnd = -Infinity;
 
   /**
@@ -51,11 +62,35 @@ export class RecentDistribution {
     };
   }
 
+  /**
+   * Counts all values ever recorded. A bound that is no boundary of a bucket counts up to 3 % too far.
+   *
+   * @param bounds upper bounds, ascending
+   */
+  totals(bounds: readonly number[]): Totals {
+    const windows = [this.#earlier, this.#previous, this.#current];
+    const counts = bounds.map(() => 0);
+    let bucket = 0;
+    let seen = 0;
+    bounds.forEach((bound, place) => {
+      for (; bucket < BUCKETS && lowerBound(bucket) <= bound * this.scale; bucket++) {
+        for (const window of windows) seen += window.counts[bucket] ?? 0;
+      }
+      counts[place] = seen;
+    });
+    const sum = windows.reduce((total, window) => total + window.sum, 0) / this.scale;
+    return { counts, count: windows.reduce((total, window) => total + window.count, 0), sum };
+  }
+
   #turnOver(now: number): void {
     [this.#previous, this.#current] = [this.#current, this.#previous];
+    this.#earlier.add(this.#current);
     this.#current.clear();
     // After a pause of more than a window, `previous` is too old as well.
-    if (now >= this.#windowEnd + WINDOW) this.#previous.clear();
+    if (now >= this.#windowEnd + WINDOW) {
+      this.#earlier.add(this.#previous);
+      this.#previous.clear();
+    }
     this.#windowEnd = now + WINDOW;
   }
 
@@ -85,8 +120,18 @@ class Histogram {
     const bucket = bucketOf(whole);
     this.counts[bucket] = (this.counts[bucket] ?? 0) + count;
     this.count += count;
-    this.sum += value * count;
+    this.sum += Math.max(0, value) * count;
     if (value > this.max) this.max = value;
+  }
+
+  add({ counts, count, sum, max }: Histogram): void {
+    if (count === 0) return;
+    counts.forEach((inBucket, bucket) => {
+      this.counts[bucket] = (this.counts[bucket] ?? 0) + inBucket;
+    });
+    this.count += count;
+    this.sum += sum;
+    this.max = Math.max(this.max, max);
   }
 
   clear(): void {
@@ -99,6 +144,11 @@ class Histogram {
 function bucketOf(value: number): number {
   const shift = Math.max(0, 31 - Math.clz32(value) - STEP_BITS);
   return shift * STEPS + (value >>> shift);
+}
+
+function lowerBound(bucket: number): number {
+  const shift = Math.max(0, Math.floor(bucket / STEPS) - 1);
+  return (bucket - shift * STEPS) * 2 ** shift;
 }
 
 function upperBound(bucket: number): number {

@@ -1,7 +1,7 @@
 export type { BatchContext, BatchFunction, KeyedBatchFunction } from './batch-function.js';
 export { BatchQueue } from './batch-queue.js';
 export type { Dispatch, DispatchReason } from './dispatch/dispatch-policy.js';
-export type { Summary } from './distribution.js';
+export type { Summary, Totals } from './distribution.js';
 export {
   BatchingError,
   BatchResultError,
@@ -37,4 +37,4 @@ export {
   type SessionStep,
   type StepService,
 } from './session.js';
-export type { BatchReport, DropReason, QueueState, QueueStats } from './stats.js';
+export type { BatchReport, DropReason, Measure, QueueState, QueueStats } from './stats.js';

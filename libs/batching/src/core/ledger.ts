@@ -1,8 +1,8 @@
 import { show, showThrown } from './checks.js';
 import type { DispatchReason } from './dispatch/dispatch-policy.js';
-import { RecentDistribution } from './distribution.js';
+import { RecentDistribution, type Totals } from './distribution.js';
 import { invariant } from './invariant.js';
-import type { BatchReport, DropReason, QueueStats } from './stats.js';
+import type { BatchReport, DropReason, Measure, QueueStats } from './stats.js';
 import { isThenable } from './thenable.js';
 
 type Counted =
@@ -168,6 +168,15 @@ export class Ledger {
         warn(error);
       }
     }
+  }
+
+  totals(of: Measure, bounds: readonly number[]): Totals {
+    const measured = {
+      batchSizes: this.#batchSizes,
+      waitTime: this.#waitTime,
+      runTime: this.#runTime,
+    };
+    return measured[of].totals(bounds);
   }
 
   stats(now: number): Pick<QueueStats, Counted> {

@@ -56,6 +56,9 @@ export interface QueueStats {
   runTime: Summary;
 }
 
+/** What a queue keeps distributions of; see `QueueStats` for each. */
+export type Measure = 'batchSizes' | 'waitTime' | 'runTime';
+
 /** A batch that has ended, as listeners of `onBatch` get it. */
 export interface BatchReport {
   /** Name of the queue. */

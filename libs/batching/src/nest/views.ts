@@ -1,4 +1,5 @@
 import type { FactoryProvider } from '@nestjs/common';
+import { REGISTRY } from '../core/application.js';
 
 /** A class, abstract or not. */
 export type Class<C = object> = abstract new (...args: never) => C;
@@ -65,8 +66,7 @@ export function isClass(token: unknown): token is Class {
   return typeof token === 'function' && typeof token.prototype === 'object';
 }
 
-/** Injection token of the registry, for code that has another copy of this library, or does not import it. */
-export const REGISTRY = 'BatchingRegistry of nest-batching';
+export { REGISTRY };
 
 /** Creates the views of one application; its registry. */
 export interface ViewSource {

@@ -1,3 +1,4 @@
+import { MODEL_REPORT, type ModelReport } from '../../core/application.js';
 import { invariant } from '../../core/invariant.js';
 import type { InferenceWorkerError } from '../errors.js';
 import { type BatchTensor, type TensorValues, tensorsOf } from '../protocol/batch-layout.js';
@@ -128,9 +129,38 @@ export class InferenceModel {
     return this.#pool.unresponsive;
   }
 
+  /** Times that inference workers were started again, which all models of the application share. */
+  get restarts(): number {
+    return this.#pool.restarts;
+  }
+
   /** Time that its predictions have taken so far, by step. */
   get timings(): InferenceTimings {
     return { ...this.#timings };
+  }
+
+  /** @internal For metrics and health checks. */
+  get [MODEL_REPORT](): ModelReport {
+    const { batches, inputs, ...steps } = this.#timings;
+    return {
+      name: this.name,
+      runtime: this.#pool.module,
+      problem: this.#problem,
+      batches,
+      inputs,
+      steps,
+      restarts: this.restarts,
+      memory: () => this.memory(),
+    };
+  }
+
+  get #problem(): string | undefined {
+    if (this.unresponsive) return this.unresponsive.message;
+    if (this.ready) return undefined;
+    return (
+      this.#model.refusal?.message ??
+      `model '${this.name}' is being loaded and warmed up, or was refused; the log says which`
+    );
   }
 
   /**

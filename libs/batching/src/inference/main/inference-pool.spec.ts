@@ -27,6 +27,7 @@ class FakeWorker implements PoolWorker {
   starting = false;
   unresponsive: InferenceWorkerError | undefined;
   name = 'the inference worker';
+  restarts = 0;
   backend: string;
   disk = 'a';
   prepared: PreparedModel | undefined;

@@ -33,6 +33,7 @@ export type PoolWorker = Pick<
   | 'ready'
   | 'starting'
   | 'unresponsive'
+  | 'restarts'
   | 'join'
   | 'load'
   | 'reload'
@@ -75,6 +76,8 @@ const MOST_WORKERS = 256;
  * batches until the others have loaded these, too.
  */
 export class InferencePool {
+  /** Name of the runtime's Nest module. */
+  readonly module: string;
   readonly memory = new BatchMemory();
   readonly #slots: Slot[] = [];
   readonly #models = new Map<string, PooledModel>();
@@ -110,8 +113,9 @@ export class InferencePool {
     return pool;
   }
 
-  private constructor(runtime: InferenceRuntime) {
-    this.#logger = new Logger(runtime.module);
+  private constructor({ module }: InferenceRuntime) {
+    this.module = module;
+    this.#logger = new Logger(module);
   }
 
   /** All workers take the first one's backend, also when they are started again: others round differently. */
@@ -166,6 +170,11 @@ export class InferencePool {
   /** Number of workers. */
   get size(): number {
     return this.#slots.length;
+  }
+
+  /** Times that workers were started again. */
+  get restarts(): number {
+    return this.#slots.reduce((total, { worker }) => total + worker.restarts, 0);
   }
 
   /** Whether a worker has the model, and the others have no other version of it in use. */

@@ -55,6 +55,8 @@ const DEFAULT_HEARTBEAT = 30_000;
 export class InferenceWorker {
   /** What messages call it. */
   name = 'the inference worker';
+  /** Times that a thread was started in place of one that had ended. */
+  restarts = 0;
   readonly #shared: SharedByWorkers;
   readonly #runtime: InferenceRuntime;
   readonly #logger: Logger;
@@ -288,6 +290,7 @@ export class InferenceWorker {
 
   #startAgain(): void {
     if (this.#closing) return;
+    this.restarts += 1;
     this.#replace(
       this.#start().catch((cause: unknown) => {
         const reason = new InferenceWorkerError(

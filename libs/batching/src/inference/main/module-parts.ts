@@ -42,8 +42,7 @@ export interface InferenceModuleAsyncOptions<Options> extends Pick<ModuleMetadat
 // Tokens are strings, because the library may be loaded twice, as ESM and as CommonJS, and some messages of
 // Nest cannot print a symbol.
 
-/** Token of the application's `BatchingRegistry`, which may be that of another copy of the library. */
-export const REGISTRY = 'BatchingRegistry of nest-batching';
+export { REGISTRY } from '../../core/application.js';
 
 /** The part of `BatchingRegistry` that is used here. */
 export interface Queues {

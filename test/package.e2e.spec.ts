@@ -19,9 +19,12 @@ const namesOfCore = [
     'MissingResultError',
     'QueueFullError',
     'ServiceStoppedError',
+    'SessionClosedError',
+    'SessionFullError',
+    'SessionInterruptedError',
     'TooManyInputsError',
   ],
-  ...['asBatchedService', 'asService'],
+  ...['asBatchedService', 'asService', 'createSession'],
 ];
 const names = [
   ...namesOfCore,

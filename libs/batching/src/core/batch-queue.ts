@@ -356,8 +356,7 @@ export class BatchQueue<Input, Result> {
   async #run(batch: Batch<Input>): Promise<void> {
     try {
       const results = await this.#layers.run(batch.inputs, batch);
-      if (this.#dispatcher.looksBeforeAnswers && this.#turns.polledAt <= batch.leftAt)
-        await this.#look(batch, results);
+      if (this.#hasBlocked(batch)) await this.#look(batch, results);
       const late = batch.settle(results);
       if (late) await late;
     } catch (error) {
@@ -366,11 +365,17 @@ export class BatchQueue<Input, Result> {
     this.#end(batch);
   }
 
-  /** Reads the sockets, if the batch has blocked the event loop, before its callers are answered. */
-  async #look(batch: Batch<Input>, results: ArrayLike<unknown>): Promise<void> {
+  /** Whether the batch blocked the event loop; then it ends now. */
+  #hasBlocked(batch: Batch<Input>): boolean {
+    if (!this.#dispatcher.looksBeforeAnswers || this.#turns.polledAt > batch.leftAt) return false;
     const now = this.#clock.now();
-    if (now - batch.leftAt < BLOCKED) return;
+    if (now - batch.leftAt < BLOCKED) return false;
     batch.ranUntil = now;
+    return true;
+  }
+
+  /** Reads the sockets before the callers of a batch that blocked the event loop are answered. */
+  async #look(batch: Batch<Input>, results: ArrayLike<unknown>): Promise<void> {
     this.#blockedSince = batch.leftAt;
     ignoreRejections(results);
     await this.#turns.nextLook();

@@ -151,7 +151,8 @@ export class Turns {
     }
     this.polledAt = now;
     this.#context.runInAsyncScope(this.look, undefined, now);
-    for (const resolve of this.#awaiting.splice(0)) resolve();
+    // Splicing an empty array is slow.
+    if (this.#awaiting.length > 0) for (const resolve of this.#awaiting.splice(0)) resolve();
   };
 }
 

@@ -38,7 +38,17 @@ export default tseslint.config(
     '^(?!node:|\\./|\\.\\./[^./]*\\.js$)',
     "a room of core/ imports node:, its own files and those of core/ itself, not another room's",
   ),
-  arrow('batching/src/nest', '^\\.\\./(?!core/)', 'nest/ imports core/ and Nest only'),
+  arrow(
+    'batching/src/nest',
+    '^\\.\\./(?!core/|transport/transport\\.js$)',
+    'nest/ imports core/, the contract of transports and Nest only',
+  ),
+  arrow('batching/src/transport', '^\\.\\./(?!core/)', 'transport/ imports core/ only'),
+  arrow(
+    'batching/src/redis',
+    '^\\.\\./(?!core/|transport/)',
+    'redis/ imports transport/, core/ and ioredis only',
+  ),
   arrow('batching/src/inference', '^\\.\\./(?!core/)', 'inference/ imports core/ and Nest only'),
   arrow(
     'batching/src/inference/protocol',
@@ -77,8 +87,8 @@ export default tseslint.config(
   ),
   arrow(
     'batching/src/testing',
-    '^(?!node:|\\./|\\.\\./(core/|nest/(batched-view|marks)\\.js$))',
-    'testing/ imports node:, core/ and what loads no Nest: marks and the types of views',
+    '^(?!node:|\\./|\\.\\./(core/|nest/(batched-view|marks)\\.js$|transport/(memory-transport|settings)\\.js$))',
+    'testing/ imports node:, core/ and what loads no Nest: marks, the types of views, the transport in memory',
   ),
   arrow('batching/src/reports', '^\\.\\./(?!core/)', 'reports/ imports core/ and Nest only'),
   arrow(
@@ -95,7 +105,14 @@ export default tseslint.config(
     rules: {
       'no-restricted-imports': [
         'error',
-        { patterns: [{ regex: '^(?!\\./(core|nest)/)', message: 'the barrel is core/ and nest/' }] },
+        {
+          patterns: [
+            {
+              regex: '^(?!\\./(core|nest|transport)/)',
+              message: 'the barrel is core/, nest/ and transport/',
+            },
+          ],
+        },
       ],
     },
   },

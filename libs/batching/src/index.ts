@@ -16,5 +16,27 @@ export { type BatchingAnswer, BatchingExceptionFilter } from './nest/batching-ex
 export { BatchingModule, type BatchingOptionsFactory } from './nest/batching-module.js';
 export { BatchingRegistry } from './nest/batching-registry.js';
 export { InjectBatched, type InjectBatchedDecorator } from './nest/inject-batched.js';
-export type { BatchingModuleOptions } from './nest/module-options.js';
+export type { BatchingModuleOptions, BatchingNodeOptions, TracePropagation } from './nest/module-options.js';
+export { RemoteQueueError, type RemoteQueueStats } from './nest/remote-queue.js';
 export { getBatchedToken } from './nest/views.js';
+export {
+  NoNodeError,
+  PayloadError,
+  PayloadSizeError,
+  RedeliveryError,
+  RemoteError,
+  TransportError,
+} from './transport/errors.js';
+export type {
+  CallOptions,
+  Delivery,
+  ErrorClass,
+  NodeState,
+  OnInput,
+  ServeOptions,
+  ServiceState,
+  TraceCarrier,
+  Transport,
+  TransportContext,
+  TransportState,
+} from './transport/transport.js';

@@ -14,11 +14,17 @@ import {
 } from './errors.js';
 import { invariant } from './invariant.js';
 import type { Joined, Ledger } from './ledger.js';
-import { checkSubmitOptions, type ResolvedOptions, type SubmitOptions } from './options.js';
+import {
+  checkSubmitOptions,
+  type InternalSubmitOptions,
+  type ResolvedOptions,
+  type SubmitOptions,
+} from './options.js';
 import { type SharedInput, SharedInputs } from './shared-inputs.js';
 import type { DropReason } from './stats.js';
 import { ignoreRejection, isThenable } from './thenable.js';
 import type { Turn, Turns } from './turns.js';
+import { apartFrom } from './waiting/apart.js';
 import type { Group, Ticket } from './waiting/group.js';
 import { WaitingLine } from './waiting/waiting-line.js';
 import { WaitingRoom } from './waiting/waiting-room.js';
@@ -175,17 +181,17 @@ export class Admission<Input> {
       entry.turn.at = Math.min(entry.turn.at, now);
   }
 
-  #place(entry: Entry<Input>, options: SubmitOptions | undefined): void {
+  #place(entry: Entry<Input>, options: InternalSubmitOptions | undefined): void {
     const { name, maxQueued, onFull } = this.options;
     const { turns, serviceTime, clock } = this.queue;
     // Each is read once: a getter may return another value the second time.
-    const { signal, timeout = Infinity, priority = 0, tenant } = options ?? NOTHING_ASKED;
+    const { signal, timeout = Infinity, priority = 0, tenant, apart } = options ?? NOTHING_ASKED;
     if (options) checkSubmitOptions(signal, timeout, priority);
     if (this.#isRefused(entry, signal)) return;
     const { input } = entry;
     const key = this.#askKey('keyBy', input);
     const isKnown = this.#shared?.get(key) !== undefined;
-    const ticket = isKnown ? undefined : this.#ticket(input, priority, tenant);
+    const ticket = isKnown ? undefined : this.#ticket(input, priority, tenant, apart);
     // `keyBy`, `cost` and `groupBy` may have aborted the signal, or stopped or drained this queue.
     if (!this.#takesAsIs && this.#isRefused(entry, signal)) return;
     entry.turn = turns.begin();
@@ -250,15 +256,21 @@ export class Admission<Input> {
   }
 
   /** Group, priority, tenant and cost of the input; `undefined` if it is plain. */
-  #ticket(input: Input, priority: number, tenant: unknown): Ticket<Entry<Input>> | undefined {
+  #ticket(
+    input: Input,
+    priority: number,
+    tenant: unknown,
+    apart: InternalSubmitOptions['apart'],
+  ): Ticket<Entry<Input>> | undefined {
     const { name, maxCost } = this.options;
     const isPlain = !this.options.cost && !this.options.groupBy && priority === 0 && tenant === undefined;
-    if (isPlain) return undefined;
+    if (isPlain && !apart) return undefined;
     const cost = this.options.cost ? this.options.cost(input) : 0;
     if (typeof cost !== 'number') void ignoreRejection(cost);
     if (cost === Infinity) throw new RangeError('cost: expected a finite number, got Infinity');
     if (checkCost('cost', cost) > maxCost) throw new InputCostError(name, cost, maxCost);
-    const group = this.#askKey('groupBy', input);
+    const ofUser = this.#askKey('groupBy', input);
+    const group = apart ? apartFrom(ofUser, apart) : ofUser;
     return { group, priority, tenant, cost, line: undefined };
   }
 
@@ -353,7 +365,7 @@ export class Admission<Input> {
   }
 }
 
-const NOTHING_ASKED: SubmitOptions = {};
+const NOTHING_ASKED: InternalSubmitOptions = {};
 
 const NONE_JOINED: Joined = { blocked: 0, waiting: 0, running: 0 };
 

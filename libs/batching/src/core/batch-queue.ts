@@ -161,6 +161,11 @@ export class BatchQueue<Input, Result> {
     this.#decideSoon();
   }
 
+  /** Inputs that wait now. */
+  get waiting(): number {
+    return this.#admission.room.length;
+  }
+
   /**
    * Submits one input. Never throws: every error rejects the promise.
    *

@@ -6,9 +6,27 @@ const brands = new WeakMap<object, symbol>();
  * process may load it as ESM and as CommonJS, or in two versions.
  */
 export function brand(type: abstract new (...args: never) => BatchingError, name: string): void {
-  const key = Symbol.for(`nest-batching:error:${name}`);
+  const key = Symbol.for(BRAND + name);
   brands.set(type, key);
   Object.defineProperty(type.prototype, key, { value: true });
+}
+
+const BRAND = 'nest-batching:error:';
+
+/** The names that an error and its classes were branded with. */
+export function brandsOf(error: object): string[] {
+  const names = new Set<string>();
+  for (let one: object | null = error; one; one = Reflect.getPrototypeOf(one)) {
+    for (const key of Object.getOwnPropertySymbols(one)) {
+      if (key.description?.startsWith(BRAND)) names.add(key.description.slice(BRAND.length));
+    }
+  }
+  return [...names];
+}
+
+/** Brands one error, whose class may not be loaded here: `instanceof` that class holds. */
+export function brandAs(error: BatchingError, name: string): void {
+  Object.defineProperty(error, Symbol.for(BRAND + name), { value: true });
 }
 
 /**
@@ -218,13 +236,16 @@ export class BatchTimeoutError extends BatchingError {
     readonly queue: string,
     /** The limit that passed, in milliseconds. */
     readonly timeout: number,
-    /** Where the input was. `hanging`: in a batch whose function took longer than `runTimeout`. */
-    readonly phase: 'waiting' | 'running' | 'hanging',
+    /**
+     * Where the input was. `hanging`: in a batch whose function took longer than `runTimeout`. `sent`: with a
+     * transport, on its way to a node, waiting or running there.
+     */
+    readonly phase: 'waiting' | 'running' | 'hanging' | 'sent',
   ) {
     super(
       phase === 'hanging'
         ? `the batch function of ${queue} did not return within ${timeout} ms; its batch was given up`
-        : `${queue} gave no result within ${timeout} ms; the input was still ${phase}`,
+        : `${queue} gave no result within ${timeout} ms; the input ${phase === 'sent' ? 'had been sent to its nodes' : `was still ${phase}`}`,
     );
   }
 

@@ -127,6 +127,15 @@ export interface SubmitOptions {
   tenant?: unknown;
 }
 
+/** What code of this library may say of an input beyond what its users can. */
+export interface InternalSubmitOptions extends SubmitOptions {
+  /**
+   * Keeps the input from others that are less suspect of ending the process that runs them. `together`: it
+   * shares a batch only with others of this kind, and of its own group. `alone`: with none.
+   */
+  apart?: 'together' | 'alone' | undefined;
+}
+
 /** Options of `stop`. */
 export interface StopOptions {
   /**

@@ -83,6 +83,15 @@ export class ApplicationProviders {
     return keys;
   }
 
+  /** The instance of what is provided; `undefined` if there is none, or not exactly one. */
+  find(key: ViewKey): object | undefined {
+    try {
+      return this.instanceOf(key);
+    } catch {
+      return undefined;
+    }
+  }
+
   /** @throws Error if there is not exactly one instance, with the reason and what to do */
   instanceOf(key: ViewKey): object {
     const found = [...this.modules.providers()].filter(({ token }) => token === key);

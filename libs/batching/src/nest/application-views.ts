@@ -6,9 +6,16 @@ import { SerialQueue } from '../core/serial-queue.js';
 import { ApplicationProviders } from './application-providers.js';
 import { type Batched, createView, toMethod } from './batched-view.js';
 import { InitHooks } from './init-hooks.js';
-import { type Mark, marksOn, methodName } from './marks.js';
-import { type BatchingModuleOptions, describeSettings, FOR_ROOT, mergeOptions } from './module-options.js';
+import { type Mark, marksOf, marksOn, methodName } from './marks.js';
+import {
+  type BatchingModuleOptions,
+  describeRemote,
+  describeSettings,
+  FOR_ROOT,
+  mergeOptions,
+} from './module-options.js';
 import type { NestModules } from './nest-modules.js';
+import type { Nodes } from './nodes.js';
 import { type Class, isClass, showToken, tokenName, typeOf, type ViewKey } from './views.js';
 
 type Queue = BatchQueue<unknown, unknown>;
@@ -36,6 +43,7 @@ export class ApplicationViews {
     modules: NestModules,
     private readonly graph: SerializedGraph,
     private readonly queues: Queues,
+    private readonly nodes: Nodes,
   ) {
     this.#providers = new ApplicationProviders(modules);
   }
@@ -64,11 +72,12 @@ export class ApplicationViews {
    */
   build(): string[] {
     const problems = [...this.#providers.misplacements()];
-    for (const key of this.#providers.batched()) {
+    const { remoteOnly, served } = this.nodes;
+    for (const key of new Set([...remoteOnly, ...served, ...this.#providers.batched()])) {
       try {
         this.#methodsOf(key);
       } catch (error) {
-        problems.push((error as Error).message);
+        problems.push((error as Error).message + this.nodes.hintFor(key));
       }
     }
     if (problems.length > 0) throw new Error(['nest-batching cannot start', ...problems].join('\n- '));
@@ -106,6 +115,7 @@ export class ApplicationViews {
   }
 
   #methodsOf(key: ViewKey): Methods {
+    if (this.nodes.remoteOnly.has(key)) return this.#remoteMethodsOf(key);
     const instance = this.#providers.instanceOf(key);
     let methods = this.#methods.get(instance);
     if (!methods) {
@@ -124,23 +134,64 @@ export class ApplicationViews {
       );
     }
     const owner = this.#providers.nameOf(viewKey, instance);
+    const servedAs = [...this.nodes.served].find(
+      (key) => key === viewKey || this.#providers.find(key) === instance,
+    );
     const queues = Array.from(marks, ([key, mark]) => {
-      const queue = this.#buildQueue(viewKey, methodName(owner, key), mark, instance, key);
+      const name = this.#nameOf(viewKey, owner, key, mark);
+      if (servedAs !== undefined) checkServiceName(name, mark);
+      const queue = this.#buildQueue(viewKey, name, mark, instance, key);
       return [key, queue, mark] as const;
     });
-    for (const [, queue, mark] of queues) this.queues.add(queue, describeSettings(this.options, mark, queue));
-    const refusalOf = (name: string) => () => this.#refusal(viewKey, owner, instance, name);
-    return new Map(queues.map(([key, queue]) => [key, toMethod(queue, refusalOf(queue.name))]));
+    const methods = new Map<PropertyKey, unknown>();
+    for (const [key, queue, mark] of queues) {
+      const settings = describeSettings(this.options, mark, queue);
+      this.queues.add(queue, servedAs === undefined ? settings : `${settings}; serves other nodes`);
+      const refusal = (): Error | undefined => this.#refusal(viewKey, owner, instance, queue.name);
+      if (servedAs === undefined) methods.set(key, toMethod(queue, refusal));
+      else {
+        this.nodes.add(queue);
+        const isShared = this.nodes.isShared(servedAs);
+        methods.set(key, toMethod(queue, refusal, isShared ? this.nodes.overflow(queue) : queue));
+      }
+    }
+    return methods;
+  }
+
+  /** The methods of a class that other nodes serve: of its marks alone, for there need be no instance here. */
+  #remoteMethodsOf(viewKey: ViewKey): Methods {
+    const type = typeOf(viewKey);
+    let methods = this.#methods.get(type);
+    if (methods) return methods;
+    const marks = marksOf(type.prototype as object);
+    if (marks.size === 0) {
+      throw new Error(
+        `${showToken(viewKey)} is listed in remote, and has no method marked with @BatchedService() or @SerialService()`,
+      );
+    }
+    methods = new Map(
+      Array.from(marks, ([key, mark]) => {
+        const name = this.#nameOf(viewKey, tokenName(viewKey), key, mark);
+        checkServiceName(name, mark);
+        if (this.queues.has(name)) throw new Error(sameName(name, viewKey));
+        const queue = naming(`${FOR_ROOT}: queues['${name}']`, () =>
+          this.nodes.remoteQueue(mergeOptions(this.options, mark, name)),
+        );
+        this.queues.add(queue, describeRemote(this.options, mark, queue));
+        return [key, toMethod(queue)];
+      }),
+    );
+    this.#methods.set(type, methods);
+    return methods;
+  }
+
+  /** The name of a queue, which is that of its service on the wire. */
+  #nameOf(viewKey: ViewKey, owner: string, key: PropertyKey, { options }: Mark): string {
+    return isClass(viewKey) && options.name !== undefined ? options.name : methodName(owner, key);
   }
 
   #buildQueue(viewKey: ViewKey, name: string, mark: Mark, instance: object, key: PropertyKey): Queue {
-    if (this.queues.has(name)) {
-      throw new Error(
-        isClass(viewKey)
-          ? `two classes have a queue with the name ${name}; rename one of the classes${hintFor([name])}`
-          : `two providers have a queue with the name ${name}; give ${showToken(viewKey)} or the other one another name`,
-      );
-    }
+    if (this.queues.has(name)) throw new Error(sameName(name, viewKey));
     const call = (...parameters: unknown[]): unknown => {
       const method: unknown = Reflect.get(instance, key);
       if (typeof method !== 'function')
@@ -154,6 +205,21 @@ export class ApplicationViews {
         : new BatchQueue<unknown, unknown>(call as BatchFunction<unknown, unknown>, options);
     });
   }
+}
+
+function sameName(name: string, viewKey: ViewKey): string {
+  return isClass(viewKey)
+    ? `two classes have a queue with the name ${name}; rename one of the classes${hintFor([name])}`
+    : `two providers have a queue with the name ${name}; give ${showToken(viewKey)} or the other one another name`;
+}
+
+/** @throws Error for a name that another build of the same source might not have */
+function checkServiceName(name: string, { options, decorator }: Mark): void {
+  if (options.name !== undefined || !/^[\w$]{0,2}[.[]/.test(name)) return;
+  throw new Error(
+    `${name} is the name of a service between nodes, and looks minified: in another build it would be another one; ` +
+      `name it yourself, in the options of ${decorator}: { name: 'digits.classify' }`,
+  );
 }
 
 /** Advice for class names that look minified by a bundler; an empty string if they do not. */

@@ -15,13 +15,13 @@ export type BatchedService<Input, Result> = Service<Input, Result>;
 export function BatchedService(
   batchSize: number,
   maxDelay: number,
-  options: Omit<QueueOptions, 'name'> & Keyed & { missing: 'undefined' },
+  options: QueueOptions & Keyed & { missing: 'undefined' },
 ): BatchedServiceDecorator<'undefined'>;
 /** With keys: the method may return a `Map` from the keys of its inputs to their results. */
 export function BatchedService(
   batchSize: number,
   maxDelay: number,
-  options: Omit<QueueOptions, 'name'> & Keyed,
+  options: QueueOptions & Keyed,
 ): BatchedServiceDecorator<'reject'>;
 /**
  * Marks a method of a provider as a batch function: `(inputs) => results`, one result per input, in the same order, as
@@ -48,7 +48,7 @@ export function BatchedService(
 export function BatchedService(
   batchSize: number,
   maxDelay: number,
-  options?: Omit<QueueOptions, 'name'>,
+  options?: QueueOptions,
 ): BatchedServiceDecorator;
 /** Not a way to call it: for the compiler to say how. */
 export function BatchedService(...misused: Misused): Record<'@BatchedService()', Usage>;
@@ -56,10 +56,10 @@ export function BatchedService(...misused: Misused): Record<'@BatchedService()',
 export function BatchedService(
   batchSize: number,
   maxDelay: number,
-  options?: Omit<QueueOptions, 'name'>,
+  options?: QueueOptions,
 ): BatchedServiceDecorator;
 export function BatchedService(
-  ...given: [batchSize: number, maxDelay: number, options?: Omit<QueueOptions, 'name'>] | Misused
+  ...given: [batchSize: number, maxDelay: number, options?: QueueOptions] | Misused
 ): BatchedServiceDecorator | Record<'@BatchedService()', Usage> {
   const [batchSize, maxDelay, options] = given;
   if (given.length < 2 || isObject(batchSize) || isObject(maxDelay)) {
@@ -89,7 +89,7 @@ type Misused =
  * @throws TypeError or RangeError, when the class is defined, for an invalid option or a target that is not a
  *   method of instances
  */
-export function SerialService(options?: Omit<SerialOptions, 'name'>): SerialServiceDecorator {
+export function SerialService(options?: SerialOptions): SerialServiceDecorator {
   return marker('@SerialService()', { ...options, ...serial }, true);
 }
 

@@ -54,21 +54,26 @@ type MethodOf<F> =
  */
 type ResultOf<R> = [Exclude<Awaited<R>, Error>] extends [never] ? Awaited<R> : Exclude<Awaited<R>, Error>;
 
-/** The only part of a queue that a view has. */
+/**
+ * The only part of a queue that a view has.
+ *
+ * @param taker what takes the inputs; default: the queue
+ */
 export function toMethod<Input, Result>(
   queue: BatchQueue<Input, Result>,
   refusal: () => Error | undefined = () => undefined,
+  taker: Pick<BatchQueue<Input, Result>, 'submit' | 'submitMany'> = queue,
 ): BatchedMethod<Input, Result> {
   const call = (input: Input, options?: SubmitOptions): Promise<Result> => {
     const error = refusal();
-    return error ? Promise.reject(error) : queue.submit(input, options);
+    return error ? Promise.reject(error) : taker.submit(input, options);
   };
   return Object.assign(call, {
     submitMany: (inputs: Iterable<Input>, options?: SubmitOptions): Promise<Result>[] => {
       const error = refusal();
       return error
         ? Array.from(inputs, () => Promise.reject<Result>(error))
-        : queue.submitMany(inputs, options);
+        : taker.submitMany(inputs, options);
     },
     queue,
   });

@@ -2,7 +2,12 @@ import { setImmediate } from 'node:timers/promises';
 import { ConfigurableModuleBuilder, type DynamicModule, Module } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import { BatchingRegistry } from './batching-registry.js';
-import { type BatchingModuleOptions, OPTIONS } from './module-options.js';
+import {
+  type BatchingModuleOptions,
+  type BatchingNodeOptions,
+  NODE_OPTIONS,
+  OPTIONS,
+} from './module-options.js';
 import { NestModules } from './nest-modules.js';
 import { REGISTRY, views } from './views.js';
 
@@ -32,17 +37,21 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<BatchingModule
 })
   .setClassMethodName('forRoot')
   .setFactoryMethodName('createBatchingOptions')
-  .setExtras({}, (definition) => ({
-    ...definition,
-    global: true,
-    providers: [
-      ...(definition.providers ?? []),
-      BatchingRegistry,
-      { provide: REGISTRY, useExisting: BatchingRegistry },
-      { provide: CIRCLE, inject: [ModulesContainer], useFactory: refuseCircle },
-    ],
-    exports: [BatchingRegistry, REGISTRY],
-  }))
+  .setExtras<BatchingNodeOptions>(
+    { remote: undefined, serve: undefined },
+    (definition, { remote, serve }) => ({
+      ...definition,
+      global: true,
+      providers: [
+        ...(definition.providers ?? []),
+        { provide: NODE_OPTIONS, useValue: { remote, serve } },
+        BatchingRegistry,
+        { provide: REGISTRY, useExisting: BatchingRegistry },
+        { provide: CIRCLE, inject: [ModulesContainer], useFactory: refuseCircle },
+      ],
+      exports: [BatchingRegistry, REGISTRY],
+    }),
+  )
   .build();
 
 /**
@@ -57,11 +66,12 @@ const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<BatchingModule
 @Module({ providers: views.providers, exports: views.providers })
 export class BatchingModule extends ConfigurableModuleClass {
   /**
-   * @param options defaults and overrides of all queues, and the time for the shutdown; default: none
+   * @param options defaults and overrides of all queues, the time for the shutdown, and what is on other nodes;
+   *   default: none
    * @returns the module to import. Invalid options make the start of the application fail with a TypeError or
    *   RangeError
    */
-  static override forRoot(options: BatchingModuleOptions = {}): DynamicModule {
+  static override forRoot(options: BatchingModuleOptions & BatchingNodeOptions = {}): DynamicModule {
     return super.forRoot(options);
   }
 }

@@ -17,9 +17,19 @@ import type { StopOptions } from '../core/options.js';
 import type { BatchReport, QueueStats } from '../core/stats.js';
 import { ApplicationViews, hintFor } from './application-views.js';
 import type { Batched } from './batched-view.js';
-import { type BatchingModuleOptions, checkModuleOptions, FOR_ROOT, OPTIONS } from './module-options.js';
+import type { TransportState } from '../transport/transport.js';
+import {
+  type BatchingModuleOptions,
+  type BatchingNodeOptions,
+  checkModuleOptions,
+  FOR_ROOT,
+  NODE_OPTIONS,
+  OPTIONS,
+} from './module-options.js';
 import { NestModules } from './nest-modules.js';
+import { Nodes } from './nodes.js';
 import { RateLimitedLog } from './rate-limited-log.js';
+import { RemoteQueue } from './remote-queue.js';
 import { type Class, setType, type ViewKey, views, type ViewSource } from './views.js';
 
 type Queue = BatchQueue<unknown, unknown>;
@@ -44,6 +54,7 @@ export class BatchingRegistry
 {
   readonly #options: BatchingModuleOptions;
   readonly #shutdownTimeout: number;
+  readonly #nodes: Nodes;
   readonly #views: ApplicationViews;
   readonly #queues = new Map<string, Queue>();
   readonly #subscriptions = new Map<Listener, (() => void)[]>();
@@ -51,6 +62,8 @@ export class BatchingRegistry
   readonly #logger = new Logger('BatchingRegistry');
   readonly #failures = new RateLimitedLog(this.#logger);
   #isStopped = false;
+  /** Resolves when no input of another node is left here. */
+  #drained: Promise<void> | undefined;
   /** When a closing application stops waiting, on the clock of `performance.now()`. */
   #deadline: number | undefined;
   #deadlineTimer: NodeJS.Timeout | undefined;
@@ -59,17 +72,22 @@ export class BatchingRegistry
     @Inject(OPTIONS) options: BatchingModuleOptions,
     @Inject(ModulesContainer) container: ModulesContainer,
     @Inject(SerializedGraph) graph: SerializedGraph,
+    @Inject(NODE_OPTIONS) nodeOptions: BatchingNodeOptions,
   ) {
     const modules = new NestModules(container);
     this.#options = options;
-    this.#views = new ApplicationViews(options, modules, graph, {
-      has: (name) => this.#queues.has(name),
-      add: (queue, settings) => {
+    this.#shutdownTimeout = checkModuleOptions(options);
+    this.#nodes = new Nodes(options, nodeOptions, (kind, sentence) => {
+      this.#failures.warn(kind, sentence);
+    });
+    const queues = {
+      has: (name: string) => this.#queues.has(name),
+      add: (queue: Queue, settings: string) => {
         this.#addQueue(queue);
         this.#logger.log(settings);
       },
-    });
-    this.#shutdownTimeout = checkModuleOptions(options);
+    };
+    this.#views = new ApplicationViews(options, modules, graph, queues, this.#nodes);
     modules.beforeHooks(() => {
       this.#views.watchHooks();
     });
@@ -95,6 +113,14 @@ export class BatchingRegistry
   /** The statistics of every queue. */
   stats(): QueueStats[] {
     return Array.from(this.#queues.values(), (queue) => queue.stats());
+  }
+
+  /**
+   * The transport to other nodes: whether it is connected, which nodes serve what, what waits in the broker.
+   * `undefined` in an application that has nothing to do with other nodes.
+   */
+  transport(): TransportState | undefined {
+    return this.#nodes.transport?.state();
   }
 
   /**
@@ -166,6 +192,7 @@ export class BatchingRegistry
 
   onModuleInit(): void {
     for (const sentence of this.#views.build()) this.#logger.warn(sentence);
+    this.#nodes.open();
     const unknown = Object.keys(this.#options.queues ?? {}).filter((name) => !this.#queues.has(name));
     if (unknown.length > 0) {
       const names = `there are: ${this.#names()}${hintFor(this.list())}`;
@@ -176,6 +203,7 @@ export class BatchingRegistry
   /** All hooks of the kind before have been called, of those modules that were there when Nest began with them. */
   onApplicationBootstrap(): void {
     this.#views.endHooks();
+    this.#nodes.serve();
   }
 
   /**
@@ -192,17 +220,24 @@ export class BatchingRegistry
 
   /**
    * The HTTP server still accepts requests, and waits for those in flight before the next hook. So inputs are
-   * still accepted, but leave at once instead of waiting for others.
+   * still accepted, but leave at once instead of waiting for others. Inputs of other nodes are not.
    */
   beforeApplicationShutdown(): void {
+    // The last fifth of the time is for giving back what has not ended, before queues reject what they still have.
+    this.#drained = this.#nodes.drain(0.8 * this.shutdownTimeLeft);
+    // Awaited by the next hook.
+    this.#drained.catch(() => undefined);
     for (const queue of this.#queues.values()) {
+      if (queue instanceof RemoteQueue) continue;
       if (queue.stats().state === 'created') queue.start();
       queue.maxDelay = 0;
     }
   }
 
   async onApplicationShutdown(): Promise<void> {
+    await this.#drained;
     await this.stop();
+    await this.#nodes.close();
     clearTimeout(this.#deadlineTimer);
     this.#failures.flush();
   }

@@ -1,0 +1,142 @@
+/**
+ * What is written around an input and an answer. The first byte is the version of what follows. The routes
+ * (to whom an answer goes) are the same in every version, so that a node can always say that it does not
+ * understand. A later version may be added beside this one: nodes announce which they read (`READS`), and a caller
+ * writes the newest that all nodes of a service read. New fields of a version go into `extras`, whose unknown
+ * fields are ignored.
+ *
+ *     input:   version u8 │ length u8, caller latin1 │ call u32 │ flags u8 │ timeout f64? │ priority f64? │ length u32, extras? │ input
+ *     answer:  version u8 │ call u32 │ kind u8 │ body
+ */
+export const VERSION = 1;
+
+/** The versions that this node reads. */
+export const READS: readonly number[] = [VERSION];
+
+const HAS_TIMEOUT = 1;
+const HAS_PRIORITY = 2;
+const HAS_EXTRAS = 4;
+
+/** To whom the answer goes. */
+export interface Route {
+  readonly version: number;
+  /** Name of the node. */
+  readonly caller: string;
+  /** Number of the call, of those of the caller. */
+  readonly call: number;
+}
+
+/** An input without what is in `extras`. */
+export interface InputEnvelope {
+  readonly timeout: number | undefined;
+  readonly priority: number | undefined;
+  /** Encoded tenant, trace and what later versions add. */
+  readonly extras: Uint8Array | undefined;
+  /** The encoded input. */
+  readonly body: Uint8Array;
+}
+
+export type AnswerKind = 'result' | 'error';
+const KINDS: readonly AnswerKind[] = ['result', 'error'];
+
+export interface AnswerEnvelope {
+  readonly call: number;
+  /** `undefined` for a version or kind that is not known here. */
+  readonly kind: AnswerKind | undefined;
+  readonly body: Buffer;
+}
+
+/** Bytes that an envelope adds to an input without extras, at most. */
+export const INPUT_OVERHEAD = 1 + 1 + 255 + 4 + 1 + 8 + 8 + 4;
+
+export function writeInput({ caller, call }: Omit<Route, 'version'>, input: InputEnvelope): Buffer {
+  const { timeout, priority, extras, body } = input;
+  let size = 1 + 1 + caller.length + 4 + 1 + body.byteLength;
+  let flags = 0;
+  if (timeout !== undefined) {
+    flags |= HAS_TIMEOUT;
+    size += 8;
+  }
+  if (priority !== undefined) {
+    flags |= HAS_PRIORITY;
+    size += 8;
+  }
+  if (extras) {
+    flags |= HAS_EXTRAS;
+    size += 4 + extras.byteLength;
+  }
+  const bytes = Buffer.allocUnsafe(size);
+  bytes[0] = VERSION;
+  bytes[1] = caller.length;
+  let at = 2 + bytes.write(caller, 2, 'latin1');
+  at = bytes.writeUInt32BE(call, at);
+  at = bytes.writeUInt8(flags, at);
+  if (timeout !== undefined) at = bytes.writeDoubleBE(timeout, at);
+  if (priority !== undefined) at = bytes.writeDoubleBE(priority, at);
+  if (extras) {
+    at = bytes.writeUInt32BE(extras.byteLength, at);
+    bytes.set(extras, at);
+    at += extras.byteLength;
+  }
+  bytes.set(body, at);
+  return bytes;
+}
+
+/**
+ * Reads whom to answer; works for every version.
+ *
+ * @throws RangeError if the bytes are too few
+ */
+export function readRoute(bytes: Buffer): Route {
+  const version = bytes.readUInt8(0);
+  const end = 2 + bytes.readUInt8(1);
+  const call = bytes.readUInt32BE(end);
+  return { version, caller: bytes.toString('latin1', 2, end), call };
+}
+
+/** @throws RangeError if the bytes are damaged */
+export function readInput(bytes: Buffer): InputEnvelope {
+  let at = 2 + bytes.readUInt8(1) + 4;
+  const flags = bytes.readUInt8(at);
+  at += 1;
+  let timeout: number | undefined;
+  let priority: number | undefined;
+  let extras: Uint8Array | undefined;
+  if (flags & HAS_TIMEOUT) {
+    timeout = bytes.readDoubleBE(at);
+    at += 8;
+    if (!(timeout >= 0)) throw new RangeError(`timeout: expected milliseconds ≥ 0, got ${timeout}`);
+  }
+  if (flags & HAS_PRIORITY) {
+    priority = bytes.readDoubleBE(at);
+    at += 8;
+    if (!Number.isFinite(priority)) {
+      throw new RangeError(`priority: expected a finite number, got ${priority}`);
+    }
+  }
+  if (flags & HAS_EXTRAS) {
+    const length = bytes.readUInt32BE(at);
+    at += 4;
+    if (length > bytes.length - at) throw new RangeError(`expected ${length} bytes of extras`);
+    extras = bytes.subarray(at, (at += length));
+  }
+  return { timeout, priority, extras, body: bytes.subarray(at) };
+}
+
+const ANSWER_HEAD = 6;
+
+export function writeAnswer(call: number, kind: AnswerKind, body: Uint8Array): Buffer {
+  const bytes = Buffer.allocUnsafe(ANSWER_HEAD + body.byteLength);
+  bytes[0] = VERSION;
+  bytes.writeUInt32BE(call, 1);
+  bytes[5] = KINDS.indexOf(kind);
+  bytes.set(body, ANSWER_HEAD);
+  return bytes;
+}
+
+/** @throws RangeError if the bytes are too few */
+export function readAnswer(bytes: Buffer): AnswerEnvelope {
+  const call = bytes.readUInt32BE(1);
+  const kind = bytes[0] === VERSION ? KINDS[bytes.readUInt8(5)] : undefined;
+  return { call, kind, body: bytes.subarray(ANSWER_HEAD) };
+}

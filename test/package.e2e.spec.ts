@@ -29,7 +29,15 @@ const namesOfCore = [
 const names = [
   ...namesOfCore,
   ...['BatchedService', 'BatchingExceptionFilter', 'BatchingModule', 'BatchingRegistry', 'InjectBatched'],
-  ...['SerialService', 'getBatchedToken'],
+  ...[
+    'NoNodeError',
+    'PayloadError',
+    'PayloadSizeError',
+    'RedeliveryError',
+    'RemoteError',
+    'RemoteQueueError',
+  ],
+  ...['SerialService', 'TransportError', 'getBatchedToken'],
 ];
 
 /** The package as it would be published, copied into the node_modules of a project that has little else there. */
@@ -93,6 +101,7 @@ describe('the package nest-batching', () => {
       expect(await namesOf(alone, 'nest-batching/testing')).toEqual(
         [
           ...['BatchInvariantError', 'ManualQueue', 'assertBatches', 'createTestBatched'],
+          ...['MemoryBroker', 'MemoryTransport', 'memoryTransport'],
           ...['expectBatchInvariant', 'fakeBatched', 'fakeModel', 'recordBatches'],
         ].sort(),
       );

@@ -228,14 +228,11 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
       override readonly name = 'Unknown';
     }
     const caller = await node();
-    const thrown: unknown[] = [
-      new RangeError('range'),
-      new Error('plain'),
-      new Unknown('unknown'),
-      'a text',
-      null,
-    ];
-    await serving((index) => Promise.reject(thrown[index as number] as Error));
+    const thrown = [new RangeError('range'), new Error('plain'), new Unknown('unknown'), 'a text', null];
+    await serving(async (index) => {
+      await Promise.resolve();
+      throw thrown[index as number];
+    });
     const came = await Promise.all(numbers(5).map((index) => outcome(caller.call('service', index))));
     expect(came[0]).toBeInstanceOf(RangeError);
     expect(came[1]).toMatchObject({ name: 'Error', message: 'plain' });
@@ -414,12 +411,12 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
     const free = setInterval(() => {
       for (const release of releases.splice(0)) release();
     }, 20);
-    const full = (await outcomes).filter((each) => each instanceof QueueFullError);
+    const full = (await outcomes).filter((each): each is QueueFullError => each instanceof QueueFullError);
     clearInterval(free);
     expect(full.length).toBeGreaterThanOrEqual(4);
     expect(full.length).toBeLessThanOrEqual(7);
     expect(full[0]).toMatchObject({ maxQueued: 3, queue: 'service' });
-    expect(full[0]!.retryAfter).toBeGreaterThan(0);
+    expect(full[0]?.retryAfter).toBeGreaterThan(0);
   });
 
   it('a draining node finishes what it has, takes no more, and what it cannot finish in time runs elsewhere', async () => {

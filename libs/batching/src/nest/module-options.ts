@@ -99,7 +99,8 @@ export function checkModuleOptions(options: BatchingModuleOptions): number {
 }
 
 function checkTransport(transport: unknown): void {
-  if (transport === undefined || typeof transport?.call === 'function') return;
+  if (transport === undefined || typeof Reflect.get(Object(transport) as object, 'call') === 'function')
+    return;
   throw new TypeError(
     `transport: expected a transport, as redisTransport() returns it, got ${show(transport)}`,
   );

@@ -201,9 +201,10 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
             this.#end(flight, 'results', at);
             resolve(result as Result);
           },
-          // What a batch function throws need not be an Error.
-          (error: Error) => {
+          (error: unknown) => {
             this.#end(flight, 'errors', at);
+            // What a batch function throws need not be an Error.
+            // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
             reject(error);
           },
         );

@@ -231,6 +231,7 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
     const thrown = [new RangeError('range'), new Error('plain'), new Unknown('unknown'), 'a text', null];
     await serving(async (index) => {
       await Promise.resolve();
+      // eslint-disable-next-line @typescript-eslint/only-throw-error -- what a batch function may do
       throw thrown[index as number];
     });
     const came = await Promise.all(numbers(5).map((index) => outcome(caller.call('service', index))));

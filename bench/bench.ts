@@ -10,7 +10,7 @@ import { benchServing, servingOptions } from './serving.js';
 import { benchSoak } from './soak.js';
 
 /**
- * `npm run bench [queue] [soak] [http] [lookup] [scheduling] [realtime] [inference [backend…]]
+ * `npm run bench [queue] [soak] [http] [lookup] [scheduling] [realtime] [inference [quick] [backend…]]
  * [serving]`: what a queue costs per
  * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
  * timed, in a simulation and in real time, what networks give on each backend (or on those that are named), and what is left of it
@@ -27,6 +27,7 @@ else await bench(process.argv.slice(2));
 
 async function bench(names: readonly string[]): Promise<void> {
   const backends = inferenceBackends.filter((backend) => names.includes(backend));
+  const quick = names.includes('quick');
   const benches = {
     queue: benchQueue,
     soak: benchSoak,
@@ -34,12 +35,15 @@ async function bench(names: readonly string[]): Promise<void> {
     lookup: benchLookup,
     scheduling: benchScheduling,
     realtime: benchRealtime,
-    inference: () => benchInference(backends.length > 0 ? backends : inferenceBackends),
+    inference: () => {
+      const byDefault = quick ? ['onnx-cpu', 'wasm'] : inferenceBackends;
+      return benchInference(backends.length > 0 ? backends : byDefault, quick);
+    },
     serving: () => benchServing(names),
   };
   const known = [
     ...Object.keys(benches),
-    ...(names.includes('inference') ? inferenceBackends : []),
+    ...(names.includes('inference') ? ['quick', ...inferenceBackends] : []),
     ...(names.includes('serving') ? servingOptions : []),
   ];
   const unknown = names.filter((name) => !known.includes(name));

@@ -36,7 +36,9 @@ if (options.some((option) => option !== '--quick')) {
   console.error(`unknown: ${options.join(' ')}\nusage: run.sh [--quick]`);
   process.exit(2);
 }
-const effort = options.includes('--quick') ? { rounds: 1, roundMs: 100 } : { rounds: 3, roundMs: 1500 };
+const effort = options.includes('--quick')
+  ? { rounds: 1, roundMs: 100, quick: true }
+  : { rounds: 3, roundMs: 1500 };
 
 const softwareWarning =
   'The adapter is SOFTWARE, not a GPU: the figures of webgpu show that it is correct, and nothing about its speed.';
@@ -80,9 +82,13 @@ try {
   heading('Adapter');
   const env = { ...process.env, NO_COLOR: '1', TMPDIR: scratch };
   Object.assign(env, await findAdapter(env));
+  // In the order of their interest, in case the time ends.
   const backends = [
     ...(results.adapter ? ['webgpu'] : []),
+    ...(hasCuda() ? ['onnx-cuda'] : []),
+    ...(results.adapter ? ['onnx-webgpu'] : []),
     ...(hasTensorflow() ? ['tensorflow'] : []),
+    'onnx-cpu',
     'wasm',
   ];
 
@@ -164,8 +170,9 @@ async function findAdapter(base: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> 
 
 async function runGolden(backend: string, env: NodeJS.ProcessEnv): Promise<void> {
   const golden: GpuResults['golden'][number] = { backend, cases: [] };
-  golden.failed = await runChild<GoldenMessage>('golden', {
-    args: [backend],
+  const [, provider] = /^onnx-(.+)$/.exec(backend) ?? [];
+  golden.failed = await runChild<GoldenMessage>(provider ? 'golden-onnx' : 'golden', {
+    args: [provider ?? backend],
     env,
     timeLimit: timeLeft(),
     signal: interrupted.signal,
@@ -190,6 +197,12 @@ function askNvidiaSmi(): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Whether the libraries of ONNX Runtime for CUDA were copied into the bundle. */
+function hasCuda(): boolean {
+  const binaries = join(root, 'node_modules/onnxruntime-node/bin/napi-v6/linux/x64');
+  return existsSync(join(binaries, 'libonnxruntime_providers_cuda.so'));
 }
 
 /** Whether NODE_PATH leads to a linked TensorFlow. */

@@ -1,7 +1,6 @@
 import 'reflect-metadata';
 import { strict as assert } from 'node:assert';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { mkdtempSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import {
   Body,
   Controller,
+  Inject,
   Injectable,
   Logger,
   Module,
@@ -26,123 +26,90 @@ import {
   getBatchedToken,
   InjectBatched,
 } from 'nest-batching';
-import {
-  getTfjsModelToken,
-  type InferenceTimings,
-  InjectTfjsModel,
-  startBackend,
-  TfjsBackendError,
-  type TfjsBackend,
-  TfjsModel,
-  TfjsModule,
-} from 'nest-batching/tfjs';
+import type { OnnxExecutionProvider, OnnxModel } from 'nest-batching/onnx';
+import type { InferenceTimings, TfjsBackend, TfjsModel } from 'nest-batching/tfjs';
 import type * as Memory from '../libs/batching/src/inference/main/batch-memory.js';
 import type * as Layout from '../libs/batching/src/inference/protocol/batch-layout.js';
 import type * as Loaded from '../libs/batching/src/inference/worker/loaded-model.js';
-import type * as Runtime from '../libs/batching/src/tfjs/worker/tfjs-runtime.js';
 import { randomNumbers } from '../libs/figures/src/random-numbers.js';
 import { deviceLimits, type DeviceLimits } from './device-limits.js';
+import { onnxSide } from './onnx-side.js';
+import { built, type Loops, type RuntimeSide, type Subject } from './runtime-side.js';
+import { median } from './table.js';
+import { tfjsSide } from './tfjs-side.js';
 
 /** What this process tells the one that started it, as it gets to know it. */
 export type BackendMessage =
   { leftOut: string } | { device: string; model: ModelFigures } | { limits: DeviceLimits };
 
+/** A network with so many workers, and so many batches at a time. */
 export interface ModelFigures {
   name: string;
   batchSize: number;
   /** Inference workers that it had. */
   workers: number;
+  concurrency: number;
   /** Inputs per second, per round: `single` and `offline` of as many loops as there are workers, each in a thread. */
   single: number[];
   offline: number[];
   injected: number[];
   http: number[];
   meanBatch: number;
+  /** Milliseconds from a full batch to its results while nothing else runs, per round. */
+  latency: number[];
   /** p99 of the event loop's delay while the injected method is saturated, and while the same runs on the main thread. */
   loopDelay: number;
   loopDelayWithout: number | undefined;
   timings: InferenceTimings;
 }
 
-interface Subject {
-  name: string;
-  path: string;
-  shape: number[];
-  batchSize: number;
-  callers: number;
-  overHttp: boolean;
-  /** For the batches that a GPU is made for. */
-  onGpuOnly?: boolean;
+type Model = TfjsModel | OnnxModel;
+
+const folder = mkdtempSync(join(tmpdir(), 'bench-inference-'));
+const [backend = '', rounds, roundMs] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+/** Rounds for moments: the first figures only. */
+const quick = process.argv[5] === 'quick';
+const side = sideOf(backend);
+
+function sideOf(name: string): RuntimeSide {
+  const digits = join(import.meta.dirname, '../apps/demo-api/models/digits');
+  const [, provider] = /^onnx-(.+)$/.exec(name) ?? [];
+  return provider
+    ? onnxSide(provider as OnnxExecutionProvider, digits)
+    : tfjsSide(name as TfjsBackend, digits);
 }
 
-const built = (file: string) => new URL(`../dist/libs/batching/${file}`, import.meta.url).href;
-const root = (path: string) => join(import.meta.dirname, '..', path);
-const folder = mkdtempSync(join(tmpdir(), 'bench-inference-'));
-
-/** 784 → 1024 → 1024 → 10: nothing but matrix products. */
-const mlp = writeModule(
-  'mlp',
-  `
-  export const inputs = { pixels: { shape: [784] } };
-  export const load = (tf) => tf.sequential({ layers: [
-    tf.layers.dense({ units: 1024, activation: 'relu', inputShape: [784], kernelInitializer: tf.initializers.heNormal({ seed: 1 }) }),
-    tf.layers.dense({ units: 1024, activation: 'relu', kernelInitializer: tf.initializers.heNormal({ seed: 2 }) }),
-    tf.layers.dense({ units: 10, activation: 'softmax', kernelInitializer: tf.initializers.heNormal({ seed: 3 }) }),
-  ] });
-  export const run = (tf, pixels, model) => model.predictOnBatch(tf.div(pixels, 255));
-  `,
-);
-
-const digits: Subject = {
-  name: 'digits CNN',
-  path: root('apps/demo-api/models/digits'),
-  shape: [28, 28, 1],
-  batchSize: 64,
-  callers: 256,
-  overHttp: true,
-};
-const perceptron: Subject = {
-  name: 'MLP',
-  path: mlp,
-  shape: [784],
-  batchSize: 64,
-  callers: 256,
-  overHttp: false,
-};
-const esrgan: Subject = {
-  name: 'ESRGAN tiles of 48 × 48',
-  path: join(packageFolder('@upscalerjs/default-model'), 'models'),
-  shape: [48, 48, 3],
-  batchSize: 4,
-  callers: 16,
-  overHttp: false,
-};
-// To a GPU, handing over a batch of those sizes costs more than running it.
-const large = { overHttp: false, onGpuOnly: true };
-const subjects: readonly Subject[] = [
-  digits,
-  perceptron,
-  esrgan,
-  { ...digits, ...large, batchSize: 1024, callers: 4096 },
-  { ...perceptron, ...large, batchSize: 1024, callers: 4096 },
-  { ...esrgan, ...large, batchSize: 32, callers: 128 },
-];
-
-const [backend, rounds, roundMs] = [
-  process.argv[2] as TfjsBackend,
-  Number(process.argv[3]),
-  Number(process.argv[4]),
-];
+function subjectsOf({ digits, mlp, esrgan }: RuntimeSide['paths']): Subject[] {
+  const image = { name: 'digits CNN', path: digits, shape: [28, 28, 1], batchSize: 64, overHttp: true };
+  const perceptron = { name: 'MLP', path: mlp(folder), shape: [784], batchSize: 64, overHttp: false };
+  const tiles = esrgan && {
+    name: 'ESRGAN tiles of 48 × 48',
+    path: esrgan,
+    shape: [48, 48, 3],
+    inputShape: [48, 48, 3],
+    batchSize: 4,
+    overHttp: false,
+  };
+  // To a GPU, handing over a batch of those sizes costs more than running it.
+  const large = { overHttp: false, onGpuOnly: true };
+  return [
+    image,
+    perceptron,
+    ...(tiles ? [tiles] : []),
+    { ...image, ...large, batchSize: 1024 },
+    { ...perceptron, ...large, batchSize: 1024 },
+    ...(tiles ? [{ ...tiles, ...large, batchSize: 32 }] : []),
+  ];
+}
 
 /** A backend that does not start is left out, and ends nothing. */
 const startOptions: Pick<NestApplicationOptions, 'abortOnError'> = { abortOnError: false };
 
 @Injectable()
 class Inference {
-  constructor(@InjectTfjsModel('subject') private readonly model: TfjsModel) {}
+  constructor(@Inject(side.tokenOf('subject')) private readonly model: Model) {}
 
-  /** Two batches at a time: on one worker, one is filled and handed over while the other runs. */
-  @BatchedService(64, 2, { concurrency: 2 })
+  @BatchedService(64, 2)
   infer(inputs: readonly Uint8Array[]): Promise<Float32Array[]> {
     return this.model.predict(inputs);
   }
@@ -161,20 +128,26 @@ class InferenceController {
 Logger.overrideLogger(['error', 'warn']);
 try {
   let onGpu = false;
-  const workersByDefault = await countWorkers();
-  for (const subject of subjects) {
-    // In plain JavaScript one tile takes half a minute.
-    if (backend === 'cpu' && subject.name.startsWith('ESRGAN')) continue;
-    if (subject.onGpuOnly && !onGpu) continue;
-    const figures = await measure(subject, 1);
-    onGpu = figures.device.startsWith('GPU');
-    tell(figures);
-    if (workersByDefault > 1) tell(await measure(subject, 'auto'));
+  const subjects = subjectsOf(side.paths);
+  const [first] = subjects;
+  assert(first);
+  const byDefault = await countWorkers(first);
+  // Many workers last: what a time limit cuts off is of the least interest.
+  for (const workers of workerCounts(byDefault)) {
+    for (const subject of subjects) {
+      if (subject.onGpuOnly && !onGpu) continue;
+      for (const figures of await measure(subject, workers)) {
+        onGpu = figures.device.startsWith('GPU');
+        tell(figures);
+      }
+    }
+    // Plain JavaScript has no device: nothing is copied anywhere.
+    if (workers === 1 && backend !== 'cpu' && !backend.startsWith('onnx-')) {
+      tell({ limits: await deviceLimits(backend as TfjsBackend, roundMs) });
+    }
   }
-  // Plain JavaScript has no device: nothing is copied anywhere.
-  if (backend !== 'cpu') tell({ limits: await deviceLimits(backend, roundMs) });
 } catch (error) {
-  if (!(error instanceof TfjsBackendError)) throw error;
+  if (!(error instanceof side.BackendError)) throw error;
   tell({ leftOut: error.message });
 } finally {
   rmSync(folder, { recursive: true });
@@ -185,34 +158,42 @@ function tell(message: BackendMessage): void {
   process.send?.(message);
 }
 
+/** One worker, as many as `auto` starts, and then what lies between. */
+function workerCounts(byDefault: number): number[] {
+  const between = [2, 4, 8].filter((count) => count < byDefault);
+  return [...new Set([1, byDefault, ...(quick ? [] : between)])];
+}
+
+/** One batch at a time, which is split over the workers; two; and two for each worker. */
+function concurrencies(workers: number): number[] {
+  return [...new Set([1, 2, 2 * workers])];
+}
+
 /** The workers of `auto` on this backend and this machine. */
-async function countWorkers(): Promise<number> {
-  @Module({
-    imports: [
-      TfjsModule.forRoot({ backend }),
-      TfjsModule.forFeature([{ name: digits.name, path: digits.path }]),
-    ],
-  })
+async function countWorkers({ name, path }: Subject): Promise<number> {
+  @Module({ imports: [side.root('auto'), side.feature([{ name, path }])] })
   class CountModule {}
   const app = await NestFactory.createApplicationContext(CountModule, startOptions);
-  const { workers } = app.get<TfjsModel>(getTfjsModelToken(digits.name), { strict: false });
+  const { workers } = app.get<Model>(side.tokenOf(name), { strict: false });
   await app.close();
   return workers;
 }
 
+/** A row for each number of batches at a time, measured in turns. */
 async function measure(
   subject: Subject,
-  workers: 1 | 'auto',
-): Promise<{ device: string; model: ModelFigures }> {
-  const { name, path, shape, batchSize, callers, overHttp } = subject;
-  const inputShape = name.startsWith('ESRGAN') ? shape : undefined;
+  workers: number,
+): Promise<{ device: string; model: ModelFigures }[]> {
+  const { name, path, inputShape, batchSize, overHttp } = subject;
+  // What is padded by default is warmed up to 64.
+  const batchSizes = batchSize > 64 ? [1, batchSize / 2, batchSize] : undefined;
   @Module({
     imports: [
       BatchingModule.forRoot({ queues: { 'Inference.infer': { batchSize } } }),
-      TfjsModule.forRoot({ backend, workers }),
-      TfjsModule.forFeature([
-        { name: 'subject', path, inputShape, batchSizes: [1, batchSize / 2, batchSize] },
-        { name: 'offline loop', path: offlineLoop(subject) },
+      side.root(workers),
+      side.feature([
+        { name: 'subject', path, inputShape, batchSizes },
+        ...(side.loopModels?.(subject, folder) ?? []),
       ]),
     ],
     providers: [Inference],
@@ -224,8 +205,8 @@ async function measure(
   await app.listen(0, '127.0.0.1');
   const url = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`;
   const inference = app.get<Batched<Inference>>(getBatchedToken(Inference), { strict: false });
-  const model = app.get<TfjsModel>(getTfjsModelToken('subject'), { strict: false });
-  const loop = app.get<TfjsModel>(getTfjsModelToken('offline loop'), { strict: false });
+  const model = app.get<Model>(side.tokenOf('subject'), { strict: false });
+  const loops = await side.loops(app, subject);
 
   const inputs = randomInputs(subject);
   const expected: Float32Array[] = [];
@@ -238,98 +219,87 @@ async function measure(
     );
   };
 
-  const offline = await offlineRate(loop, batchSize);
-  const single = await offlineRate(loop, 1);
-  const injectedRate = () =>
-    closedLoop((i) => inference.infer(inputs[i] ?? new Uint8Array()), inputs, callers, check);
-  await injectedRate();
-  const before = model.timings;
-  const figures: ModelFigures = {
-    name,
-    batchSize,
-    workers: model.workers,
-    single: [],
-    offline: [],
-    injected: [],
-    http: [],
-    meanBatch: 0,
-    loopDelay: 0,
-    loopDelayWithout: undefined,
-    timings: before,
-  };
+  const offline = await offlineRate(loops, batchSize);
+  const single = await offlineRate(loops, 1);
+  const shared = { single: [] as number[], offline: [] as number[], latency: [] as number[] };
   const delay = monitorEventLoopDelay({ resolution: 1 });
+  const injectedRate = (concurrency: number) => {
+    inference.infer.queue.concurrency = concurrency;
+    const infer = (i: number) => inference.infer(inputs[i] ?? new Uint8Array());
+    return closedLoop(infer, inputs, batchSize * (concurrency + 2), check);
+  };
+  const rows = concurrencies(workers).map((concurrency) => ({
+    concurrency,
+    injected: [] as number[],
+    delays: [] as number[],
+    timings: [] as InferenceTimings[],
+  }));
+  for (const { concurrency } of rows) await injectedRate(concurrency);
   for (let round = 0; round < rounds; round++) {
-    figures.single.push(await single());
-    figures.offline.push(await offline());
-    delay.enable();
-    figures.injected.push(await injectedRate());
-    delay.disable();
+    shared.single.push(await single());
+    shared.offline.push(await offline());
+    shared.latency.push(await latencyOf(model, inputs, batchSize));
+    for (const { concurrency, injected, delays, timings } of rows) {
+      const before = model.timings;
+      delay.reset();
+      delay.enable();
+      injected.push(await injectedRate(concurrency));
+      delay.disable();
+      delays.push(delay.percentile(99) / 1e6);
+      timings.push(difference(model.timings, before));
+    }
   }
-  figures.timings = difference(model.timings, before);
-  figures.meanBatch = figures.timings.inputs / figures.timings.batches;
-  figures.loopDelay = delay.percentile(99) / 1e6;
-  if (overHttp) {
+  const http: number[] = [];
+  if (overHttp && !quick) {
+    inference.infer.queue.concurrency = 2;
     for (let round = 0; round < rounds; round++)
-      figures.http.push(await httpRate(url, inputs[0] ?? new Uint8Array()));
+      http.push(await httpRate(url, inputs[0] ?? new Uint8Array()));
   }
   const { device } = model;
+  await loops.end();
   await app.close();
-  figures.loopDelayWithout = await delayOnMainThread(subject, inputShape);
-  return { device, model: figures };
+  const loopDelayWithout = workers === 1 ? await delayOnMainThread(subject) : undefined;
+  return rows.map(({ concurrency, injected, delays, timings: parts }) => {
+    const timings = parts.reduce(sum);
+    return {
+      device,
+      model: {
+        ...shared,
+        name,
+        batchSize,
+        workers,
+        concurrency,
+        injected,
+        http: concurrency === 2 ? http : [],
+        meanBatch: timings.inputs / timings.batches,
+        loopDelay: Math.max(...delays),
+        loopDelayWithout: concurrency === 2 ? loopDelayWithout : undefined,
+        timings,
+      },
+    };
+  });
 }
 
-/**
- * Own code for the worker that measures the limit: the same model, a batch that is there already, and its results read,
- * again and again. Its input is how many batches of which size; its result the milliseconds that they took.
- */
-function offlineLoop({ name, path, shape }: Subject): string {
-  const source = JSON.stringify(path);
-  const load = path.endsWith('.mjs')
-    ? `
-      import * as own from ${source};
-      export const load = async (tf) => {
-        const model = await own.load(tf);
-        return (input) => own.run(tf, input, model);
-      };`
-    : `
-      export const load = async (tf, loadModel) => {
-        const model = await loadModel(${source});
-        return (input) => model.predictOnBatch(input);
-      };`;
-  return writeModule(
-    `offline ${name}`,
-    `${load}
-    export const inputs = { batches: { shape: [1] }, size: { shape: [1] } };
-    export const run = async (tf, { batches, size }, predict) => {
-      const [count] = await batches.data();
-      const [n] = await size.data();
-      const values = Float32Array.from({ length: n * ${product(shape)} }, (_, i) => (i * 37) % 256);
-      const start = performance.now();
-      for (let i = 0; i < count; i++) {
-        const input = tf.tensor(values, [n, ${shape.join(', ')}]);
-        const output = tf.tidy(() => predict(input));
-        await output.data();
-        tf.dispose([input, output]);
-      }
-      return tf.fill(batches.shape, performance.now() - start);
-    };`,
-  );
-}
-
-/** Gives a function that runs an offline loop in each worker for about a round, and tells inputs per second of all. */
-async function offlineRate(loop: TfjsModel, size: number): Promise<() => Promise<number>> {
-  // Loops that are asked for at the same time run in different workers.
-  const timed = async (batches: number) => {
-    const loops = Array.from({ length: loop.workers }, () =>
-      loop.predict([{ batches: [batches], size: [size] }]),
-    );
-    return (await Promise.all(loops)).map(([result]) => result?.output?.[0] ?? NaN);
-  };
+/** Gives a function that runs an offline loop for each worker for about a round, and tells inputs per second of all. */
+async function offlineRate({ run }: Loops, size: number): Promise<() => Promise<number>> {
   // The first batch of a shape may take much longer.
-  await timed(1);
-  const perBatch = Math.max(...(await timed(3))) / 3;
+  await run(1, size);
+  const perBatch = Math.max(...(await run(3, size))) / 3;
   const batches = Math.max(1, Math.round(roundMs / perBatch));
-  return async () => (await timed(batches)).reduce((rate, time) => rate + (batches * size * 1000) / time, 0);
+  return async () =>
+    (await run(batches, size)).reduce((rate, time) => rate + (batches * size * 1000) / time, 0);
+}
+
+/** Median milliseconds of a full batch while nothing else runs. At least nine, as the first ways to split it are tried. */
+async function latencyOf(model: Model, inputs: readonly Uint8Array[], size: number): Promise<number> {
+  const batch = Array.from({ length: size }, (_, i) => inputs[i % inputs.length] ?? new Uint8Array());
+  const times: number[] = [];
+  for (const end = performance.now() + roundMs; times.length < 9 || performance.now() < end;) {
+    const start = performance.now();
+    await model.predict(batch);
+    times.push(performance.now() - start);
+  }
+  return median(times);
 }
 
 /** Callers that each ask again when they have their answer, for a round; answers per second. */
@@ -369,15 +339,11 @@ async function httpRate(url: string, body: Uint8Array): Promise<number> {
 }
 
 /** p99 of the event loop's delay, in milliseconds, with the same queue and the same model, but without the worker. */
-async function delayOnMainThread(
-  { path, shape, batchSize, callers }: Subject,
-  inputShape: number[] | undefined,
-): Promise<number> {
+async function delayOnMainThread({ path, shape, inputShape, batchSize }: Subject): Promise<number> {
   const { BatchMemory } = (await import(built('inference/main/batch-memory.js'))) as typeof Memory;
   const { tensorsOf } = (await import(built('inference/protocol/batch-layout.js'))) as typeof Layout;
   const { LoadedModel } = (await import(built('inference/worker/loaded-model.js'))) as typeof Loaded;
-  const { TfjsRuntime } = (await import(built('tfjs/worker/tfjs-runtime.js'))) as typeof Runtime;
-  const runtime = new TfjsRuntime(await startBackend(backend));
+  const runtime = await side.onMainThread();
   const model = await LoadedModel.load(runtime, { path, inputShape });
   const memory = new BatchMemory();
   const queue = new BatchQueue(
@@ -397,7 +363,7 @@ async function delayOnMainThread(
   await closedLoop(
     () => queue.submit(input),
     [input],
-    callers,
+    4 * batchSize,
     () => undefined,
   );
   delay.disable();
@@ -418,16 +384,11 @@ function difference(after: InferenceTimings, before: InferenceTimings): Inferenc
   ) as unknown as InferenceTimings;
 }
 
-function writeModule(name: string, source: string): string {
-  const path = join(folder, `${name}.mjs`);
-  writeFileSync(path, source);
-  return path;
-}
-
-/** The folder of a package whose `exports` hide its package.json. */
-function packageFolder(name: string): string {
-  const main = createRequire(import.meta.url).resolve(name);
-  return main.slice(0, main.indexOf(name) + name.length);
+function sum(one: InferenceTimings, other: InferenceTimings): InferenceTimings {
+  const steps = Object.keys(one) as (keyof InferenceTimings)[];
+  return Object.fromEntries(
+    steps.map((step) => [step, one[step] + other[step]]),
+  ) as unknown as InferenceTimings;
 }
 
 function product(shape: readonly number[]): number {

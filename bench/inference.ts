@@ -3,7 +3,15 @@ import { type DeviceLimits, limitRows } from './device-limits.js';
 import type { BackendMessage, ModelFigures } from './inference-backend.js';
 import { median, printTable, ratio } from './table.js';
 
-export const inferenceBackends: readonly string[] = ['tensorflow', 'webgpu', 'wasm', 'cpu'];
+export const inferenceBackends: readonly string[] = [
+  'onnx-cuda',
+  'onnx-webgpu',
+  'onnx-cpu',
+  'tensorflow',
+  'webgpu',
+  'wasm',
+  'cpu',
+];
 
 export interface BackendFigures {
   backend: string;
@@ -21,17 +29,21 @@ export interface BackendFigures {
 export interface Effort {
   rounds: number;
   roundMs: number;
+  /** Leaves out HTTP, and numbers of workers between one and `auto`. */
+  quick?: boolean;
 }
 
 /**
- * `npm run bench:inference [backend…]`: what a network gives on each backend that starts here, with one inference worker and
- * with `workers: 'auto'`, one input at a time, in an offline loop of full batches in each worker's thread (the limit), through an injected batched method, and through HTTP; what the event loop feels
- * of it; where the time goes; and what the device can do at most. Each backend has a process of its own, and there
- * everything is measured in turns.
+ * `npm run bench:inference [quick] [backend…]`: what a network gives on each backend that starts here, with one inference worker,
+ * with `workers: 'auto'` and with what lies between, for one batch at a time and for several: one input at a time, in an offline loop
+ * of full batches in each worker's thread (the limit), through an injected batched method, and through HTTP; how long one full batch
+ * takes; what the event loop feels of it; where the time goes; and what the device can do at most. Each backend has a process of its
+ * own, and there everything is measured in turns. `quick` takes under 90 seconds for `onnx-cpu` and `wasm`, which are then the default.
  */
-export async function benchInference(backends: readonly string[]): Promise<void> {
+export async function benchInference(backends: readonly string[], quick = false): Promise<void> {
+  const effort = quick ? { rounds: 3, roundMs: 200, quick } : { rounds: 3, roundMs: 1500 };
   for (const backend of backends) {
-    const figures = await measureBackend(backend, { rounds: 3, roundMs: 1500 });
+    const figures = await measureBackend(backend, effort);
     if (figures.failed) throw new Error(`${backend}: ${figures.failed}`);
     if (figures.leftOut) console.log(`\n${backend}: left out. ${figures.leftOut}`);
     for (const { title, rows } of tablesOf(figures)) {
@@ -44,12 +56,12 @@ export async function benchInference(backends: readonly string[]): Promise<void>
 /** Measures one backend, in a process of its own. What was measured until it failed is kept. Never rejects. */
 export async function measureBackend(
   backend: string,
-  { rounds, roundMs }: Effort,
+  { rounds, roundMs, quick }: Effort,
   options: Pick<ChildOptions<never>, 'env' | 'timeLimit' | 'signal'> = {},
 ): Promise<BackendFigures> {
   const figures: BackendFigures = { backend, models: [] };
   figures.failed = await runChild<BackendMessage>('inference-backend', {
-    args: [backend, String(rounds), String(roundMs)],
+    args: [backend, String(rounds), String(roundMs), quick ? 'quick' : ''],
     onMessage: (message) => {
       if ('model' in message) {
         figures.device = message.device;
@@ -77,37 +89,50 @@ export function tablesOf({ backend, device, models, limits }: BackendFigures): {
           [
             'network',
             'workers',
+            'at a time',
             'single',
             'offline',
             'injected',
             'HTTP',
             'injected / offline',
             'injected / single',
+            'injected / one worker',
             'mean batch',
+            'one batch, ms',
+            '/ one worker',
           ],
-          ...models.map(({ name, batchSize, workers, single, offline, injected, http, meanBatch }) => [
-            `${name}, batches of ${batchSize}`,
-            String(workers),
-            perSecond(single),
-            perSecond(offline),
-            perSecond(injected),
-            http.length > 0 ? perSecond(http) : '',
-            ratio(injected, offline),
-            ratio(injected, single),
-            meanBatch.toFixed(1),
-          ]),
+          ...models.map((figures) => {
+            const { workers, concurrency, single, offline, injected, http, meanBatch, latency } = figures;
+            const alone = ofOneWorker(models, figures);
+            return [
+              networkOf(figures),
+              String(workers),
+              String(concurrency),
+              perSecond(single),
+              perSecond(offline),
+              perSecond(injected),
+              http.length > 0 ? perSecond(http) : '',
+              ratio(injected, offline),
+              ratio(injected, single),
+              alone ? ratio(injected, alone.injected) : '',
+              meanBatch.toFixed(1),
+              median(latency).toFixed(2),
+              alone ? ratio(latency, alone.latency) : '',
+            ];
+          }),
         ],
       },
       {
-        title: `${backend}: event loop's delay p99 under that load, ms; and per batch, ms`,
+        title: `${backend}: event loop's delay p99 under that load, ms; and per part of a batch, ms`,
         rows: [
-          ['network', 'workers', 'with workers', 'main thread', ...steps],
-          ...models.map(({ name, batchSize, workers, loopDelay, loopDelayWithout, timings }) => [
-            `${name}, batches of ${batchSize}`,
-            String(workers),
-            loopDelay.toFixed(1),
-            loopDelayWithout?.toFixed(1) ?? '',
-            ...steps.map((step) => (timings[step] / timings.batches).toFixed(3)),
+          ['network', 'workers', 'at a time', 'with workers', 'main thread', ...steps],
+          ...models.map((figures) => [
+            networkOf(figures),
+            String(figures.workers),
+            String(figures.concurrency),
+            figures.loopDelay.toFixed(1),
+            figures.loopDelayWithout?.toFixed(1) ?? '',
+            ...steps.map((step) => (figures.timings[step] / figures.timings.batches).toFixed(3)),
           ]),
         ],
       },
@@ -132,6 +157,25 @@ const steps = [
   'answer',
   'split',
 ] as const satisfies (keyof ModelFigures['timings'])[];
+
+function networkOf({ name, batchSize }: ModelFigures): string {
+  return `${name}, batches of ${batchSize}`;
+}
+
+/** The row of one worker to compare with: with two batches at a time unless it has one. */
+function ofOneWorker(
+  models: readonly ModelFigures[],
+  { name, batchSize, workers, concurrency }: ModelFigures,
+): ModelFigures | undefined {
+  if (workers === 1) return undefined;
+  return models.find(
+    (one) =>
+      one.name === name &&
+      one.batchSize === batchSize &&
+      one.workers === 1 &&
+      one.concurrency === Math.min(concurrency, 2),
+  );
+}
 
 function perSecond(rounds: readonly number[]): string {
   const value = median(rounds);

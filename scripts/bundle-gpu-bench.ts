@@ -27,7 +27,7 @@ import type { GpuResults } from '../bench/gpu.js';
 const largest = 60e6;
 const name = 'nest-batching-gpu-bench';
 const root = join(import.meta.dirname, '..');
-const programs = ['gpu', 'adapter', 'golden', 'inference-backend'];
+const programs = ['gpu', 'adapter', 'golden', 'golden-onnx', 'inference-backend'];
 
 /** What the library and the benchmarks load by name; their dependencies follow. */
 const packages = [
@@ -39,6 +39,8 @@ const packages = [
   '@tensorflow/tfjs-backend-webgpu',
   '@upscalerjs/default-model',
   'autocannon',
+  'onnx-proto',
+  'onnxruntime-node',
   'reflect-metadata',
   'rxjs',
   'webgpu',
@@ -171,6 +173,10 @@ function copy(from: string, to: string): void {
       if (from.includes('/@tensorflow/')) {
         return !statSync(source).isFile() || /(^package\.json|^LICENSE|\.node\.js|\.wasm)$/.test(path);
       }
+      if (from.endsWith('/onnxruntime-node')) {
+        return !/^(script|bin\/napi-v6\/(?!linux(\/x64|$)))/.test(path);
+      }
+      if (from.endsWith('/protobufjs')) return !/^(cli|dist)/.test(path);
       if (from.endsWith('/webgpu')) return !/^(build|dist\/(?!linux-x64))/.test(path);
       return true;
     },
@@ -253,10 +259,13 @@ function tryOut(archive: string): void {
   if (!existsSync(file))
     throw new Error(`the trial run ended with ${status ?? 'nothing'} and without results`);
   const { adapter, failures, golden, backends } = JSON.parse(readFileSync(file, 'utf8')) as GpuResults;
-  const complete = ['wasm', ...(adapter ? ['webgpu'] : [])].every(
+  const complete = ['wasm', 'onnx-cpu', ...(adapter ? ['webgpu', 'onnx-webgpu'] : [])].every(
     (backend) =>
       golden.some((one) => one.backend === backend && one.cases.length > 0) &&
-      backends.some((one) => one.backend === backend && one.models.length > 0 && one.limits),
+      backends.some(
+        (one) =>
+          one.backend === backend && one.models.length > 0 && (one.limits ?? backend.startsWith('onnx-')),
+      ),
   );
   // Without a GPU or a software Vulkan here, that WebGPU finds none is the one failure to expect.
   const unexpected = failures.filter((failure) => adapter ?? !failure.startsWith('WebGPU found no adapter'));

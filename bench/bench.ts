@@ -10,11 +10,11 @@ import { benchServing, servingOptions } from './serving.js';
 import { benchSoak } from './soak.js';
 
 /**
- * `npm run bench [queue] [soak] [http] [lookup] [scheduling] [realtime] [inference [quick] [backend…]]
+ * `npm run bench [queue] [soak] [http [quick]] [lookup] [scheduling] [realtime [quick]] [inference [quick] [backend…]]
  * [serving]`: what a queue costs per
  * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
  * timed, in a simulation and in real time, what networks give on each backend (or on those that are named), and what is left of it
- * over HTTP. Every
+ * over HTTP. `quick`: too little to judge by, to see that it works. Every
  * table compares in one run, checks the results it got, and ends with ratios. `npm run bench compare <commit>` compares this
  * working tree with a commit: `compare.ts`.
  */
@@ -31,10 +31,10 @@ async function bench(names: readonly string[]): Promise<void> {
   const benches = {
     queue: benchQueue,
     soak: benchSoak,
-    http: benchHttp,
+    http: () => benchHttp(quick),
     lookup: benchLookup,
     scheduling: benchScheduling,
-    realtime: benchRealtime,
+    realtime: () => benchRealtime(quick),
     inference: () => {
       const byDefault = quick ? ['onnx-cpu', 'wasm'] : inferenceBackends;
       return benchInference(backends.length > 0 ? backends : byDefault, quick);
@@ -43,8 +43,9 @@ async function bench(names: readonly string[]): Promise<void> {
   };
   const known = [
     ...Object.keys(benches),
-    ...(names.includes('inference') ? ['quick', ...inferenceBackends] : []),
+    ...(names.includes('inference') ? inferenceBackends : []),
     ...(names.includes('serving') ? servingOptions : []),
+    ...(['http', 'realtime', 'inference'].some((name) => names.includes(name)) ? ['quick'] : []),
   ];
   const unknown = names.filter((name) => !known.includes(name));
   if (unknown.length > 0) {

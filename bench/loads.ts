@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import autocannon from 'autocannon';
@@ -51,40 +51,59 @@ export const runs: Record<string, Run> = {
   },
 };
 
+/** A batcher behind an HTTP server on loopback: `/12` is answered with `144`. */
+export class SquareServer {
+  /** Calls of the batch function, and their inputs. */
+  batches = 0;
+  inputs = 0;
+  /** Moments of the answers. */
+  readonly answered: number[] = [];
+  readonly #server: Server;
+
+  constructor(build: (run: Run) => Submit, run: Run) {
+    const submit = build((batch) => {
+      this.batches++;
+      this.inputs += batch.length;
+      return run(batch);
+    });
+    this.#server = createServer((request, response) => {
+      void submit(Number(request.url?.slice(1))).then((result) => {
+        this.answered.push(performance.now());
+        response.end(String(result));
+      });
+    });
+  }
+
+  /** @returns its address */
+  async listen(): Promise<string> {
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    const { port } = this.#server.address() as AddressInfo;
+    return `http://127.0.0.1:${port}`;
+  }
+
+  close(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
+}
+
 export interface HttpFigures {
   perSecond: number;
-  meanBatch: number;
   p50: number;
   p99: number;
 }
 
-/** Clients that each send their next request when the answer is there, over loopback, from another thread, for a second. */
-export async function measureHttp(
-  build: (run: Run) => Submit,
-  run: Run,
-  clients: number,
-): Promise<HttpFigures> {
-  let batches = 0;
-  let inputs = 0;
-  const submit = build((batch) => {
-    batches++;
-    inputs += batch.length;
-    return run(batch);
-  });
-  const server = createServer((request, response) => {
-    void submit(Number(request.url?.slice(1))).then((result) => response.end(String(result)));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
+/** Clients that each send their next request when the answer is there, over loopback, from another thread. */
+export async function crowd(url: string, clients: number, seconds: number): Promise<HttpFigures> {
   const result = await autocannon({
-    url: `http://127.0.0.1:${port}/12`,
+    url: `${url}/12`,
     connections: clients,
-    duration: 1,
+    duration: seconds,
     expectBody: '144',
     workers: 1,
+    // It ends at a sample only.
+    sampleInt: 100,
   });
-  server.closeAllConnections();
-  server.close();
   assert.equal(
     result.mismatches + result.non2xx + result.errors,
     0,
@@ -92,10 +111,21 @@ export async function measureHttp(
   );
   return {
     perSecond: result.requests.total / result.duration,
-    meanBatch: inputs / batches,
     p50: result.latency.p50,
     p99: result.latency.p99,
   };
+}
+
+/** A crowd at a new batcher, for a second. */
+export async function measureHttp(
+  build: (run: Run) => Submit,
+  run: Run,
+  clients: number,
+): Promise<HttpFigures> {
+  const server = new SquareServer(build, run);
+  const figures = await crowd(await server.listen(), clients, 1);
+  server.close();
+  return figures;
 }
 
 function serviceTime(size: number): number {

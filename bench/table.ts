@@ -4,9 +4,10 @@ export function median(values: readonly number[]): number {
 }
 
 /** Ratios round by round as `median (least–most)`: rounds stand beside each other in time, totals do not. */
-export function ratio(ours: readonly number[], theirs: readonly number[]): string {
+export function ratio(ours: readonly number[], theirs: readonly number[], digits = 2): string {
   const ratios = ours.map((value, round) => value / (theirs[round] ?? NaN));
-  return `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`;
+  const [least, most] = [Math.min(...ratios), Math.max(...ratios)];
+  return `${median(ratios).toFixed(digits)} (${least.toFixed(digits)}–${most.toFixed(digits)})`;
 }
 
 /** Rows as aligned text, the first row being the head. */

@@ -1,12 +1,12 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { INestApplication } from '@nestjs/common';
-import type { QueueStats } from 'nest-batching';
 import { readConfiguration } from '../apps/demo-api/src/configuration.js';
 import { createApp } from '../apps/demo-api/src/create-app.js';
 import { AppProcess } from './app-process.js';
 
 export { type Answer, type Body, connections, postJson, send } from './http.js';
+export { liveView } from './live-view.js';
 
 export const adapters = ['express', 'fastify'] as const;
 
@@ -25,21 +25,4 @@ export class DemoProcess extends AppProcess {
   constructor(environment: NodeJS.ProcessEnv, ...nodeOptions: string[]) {
     super('demo-api', { LOG_FORMAT: 'json', ...environment }, nodeOptions);
   }
-}
-
-/** The first event of the live view. */
-export async function liveView(url: string, headers: Record<string, string> = {}): Promise<LiveEvent> {
-  const response = await fetch(`${url}/queues/live`, { headers });
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-  let text = '';
-  while (!/^data: .*\n/m.test(text)) text += (await reader?.read())?.value ?? '';
-  await reader?.cancel();
-  const data = JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? '') as Omit<LiveEvent, 'id'>;
-  return { id: /^id: (.*)$/m.exec(text)?.[1], ...data };
-}
-
-export interface LiveEvent {
-  id: string | undefined;
-  queues: QueueStats[];
-  batches: { queue: string; size: number; reason: string; waited: number; ran: number; at: number }[];
 }

@@ -147,11 +147,17 @@ function networkOf(ort: typeof Ort, session: Ort.InferenceSession, bytes: number
   };
 }
 
-/** @throws Error for what is no tensor, as the maps of scikit-learn's classifiers */
+/** @throws Error for what is no tensor, as the maps of scikit-learn's classifiers, and for tensors of strings */
 function tensorOf(
   what: string,
   metadata: Ort.InferenceSession.ValueMetadata,
 ): Ort.InferenceSession.TensorValueMetadata {
+  if (metadata.isTensor && metadata.type === 'string') {
+    throw new Error(
+      `${what} '${metadata.name}' is of strings, and batches are passed in shared memory, which holds numbers: encode strings ` +
+        'outside the model (as indices into a vocabulary), and export labels as numbers',
+    );
+  }
   if (metadata.isTensor) return metadata;
   throw new Error(
     `${what} '${metadata.name}' is no tensor but a sequence or a map; export the model with tensors only (skl2onnx: zipmap=False)`,

@@ -11,7 +11,7 @@ describe('Configuration', () => {
       httpAdapter: 'express',
       batchSize: 64,
       maxDelay: 5,
-      dispatch: 'fixed',
+      dispatch: 'adaptive',
       backend: 'auto',
     });
     expect(readConfiguration({ PORT: '', BACKEND: '', MAX_DELAY: '' })).toEqual(defaults);
@@ -21,7 +21,7 @@ describe('Configuration', () => {
     const given = {
       PORT: '0',
       MAX_DELAY: '0.5',
-      DISPATCH: 'adaptive',
+      DISPATCH: 'eager',
       BATCH_SIZE: '7',
       LOG_LEVEL: 'warn',
       HTTP_ADAPTER: 'fastify',
@@ -29,7 +29,7 @@ describe('Configuration', () => {
     expect(readConfiguration(given)).toMatchObject({
       port: 0,
       maxDelay: 0.5,
-      dispatch: 'adaptive',
+      dispatch: 'eager',
       batchSize: 7,
       logLevels: ['warn', 'error', 'fatal'],
       httpAdapter: 'fastify',

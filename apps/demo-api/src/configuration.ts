@@ -29,8 +29,7 @@ export class Configuration {
   @Min(0, { message: 'a number from 0 to 60000' })
   @Max(60_000, { message: 'a number from 0 to 60000' })
   readonly maxDelay: number = 5;
-  // The network is so fast that waiting hardly pays; but a batch also saves the server's thread messages, and can be seen.
-  @OneOf('adaptive', 'eager', 'fixed') readonly dispatch: Dispatch = 'fixed';
+  @OneOf('adaptive', 'eager', 'fixed') readonly dispatch: Dispatch = 'adaptive';
   /** 0: no limit. */
   @Integer(0, 1_000_000) readonly maxQueued: number = 10_000;
   @Integer(1, 64) readonly tileBatchSize: number = 4;

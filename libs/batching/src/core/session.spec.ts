@@ -258,14 +258,17 @@ describe('the end of a session', () => {
     expect(batches).toEqual([['first']]);
   });
 
-  it('an abort before the first push refuses all', async () => {
-    const { service } = appending();
-    const session = createSession(service, {
-      initialState: '',
+  it('an abort before the first push refuses all, and frees the state', async () => {
+    const step = jest.fn<() => Promise<SessionResult<string, object>>>();
+    const free = jest.fn();
+    const session = createSession(step, {
+      initialState: () => ({ [Symbol.dispose]: free }),
       signal: AbortSignal.abort(new Error('gone')),
     });
     await expect(session.push('a')).rejects.toThrow('gone');
-    await session.close();
+    await setImmediate();
+    expect(step).not.toHaveBeenCalled();
+    expect(free).toHaveBeenCalledTimes(1);
   });
 
   it('does not keep listening to its signal', async () => {

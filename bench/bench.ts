@@ -1,5 +1,6 @@
 import { availableParallelism, cpus } from 'node:os';
 import { benchCompare } from './compare.js';
+import { benchEvents } from './events.js';
 import { benchHttp } from './http.js';
 import { benchInference, inferenceBackends } from './inference.js';
 import { benchLookup } from './lookup.js';
@@ -10,7 +11,7 @@ import { benchServing, servingOptions } from './serving.js';
 import { benchSoak } from './soak.js';
 
 /**
- * `npm run bench [queue] [soak] [http [quick]] [lookup] [scheduling] [realtime [quick]] [inference [quick] [backend…]]
+ * `npm run bench [queue] [events] [soak] [http [quick]] [lookup] [scheduling] [realtime [quick]] [inference [quick] [backend…]]
  * [serving]`: what a queue costs per
  * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
  * timed, in a simulation and in real time, what networks give on each backend (or on those that are named), and what is left of it
@@ -30,6 +31,7 @@ async function bench(names: readonly string[]): Promise<void> {
   const quick = names.includes('quick');
   const benches = {
     queue: benchQueue,
+    events: benchEvents,
     soak: benchSoak,
     http: () => benchHttp(quick),
     lookup: benchLookup,

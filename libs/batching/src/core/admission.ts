@@ -12,6 +12,7 @@ import {
   ServiceStoppedError,
   TooManyInputsError,
 } from './errors.js';
+import { markRunning } from './events.js';
 import { invariant } from './invariant.js';
 import type { Joined, Ledger } from './ledger.js';
 import {
@@ -164,8 +165,7 @@ export class Admission<Input> {
   dropAll(): void {
     const drop = (entry: Entry<Input>): void => {
       // Each caller counts; the input leaves with the last.
-      const callers = this.#shared?.get(entry.extras?.key)?.callers ?? [entry];
-      for (const caller of [...callers]) {
+      for (const caller of [...this.callersOf(entry)]) {
         this.#giveUp(caller, 'stopped', new ServiceStoppedError(this.options.name, 'dropped this input'));
       }
     };
@@ -222,6 +222,11 @@ export class Admission<Input> {
     }
   }
 
+  /** The entries of all callers of an entry: with `coalesce` there may be several. */
+  callersOf(entry: Entry<Input>): Iterable<Entry<Input>> {
+    return this.#shared?.get(entry.extras?.key)?.callers ?? [entry];
+  }
+
   /** @returns the entry that waits and runs for this caller; with `coalesce` also for those that join it */
   #share(caller: Entry<Input>, key: unknown): Entry<Input> {
     return this.#shared ? this.#shared.open(key, caller).entry : caller;
@@ -233,6 +238,7 @@ export class Admission<Input> {
    */
   #join(caller: Entry<Input>, shared: SharedInput<Input>, priority: number): void {
     shared.join(caller);
+    if (shared.phase === 'running') markRunning(caller);
     const { place, extras } = shared.entry;
     if (!extras || priority <= (extras.ticket?.priority ?? 0)) return;
     const ticket = { ...(extras.ticket ?? PLAIN), priority, line: undefined };

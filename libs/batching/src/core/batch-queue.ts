@@ -8,8 +8,9 @@ import { createPolicy, type Departure, type Snapshot } from './dispatch/decide.j
 import { Dispatcher } from './dispatch/dispatcher.js';
 import { untilSlot } from './dispatch/forecast.js';
 import { Drains } from './drains.js';
-import { Entry } from './entry.js';
+import { Entry, isRejection } from './entry.js';
 import { ServiceStoppedError } from './errors.js';
+import { areBatchesWatched, isSubmitWatched, watchBatch, watchInput } from './events.js';
 import { Ledger } from './ledger.js';
 import {
   type BatchOptions,
@@ -27,6 +28,8 @@ import type { BatchReport, Measure, QueueState, QueueStats } from './stats.js';
 import { ignoreRejections } from './thenable.js';
 import { Turns } from './turns.js';
 import type { Group } from './waiting/group.js';
+
+type AnyQueue = BatchQueue<unknown, unknown>;
 
 /** Milliseconds from which on a run without a look between is taken to have blocked the event loop. */
 const BLOCKED = 1;
@@ -178,7 +181,8 @@ export class BatchQueue<Input, Result> {
     // V8 inlines an executor that does no more, and neither it nor the variable is allocated.
     let resolve!: (result: unknown) => void;
     const promise = new Promise<unknown>((taken) => (resolve = taken)) as Promise<Result>;
-    this.#admission.admit(new Entry(input, this.#turns.begin(), resolve), options);
+    const settle = isSubmitWatched() ? watchInput(this as AnyQueue, resolve, isRejection) : resolve;
+    this.#admission.admit(new Entry(input, this.#turns.begin(), settle), options);
     return promise;
   }
 
@@ -351,6 +355,9 @@ export class BatchQueue<Input, Result> {
     // batch. A look that has not come when the function has ended shows that it blocked.
     if (this.#dispatcher.looksBeforeAnswers) this.#turns.begin();
     else this.#decideSoon();
+    if (areBatchesWatched()) {
+      batch.event = watchBatch(this as AnyQueue, batch, (entry) => this.#admission.callersOf(entry));
+    }
     void this.#run(batch);
   }
 
@@ -360,7 +367,9 @@ export class BatchQueue<Input, Result> {
    */
   async #run(batch: Batch<Input>): Promise<void> {
     try {
-      const results = await this.#layers.run(batch.inputs, batch);
+      const results = await (batch.event
+        ? batch.event.run(() => this.#layers.run(batch.inputs, batch))
+        : this.#layers.run(batch.inputs, batch));
       if (this.#hasBlocked(batch)) await this.#look(batch, results);
       const late = batch.settle(results);
       if (late) await late;

@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import type { DispatchReason } from './dispatch/dispatch-policy.js';
 import type { Entry, Holder } from './entry.js';
+import type { WatchedBatch } from './events.js';
 import type { Ledger } from './ledger.js';
 import type { Underway } from './run/run.js';
 import type { DropReason } from './stats.js';
@@ -15,6 +16,8 @@ export class Batch<Input> implements Underway, Holder<Input> {
   readonly oldest: number;
   /** Whether all were submitted in one turn of the event loop. */
   readonly ofOneTurn: boolean;
+  /** Its message for `diagnostics_channel`, if anything listens. */
+  event: WatchedBatch | undefined = undefined;
   /** When its run ended, if it blocked the event loop until then. */
   ranUntil: number | undefined;
   /** Callers that have their result, as counted by the ledger. */

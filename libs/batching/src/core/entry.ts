@@ -60,9 +60,13 @@ export class Entry<Input> implements Waiting<Entry<Input>>, Linked<Entry<Input>>
   }
 }
 
+export function isRejection(outcome: unknown): outcome is Rejection {
+  return outcome instanceof Rejection;
+}
+
 /** A thenable that rejects; a class of its own, to recognise an entry that ended in an error. */
 export class Rejection {
-  constructor(private readonly error: unknown) {}
+  constructor(readonly error: unknown) {}
 
   then(_: unknown, reject: (error: unknown) => void): void {
     reject(this.error);

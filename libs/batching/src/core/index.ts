@@ -17,6 +17,7 @@ export {
   SessionInterruptedError,
   TooManyInputsError,
 } from './errors.js';
+export type { BatchEvent, InputEvent } from './events.js';
 export { Lane } from './lane.js';
 export type {
   BatchOptions,

@@ -1,6 +1,7 @@
 import { show, showThrown } from './checks.js';
 import type { DispatchReason } from './dispatch/dispatch-policy.js';
 import { RecentDistribution, type Totals } from './distribution.js';
+import { endBatch, type WatchedBatch } from './events.js';
 import { invariant } from './invariant.js';
 import type { BatchReport, DropReason, Measure, QueueStats } from './stats.js';
 import { isThenable } from './thenable.js';
@@ -33,6 +34,7 @@ interface Recorded {
   readonly oldest: number;
   readonly ofOneTurn: boolean;
   readonly failure: { readonly error: unknown } | undefined;
+  readonly event: WatchedBatch | undefined;
   results: number;
   uncounted: number;
   remaining: number;
@@ -141,7 +143,7 @@ export class Ledger {
   end(batch: Recorded, ran: number, now: number): void {
     invariant(batch.remaining === 0, 'a batch ended before its inputs');
     this.#runTime.record(ran, 1, now);
-    if (this.#listeners.size > 0) this.#report(batch, ran);
+    if (this.#listeners.size > 0 || batch.event) this.#report(batch, ran);
   }
 
   onBatch(listener: (report: BatchReport) => void): () => void {
@@ -152,10 +154,11 @@ export class Ledger {
     return () => this.#listeners.delete(listener);
   }
 
-  #report({ size, reason, leftAt, oldest, results, failure }: Recorded, ran: number): void {
+  #report({ size, reason, leftAt, oldest, results, failure, event }: Recorded, ran: number): void {
     const { queue } = this;
     const errors = size - results;
     const report = { queue, size, reason, waited: leftAt - oldest, ran, results, errors, ...failure };
+    if (event) endBatch(event, report);
     const warn = (thrown: unknown) => {
       process.emitWarning(`a listener of ${queue} threw: ${showThrown(thrown)}`, 'BatchingWarning');
     };

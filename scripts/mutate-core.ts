@@ -264,6 +264,11 @@ const faults: readonly Fault[] = [
     'a wait begins before the batch that blocked the event loop',
     'if (ran >= BLOCKED) this.#turns.close();',
   ),
+  inQueue(
+    'a wait of an input that is read before the answers begins before the batch that blocked',
+    'have not waited for it.\n    this.#turns.close();',
+    'have not waited for it.',
+  ),
   // Clocks that come and go.
   {
     name: 'an immediate is lost with a fake clock',

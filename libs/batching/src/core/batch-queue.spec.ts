@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { setTimeout as setTimeoutAsync } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { BatchQueue } from './batch-queue.js';
 import { BatchTimeoutError, QueueFullError, ServiceStoppedError } from './errors.js';
@@ -205,6 +206,30 @@ describe('a batch function that blocks the event loop', () => {
 
     const [first, , third] = runs;
     expect(waits[2]).toBeLessThanOrEqual((third?.start ?? NaN) - (first?.end ?? NaN));
+    await queue.stop();
+  });
+
+  it('is not part of the wait of inputs that came before its callers were answered', async () => {
+    jest.useRealTimers();
+    const runs: { start: number; end: number }[] = [];
+    let second: Promise<number> | undefined;
+    const queue = new BatchQueue<number, number>(
+      (inputs) => {
+        const start = performance.now();
+        // As a request that comes while the loop is blocked, and is read before the look.
+        if (!second) second = setTimeoutAsync(0).then(() => queue.submit(2));
+        block();
+        runs.push({ start, end: performance.now() });
+        return inputs;
+      },
+      { batchSize: 8, maxDelay: 10 },
+    );
+    const waits: number[] = [];
+    queue.onBatch(({ waited }) => waits.push(waited));
+    await queue.submit(1);
+    await second;
+
+    expect(waits[1]).toBeLessThanOrEqual((runs[1]?.start ?? NaN) - (runs[0]?.end ?? NaN));
     await queue.stop();
   });
 });

@@ -392,6 +392,8 @@ export class BatchQueue<Input, Result> {
   async #look(batch: Batch<Input>, results: ArrayLike<unknown>): Promise<void> {
     this.#blockedSince = batch.leftAt;
     ignoreRejections(results);
+    // Inputs that are read now have not waited for it.
+    this.#turns.close();
     await this.#turns.nextLook();
     this.#blockedSince = undefined;
   }

@@ -5,7 +5,7 @@ import { fromFloat16, toFloat16 } from './float16.js';
 /** Element types of ONNX that are converted from and to the types of a batch. */
 export interface ElementType {
   readonly dtype: TensorDescription['dtype'];
-  /** @returns the numbers in memory of this thread: the addon refuses shared memory */
+  /** @returns the numbers in memory of this thread: the addon refuses shared memory. They may be the values themselves. */
   encode(values: TensorValues): OnnxData;
   decode(data: OnnxData): TensorValues;
 }
@@ -17,7 +17,7 @@ type SmallInteger = Int8Array | Uint8Array | Int16Array | Uint16Array | Uint32Ar
 
 /** By the names of ONNX Runtime. Those that are missing (strings, complex and 4-bit numbers) are refused. */
 export const elementTypes: Readonly<Partial<Record<string, ElementType>>> = {
-  float32: { dtype: 'float32', encode: (values) => values.slice(), decode: (data) => data as Float32Array },
+  float32: { dtype: 'float32', encode: unshared, decode: (data) => data as Float32Array },
   float64: {
     dtype: 'float32',
     encode: (values) => new Float64Array(values),
@@ -30,8 +30,8 @@ export const elementTypes: Readonly<Partial<Record<string, ElementType>>> = {
     decode: (data) =>
       data instanceof Uint16Array ? fromFloat16(data) : new Float32Array(data as Float32Array),
   },
-  bool: { dtype: 'bool', encode: (values) => values.slice(), decode: (data) => data as Uint8Array },
-  int32: { dtype: 'int32', encode: (values) => values.slice(), decode: (data) => data as Int32Array },
+  bool: { dtype: 'bool', encode: unshared, decode: (data) => data as Uint8Array },
+  int32: { dtype: 'int32', encode: unshared, decode: (data) => data as Int32Array },
   int8: integers('int8', Int8Array),
   uint8: integers('uint8', Uint8Array),
   int16: integers('int16', Int16Array),
@@ -40,6 +40,11 @@ export const elementTypes: Readonly<Partial<Record<string, ElementType>>> = {
   int64: longIntegers('int64', BigInt64Array, (low) => low >> 31),
   uint64: longIntegers('uint64', BigUint64Array, () => 0),
 };
+
+/** Bytes that were widened are in this thread already, and a copy of them would be garbage after each batch. */
+function unshared(values: TensorValues): TensorValues {
+  return values.buffer instanceof SharedArrayBuffer ? values.slice() : values;
+}
 
 /** Integers of at most 32 bits. A number that does not fit would be wrapped around. */
 function integers(name: string, Type: new (values: ArrayLike<number>) => SmallInteger): ElementType {

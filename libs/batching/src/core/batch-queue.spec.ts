@@ -217,7 +217,7 @@ describe('a batch function that blocks the event loop', () => {
       (inputs) => {
         const start = performance.now();
         // As a request that comes while the loop is blocked, and is read before the look.
-        if (!second) second = setTimeoutAsync(0).then(() => queue.submit(2));
+        second ??= setTimeoutAsync(0).then(() => queue.submit(2));
         block();
         runs.push({ start, end: performance.now() });
         return inputs;

@@ -96,6 +96,16 @@ export default tseslint.config(
     '^\\.\\./(?!core/|reports/)',
     'prometheus/ imports core/, reports/, Nest and prom-client only',
   ),
+  arrow(
+    'batching/src/opentelemetry',
+    '^\\.\\./(?!core/|reports/)',
+    'opentelemetry/ imports core/, reports/, Nest and the API of OpenTelemetry only',
+  ),
+  arrow(
+    'batching/src/terminus',
+    '^\\.\\./(?!core/|reports/)',
+    'terminus/ imports core/, reports/, Nest and Terminus only',
+  ),
   arrow('batching/src/link', '^\\.\\./', 'link/ imports its own files only'),
   arrow('batching/src/cli', '^\\.\\./(?!link/)', 'cli/ imports link/ only'),
   arrow('figures', '^(\\.\\./|nest-batching|@app/)', 'figures/ imports packages and its own files only'),

@@ -1,4 +1,5 @@
 import { availableParallelism, cpus } from 'node:os';
+import { benchAutoscale } from './autoscale.js';
 import { benchCompare } from './compare.js';
 import { benchEvents } from './events.js';
 import { benchHttp } from './http.js';
@@ -12,10 +13,10 @@ import { benchSoak } from './soak.js';
 
 /**
  * `npm run bench [queue] [events] [soak] [http [quick]] [lookup] [scheduling] [realtime [quick]] [inference [quick] [backend…]]
- * [serving]`: what a queue costs per
+ * [serving] [autoscale [quick]]`: what a queue costs per
  * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
  * timed, in a simulation and in real time, what networks give on each backend (or on those that are named), and what is left of it
- * over HTTP. `quick`: too little to judge by, to see that it works. Every
+ * over HTTP, and what rules for the number of replicas miss and cost. `quick`: too little to judge by, to see that it works. Every
  * table compares in one run, checks the results it got, and ends with ratios. `npm run bench compare <commit>` compares this
  * working tree with a commit: `compare.ts`.
  */
@@ -41,13 +42,14 @@ async function bench(names: readonly string[]): Promise<void> {
       const byDefault = quick ? ['onnx-cpu', 'wasm'] : inferenceBackends;
       return benchInference(backends.length > 0 ? backends : byDefault, quick);
     },
+    autoscale: () => benchAutoscale(quick),
     serving: () => benchServing(names),
   };
   const known = [
     ...Object.keys(benches),
     ...(names.includes('inference') ? inferenceBackends : []),
     ...(names.includes('serving') ? servingOptions : []),
-    ...(['http', 'realtime', 'inference'].some((name) => names.includes(name)) ? ['quick'] : []),
+    ...(['http', 'realtime', 'inference', 'autoscale'].some((name) => names.includes(name)) ? ['quick'] : []),
   ];
   const unknown = names.filter((name) => !known.includes(name));
   if (unknown.length > 0) {

@@ -743,7 +743,9 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
     const ready = await send(`${url}/health/ready`, {});
     expect(ready.status).toBe(503);
     expect(ready.headers['retry-after']).toBe('1');
-    expect(errorOf(ready).message).toBe('Not ready: DigitClassifier.classify is stopped.');
+    expect(errorOf(ready).message).toBe(
+      'Not ready: DigitClassifier.classify is stopped; TileUpscaler.upscale is stopped.',
+    );
     const answer = await postJson(`${url}/digits`, { pixels });
     expect(errorOf(answer)).toMatchObject({ statusCode: 503, code: 'ERR_BATCHING_STOPPED' });
     expect(answer.headers['retry-after']).toBeDefined();

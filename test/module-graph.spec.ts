@@ -18,6 +18,8 @@ const packages: Partial<Record<string, string[]>> = {
   tfjs: ['@nestjs/common', '@nestjs/core'],
   onnx: ['@nestjs/common', '@nestjs/core'],
   prometheus: ['@nestjs/common', '@nestjs/core', 'prom-client'],
+  opentelemetry: ['@nestjs/common', '@nestjs/core', '@opentelemetry/api'],
+  terminus: ['@nestjs/common', '@nestjs/core', '@nestjs/terminus'],
 };
 
 describe.each([

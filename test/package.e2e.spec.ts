@@ -49,7 +49,7 @@ describe('the package nest-batching', () => {
   beforeAll(async () => {
     alone = await makeProject();
     withNest = await makeProject('@nestjs', 'reflect-metadata', 'rxjs');
-    withAll = await makeProject('@nestjs', 'reflect-metadata', 'rxjs', 'prom-client');
+    withAll = await makeProject('@nestjs', 'reflect-metadata', 'rxjs', 'prom-client', '@opentelemetry');
   });
 
   afterAll(async () => {

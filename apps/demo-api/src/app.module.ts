@@ -9,6 +9,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
 import { BatchingModule } from 'nest-batching';
 import { OnnxModule } from 'nest-batching/onnx';
+import { BatchingHealthIndicator } from 'nest-batching/terminus';
 import { TfjsModule } from 'nest-batching/tfjs';
 import type { Configuration } from './configuration.js';
 import { DigitClassifier } from './digits/digit-classifier.js';
@@ -60,7 +61,7 @@ import { QueuesController } from './queues/queues.controller.js';
     }),
     ServeStaticModule.forRoot(...folders),
   ],
-  providers: [DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory, LiveView],
+  providers: [BatchingHealthIndicator, DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory, LiveView],
   controllers: [DigitsController, PhotosController, HealthController, QueuesController, PageController],
 })
 export class AppModule {

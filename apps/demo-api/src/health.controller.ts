@@ -2,7 +2,7 @@ import { Health } from '@app/serving';
 import { Controller, Get, Inject } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { HealthCheck, type HealthIndicatorFunction } from '@nestjs/terminus';
-import { BatchingRegistry } from 'nest-batching';
+import { BatchingHealthIndicator } from 'nest-batching/terminus';
 import { InjectTfjsModel, TfjsModel } from 'nest-batching/tfjs';
 import { ApiErrors } from './api-document.js';
 import { DIGITS_NETWORK, type DigitsNetwork } from './digits/digits-network.js';
@@ -21,7 +21,7 @@ export class HealthController {
   constructor(
     @Inject(DIGITS_NETWORK) private readonly digits: DigitsNetwork,
     @InjectTfjsModel('esrgan') private readonly esrgan: TfjsModel,
-    private readonly registry: BatchingRegistry,
+    private readonly batching: BatchingHealthIndicator,
     private readonly health: Health,
   ) {}
 
@@ -40,7 +40,7 @@ export class HealthController {
   @ApiOperation({
     summary: 'Whether it takes requests now',
     description:
-      'The networks are loaded and warmed up, every queue has room, and no signal to end has come.',
+      'The networks are loaded, warmed up and tested, every queue takes inputs, and no signal to end has come.',
   })
   @ApiOkResponse({
     schema: {
@@ -58,16 +58,8 @@ export class HealthController {
   async ready(): Promise<Readiness> {
     const { status } = await this.health.check('ready', [
       this.health.server,
-      this.#worker,
-      this.health.indicator('queues', () => this.#queueProblem()),
-      ...[this.digits, this.esrgan].map((model) =>
-        // Known here, without asking the worker: what it runs now may take longer than an orchestrator waits.
-        this.health.indicator(model.name, () =>
-          model.ready
-            ? undefined
-            : `model '${model.name}' is being loaded and warmed up, or was refused; the log says which`,
-        ),
-      ),
+      // Known here, without asking the worker: what it runs now may take longer than an orchestrator waits.
+      () => this.batching.isHealthy(),
     ]);
     return { status, backend: this.digits.backend, device: this.digits.device };
   }
@@ -75,13 +67,5 @@ export class HealthController {
   get #worker(): HealthIndicatorFunction {
     const stuck = () => this.digits.unresponsive ?? this.esrgan.unresponsive;
     return this.health.indicator('worker', () => stuck()?.message);
-  }
-
-  #queueProblem(): string | undefined {
-    const problems = this.registry.stats().map(({ name, state, waiting, options }) => {
-      if (state === 'stopping' || state === 'stopped') return `${name} is ${state}`;
-      return waiting >= options.maxQueued ? `${name} is full: ${waiting} inputs wait` : undefined;
-    });
-    return problems.find((problem) => problem !== undefined);
   }
 }

@@ -9,6 +9,7 @@ import {
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
 import { BatchingModule, BatchingRegistry } from 'nest-batching';
+import { BatchingHealthIndicator } from 'nest-batching/terminus';
 import type { Configuration } from './configuration.js';
 import { HealthController } from './health.controller.js';
 import { MemberDatabase } from './members/member-database.js';
@@ -31,6 +32,7 @@ import { ReceiptCounter } from './receipts/receipt-counter.js';
     ServeStaticModule.forRoot({ rootPath: pageFolder, renderPath: '/' }),
   ],
   providers: [
+    BatchingHealthIndicator,
     MemberDirectory,
     {
       provide: ReceiptCounter,

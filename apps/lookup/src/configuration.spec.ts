@@ -23,6 +23,7 @@ describe('readConfiguration', () => {
       MAX_PIPELINED: '3',
       SHUTDOWN_TIMEOUT: '2000',
       SHUTDOWN_DELAY: '0',
+      SLO_P99: '50',
     };
     expect(readConfiguration(given)).toEqual({
       port: 0,
@@ -35,6 +36,7 @@ describe('readConfiguration', () => {
       maxPipelined: 3,
       shutdownTimeout: 2000,
       shutdownDelay: 0,
+      sloP99: 50,
     });
   });
 

@@ -9,6 +9,6 @@ import { Shutdown, ShutdownModuleBase } from './shutdown.js';
   // A failed check is no error of this server; its answer says what is down.
   imports: [TerminusModule.forRoot({ logger: false })],
   providers: [Connections, Shutdown, Health],
-  exports: [Connections, Shutdown, Health],
+  exports: [TerminusModule, Connections, Shutdown, Health],
 })
 export class ServingModule extends ShutdownModuleBase {}

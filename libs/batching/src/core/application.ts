@@ -13,6 +13,33 @@ export interface ApplicationQueues {
   get(name: string): BatchQueue<unknown, unknown>;
   stats(): QueueStats[];
   onBatch(listener: (report: BatchReport) => void): () => void;
+  stop(): Promise<void>;
+  /** `undefined` without a transport to other nodes. */
+  transport(): TransportReport | undefined;
+}
+
+/** What a transport to other nodes reports, for metrics and health checks. */
+export interface TransportReport {
+  /** `redis`, `nats` or another. */
+  readonly transport: string;
+  /** The name of this node. */
+  readonly node: string;
+  /** Whether the broker can be reached. */
+  readonly connected: boolean;
+  /** Whether this node has stopped taking inputs. */
+  readonly draining: boolean;
+  readonly services: readonly ServiceReport[];
+}
+
+/** A service that is called or served over a transport, as this node knows it. */
+export interface ServiceReport {
+  readonly service: string;
+  /** The nodes that serve it, with the inputs that each was given after another node had them. */
+  readonly nodes: readonly { readonly node: string; readonly redelivered: number }[];
+  /** Inputs that wait in the broker. */
+  readonly waiting: number;
+  /** Calls of this node that have not ended. */
+  readonly calls: number;
 }
 
 /** Key of the report that a provided model has, whatever runs it. */

@@ -1,4 +1,4 @@
-import type { ApplicationQueues, ModelReport } from '../core/application.js';
+import type { ApplicationQueues, ModelReport, TransportReport } from '../core/application.js';
 import type { BatchQueue } from '../core/batch-queue.js';
 import type { QueueStats } from '../core/stats.js';
 import { checkMetricsOptions, type MetricsOptions } from './metrics-options.js';
@@ -65,7 +65,9 @@ export class ApplicationMetrics {
       else samples.set(name, [sample]);
     };
     const now = performance.now();
-    for (const stats of this.queues.stats()) this.#readQueue(stats, now, add);
+    const transport = this.queues.transport();
+    for (const stats of this.queues.stats()) this.#readQueue(stats, shareOf(stats.name, transport), now, add);
+    if (transport) readTransport(transport, add);
     for (const model of this.models()) readModel(model, add);
     for (const [runtime, { restarts, memory }] of memories) {
       add('batching_model_restarts_total', { runtime }, restarts);
@@ -85,7 +87,7 @@ export class ApplicationMetrics {
     return meter;
   }
 
-  #readQueue(stats: QueueStats, now: number, add: Add): void {
+  #readQueue(stats: QueueStats, elsewhere: number, now: number, add: Add): void {
     const { name, dispatches, drops } = stats;
     const queue = this.queues.get(name);
     const labels = { queue: name };
@@ -104,7 +106,7 @@ export class ApplicationMetrics {
     add('batching_blocked_items', labels, stats.blocked);
     add('batching_running_batches', labels, stats.runningBatches);
     const aim = this.#aimOf(name);
-    const { utilization, replicas, leastAim } = this.#meterOf(name).read(queue, stats, aim, now);
+    const { utilization, replicas, leastAim } = this.#meterOf(name).read(queue, stats, elsewhere, aim, now);
     if (utilization !== undefined) add('batching_utilization', labels, utilization);
     if (aim === undefined) return;
     add('batching_slo_seconds', labels, aim / 1000);
@@ -163,6 +165,24 @@ function addTotals(queue: BatchQueue<unknown, unknown>, add: Add): void {
     const bounds = METRICS[name].buckets.map((bound) => bound * scale);
     const { sum, count, counts } = queue.totals(measure, bounds);
     add(name, { queue: queue.name }, sum / scale, { count, counts });
+  }
+}
+
+/** The inputs of a queue that wait in the broker, shared by the nodes that serve it; 0 where this node does not. */
+function shareOf(queue: string, transport: TransportReport | undefined): number {
+  const served = transport?.services.find(({ service }) => service === queue);
+  const isServedHere = served?.nodes.some(({ node }) => node === transport?.node) ?? false;
+  return served && isServedHere ? served.waiting / served.nodes.length : 0;
+}
+
+function readTransport({ transport, node: self, connected, services }: TransportReport, add: Add): void {
+  add('batching_transport_connected', { transport }, connected ? 1 : 0);
+  for (const { service, nodes, waiting, calls } of services) {
+    add('batching_transport_waiting_items', { service }, waiting);
+    add('batching_transport_nodes', { service }, nodes.length);
+    add('batching_transport_calls', { service }, calls);
+    const own = nodes.find(({ node }) => node === self);
+    if (own) add('batching_redelivered_total', { service }, own.redelivered);
   }
 }
 

@@ -94,6 +94,31 @@ export const METRICS = {
   },
   batching_model_tensors: { type: 'gauge', help: 'Tensors of all models', labels: runtime },
   batching_model_bytes: { type: 'gauge', help: 'Bytes of the tensors of all models', labels: runtime },
+  batching_transport_connected: {
+    type: 'gauge',
+    help: '1 while the broker can be reached, else 0',
+    labels: ['transport'],
+  },
+  batching_transport_waiting_items: {
+    type: 'gauge',
+    help: 'Inputs that wait in the broker; every node says the same, so take the maximum',
+    labels: ['service'],
+  },
+  batching_transport_nodes: {
+    type: 'gauge',
+    help: 'Nodes that serve the service, as this one knows; take the maximum',
+    labels: ['service'],
+  },
+  batching_transport_calls: {
+    type: 'gauge',
+    help: 'Calls of this node that have not ended',
+    labels: ['service'],
+  },
+  batching_redelivered_total: {
+    type: 'counter',
+    help: 'Inputs that this node was given after another node had them',
+    labels: ['service'],
+  },
 } as const satisfies Record<string, MetricDefinition>;
 
 export type MetricName = keyof typeof METRICS;

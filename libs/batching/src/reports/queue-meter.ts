@@ -26,18 +26,21 @@ export class QueueMeter {
   }
 
   /**
+   * @param elsewhere this replica's share of the inputs that wait for the queue in a broker
    * @param aim milliseconds for the p99; without one, no replicas are computed
    * @returns shares and replicas, as far as they are known, and `leastAim` where the aim cannot be held
    */
   read(
     queue: BatchQueue<unknown, unknown>,
     stats: QueueStats,
+    elsewhere: number,
     aim: number | undefined,
     now: number,
   ): { utilization?: number; replicas?: number; leastAim?: number } {
     const { submitted, coalesced, blocked } = stats;
-    // A caller that joined another's input adds no work; one that is blocked is submitted later.
-    const arrived = submitted - coalesced + blocked;
+    // A caller that joined another's input adds no work; one that is blocked, or waits in a broker, is submitted
+    // later.
+    const arrived = submitted - coalesced + blocked + elsewhere;
     const load = this.#load.read({ arrived, ran: queue.totals('runTime', []).sum }, now);
     if (!load) return {};
     const { concurrency } = stats.options;

@@ -1,0 +1,86 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from '@jest/globals';
+import type { ApplicationQueues, TransportReport } from '../core/application.js';
+import { BatchQueue } from '../core/batch-queue.js';
+import { ApplicationMetrics } from './application-metrics.js';
+import type { MetricName, Samples } from './metrics.js';
+
+function valueOf(samples: Samples, name: MetricName): number | undefined {
+  return samples.get(name)?.[0]?.value;
+}
+
+function application(queue: BatchQueue<number, number>, transport?: TransportReport): ApplicationQueues {
+  return {
+    list: () => [queue.name],
+    get: () => queue as BatchQueue<unknown, unknown>,
+    stats: () => [queue.stats()],
+    onBatch: (listener) => queue.onBatch(listener),
+    stop: () => queue.stop(),
+    transport: () => transport,
+  };
+}
+
+function sleeping(): BatchQueue<number, number> {
+  const run = async (xs: number[]): Promise<number[]> => {
+    await sleep(2);
+    return xs;
+  };
+  return new BatchQueue(run, { name: 'queue', batchSize: 4, maxDelay: 0 });
+}
+
+describe('ApplicationMetrics', () => {
+  it('reads a transport, and counts what has piled up in the broker as arrived here, in equal shares', async () => {
+    const nodes = [
+      { node: 'a', redelivered: 3 },
+      { node: 'b', redelivered: 4 },
+    ];
+    const service = { service: 'queue', nodes, waiting: 0, calls: 5 };
+    const transport = {
+      transport: 'redis',
+      node: 'a',
+      connected: true,
+      draining: false,
+      services: [service],
+    };
+    const queue = sleeping();
+    const metrics = new ApplicationMetrics(
+      application(queue, transport),
+      () => [],
+      { slo: { p99: 100 } },
+      () => undefined,
+    );
+    await Promise.all(queue.submitMany([1, 2, 3, 4]));
+    const before = await metrics.read();
+    expect(valueOf(before, 'batching_transport_connected')).toBe(1);
+    expect(valueOf(before, 'batching_transport_nodes')).toBe(2);
+    expect(valueOf(before, 'batching_transport_calls')).toBe(5);
+    expect(valueOf(before, 'batching_redelivered_total')).toBe(3);
+    service.waiting = 100_000;
+    const after = await metrics.read();
+    expect(valueOf(after, 'batching_transport_waiting_items')).toBe(100_000);
+    const needed = valueOf(before, 'batching_replicas_needed') ?? NaN;
+    expect(valueOf(after, 'batching_replicas_needed')).toBeGreaterThan(100 * needed);
+    transport.node = 'web';
+    const web = await metrics.read();
+    expect(web.has('batching_redelivered_total')).toBe(false);
+    expect(valueOf(web, 'batching_replicas_needed')).toBeLessThan(2 * needed);
+    await queue.stop();
+  });
+
+  it('says how busy the slots are, which with any number of slots is nothing', async () => {
+    const queue = sleeping();
+    const metrics = new ApplicationMetrics(
+      application(queue),
+      () => [],
+      {},
+      () => undefined,
+    );
+    await Promise.all(queue.submitMany([1, 2, 3, 4, 5, 6, 7, 8]));
+    const utilization = valueOf(await metrics.read(), 'batching_utilization') ?? NaN;
+    expect(utilization).toBeGreaterThan(0);
+    expect(utilization).toBeLessThanOrEqual(1);
+    queue.concurrency = Infinity;
+    expect((await metrics.read()).has('batching_utilization')).toBe(false);
+    await queue.stop();
+  });
+});

@@ -1,0 +1,5 @@
+export {
+  BatchingHealthIndicator,
+  type BatchingHealthOptions,
+  type OverloadLimits,
+} from './batching-health-indicator.js';

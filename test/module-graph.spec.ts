@@ -17,6 +17,7 @@ const packages: Partial<Record<string, string[]>> = {
   testing: [],
   tfjs: ['@nestjs/common', '@nestjs/core'],
   onnx: ['@nestjs/common', '@nestjs/core'],
+  redis: ['ioredis', 'msgpackr'],
   prometheus: ['@nestjs/common', '@nestjs/core', 'prom-client'],
   opentelemetry: ['@nestjs/common', '@nestjs/core', '@opentelemetry/api'],
   terminus: ['@nestjs/common', '@nestjs/core', '@nestjs/terminus'],

@@ -49,7 +49,8 @@ describe('the package nest-batching', () => {
   beforeAll(async () => {
     alone = await makeProject();
     withNest = await makeProject('@nestjs', 'reflect-metadata', 'rxjs');
-    withAll = await makeProject('@nestjs', 'reflect-metadata', 'rxjs', 'prom-client', '@opentelemetry');
+    const ofAll = ['prom-client', '@opentelemetry', 'ioredis', 'msgpackr'];
+    withAll = await makeProject('@nestjs', 'reflect-metadata', 'rxjs', ...ofAll);
   });
 
   afterAll(async () => {
@@ -125,6 +126,36 @@ describe('the package nest-batching', () => {
     });
   });
 
+  it('starts a web node without the model, a runtime for it and a broker that answers', async () => {
+    const program = `
+      await import('reflect-metadata');
+      const { Module } = await import('@nestjs/common');
+      const { NestFactory } = await import('@nestjs/core');
+      const { BatchedService, BatchingModule, BatchingRegistry } = await import('nest-batching');
+      const { InjectTfjsModel } = await import('nest-batching/tfjs');
+      const { redisTransport } = await import('nest-batching/redis');
+      class DigitClassifier {
+        classify() { throw new Error('not here'); }
+      }
+      const { prototype } = DigitClassifier;
+      BatchedService(4, 1)(prototype, 'classify', Object.getOwnPropertyDescriptor(prototype, 'classify'));
+      InjectTfjsModel('digits')(DigitClassifier, undefined, 0);
+      class WebNode {}
+      const transport = redisTransport({ url: 'redis://127.0.0.1:1', awayTimeout: 100 });
+      Module({ imports: [BatchingModule.forRoot({ transport, remote: [DigitClassifier] })] })(WebNode);
+      const app = await NestFactory.createApplicationContext(WebNode, { logger: false });
+      const registry = app.get(BatchingRegistry);
+      const code = await registry.view(DigitClassifier).classify(1).catch((error) => error.code);
+      const { connected } = registry.transport();
+      await app.close();
+      console.log(JSON.stringify({ queues: registry.list(), code, connected }));`;
+    expect(await run(withAll, program)).toEqual({
+      queues: ['DigitClassifier.classify'],
+      code: 'ERR_BATCHING_TRANSPORT',
+      connected: false,
+    });
+  });
+
   it('gives both formats the same names', async () => {
     const folders = ['.', ...published.entryPoints].map((folder) => `'${folder}'`).join(', ');
     const program = `
@@ -143,6 +174,10 @@ describe('the package nest-batching', () => {
 
   it('needs prom-client for nest-batching/prometheus alone', async () => {
     await expect(run(withNest, "await import('nest-batching/prometheus')")).rejects.toThrow("'prom-client'");
+  });
+
+  it('needs ioredis and msgpackr for nest-batching/redis alone', async () => {
+    await expect(run(withNest, "await import('nest-batching/redis')")).rejects.toThrow("'ioredis'");
   });
 
   it('has its command where npm looks for it, ready to be executed', async () => {

@@ -36,7 +36,7 @@ export class RedisServer {
 
   private constructor(
     private readonly program: string,
-    private readonly port: number,
+    readonly port: number,
   ) {
     this.url = `redis://127.0.0.1:${port}`;
   }
@@ -48,6 +48,16 @@ export class RedisServer {
       await new Promise((resolve) => server.once('close', resolve));
     }
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Kills it and starts it again on the same port, with nothing in it. */
+  async restart(): Promise<void> {
+    const server = this.#process;
+    process.off('exit', this.#kill);
+    if (server?.exitCode === null && server.kill('SIGKILL')) {
+      await new Promise((resolve) => server.once('close', resolve));
+    }
+    await this.#listen();
   }
 
   async #listen(): Promise<void> {

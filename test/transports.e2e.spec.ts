@@ -1,8 +1,14 @@
 import { describe } from '@jest/globals';
+import { Redis } from 'ioredis';
 import type { Transport } from 'nest-batching';
+import { redisTransport } from 'nest-batching/redis';
 import { MemoryBroker, memoryTransport } from 'nest-batching/testing';
+import { hasRedis, RedisServer } from './redis-server.js';
+import { TcpProxy } from './tcp-proxy.js';
 import {
+  type BrokerHarness,
   conforms,
+  conformsOverBroker,
   type Harness,
   MAX_DELIVER,
   NO_NODE_TIMEOUT,
@@ -13,6 +19,7 @@ const settings = {
   redeliverAfter: REDELIVER_AFTER,
   noNodeTimeout: NO_NODE_TIMEOUT,
   maxDeliver: MAX_DELIVER,
+  awayTimeout: 1000,
 };
 
 describe('the transport in memory', () => {
@@ -33,5 +40,67 @@ describe('the transport in memory', () => {
       end: () => Promise.resolve(),
     };
     return Promise.resolve(harness);
+  });
+});
+
+/** Gives each node a way of its own to the broker. */
+class Proxies {
+  readonly #ofNodes = new Map<Transport, TcpProxy>();
+
+  constructor(private readonly port: number) {}
+
+  async node(create: (port: number) => Transport): Promise<Transport> {
+    const proxy = await TcpProxy.start(this.port);
+    const node = create(proxy.port);
+    this.#ofNodes.set(node, proxy);
+    return node;
+  }
+
+  kill(node: Transport): void {
+    this.#ofNodes.get(node)?.cut();
+  }
+
+  freeze(node: Transport): () => void {
+    const proxy = this.#ofNodes.get(node);
+    proxy?.freeze();
+    return () => {
+      proxy?.thaw();
+    };
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(Array.from(this.#ofNodes.values(), (proxy) => proxy.stop()));
+  }
+}
+
+const withRedis = hasRedis('the transport over Redis') ? describe : describe.skip;
+
+withRedis('the transport over Redis', () => {
+  conformsOverBroker(async () => {
+    const server = await RedisServer.start();
+    const proxies = new Proxies(server.port);
+    const maxPayload = 100_000;
+    const redis = new Redis(server.url, { lazyConnect: true });
+    const harness: BrokerHarness = {
+      node: () =>
+        proxies.node((port) => redisTransport({ ...settings, maxPayload, url: `redis://127.0.0.1:${port}` })),
+      kill: (node) => {
+        proxies.kill(node);
+      },
+      freeze: (node) => proxies.freeze(node),
+      restart: () => server.restart(),
+      held: async () => {
+        const keys = await redis.keys('*');
+        const sizes = await Promise.all(keys.map((key) => redis.memory('USAGE', key)));
+        return sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
+      },
+      tooLarge: new Uint8Array(maxPayload + 1),
+      end: async () => {
+        redis.disconnect();
+        await proxies.end();
+        await server.stop();
+      },
+    };
+    return harness;
   });
 });

@@ -15,6 +15,11 @@ export interface TransportSettings {
   maxDeliver?: number | undefined;
   /** Milliseconds, ≥ 0, after which a call that no node serves gets a `NoNodeError`. Default 5,000. */
   noNodeTimeout?: number | undefined;
+  /**
+   * Milliseconds, ≥ 0, after which a call gets a `TransportError` while the broker cannot be reached; until then it is
+   * kept, and sent when the broker is there again. Default 10,000.
+   */
+  awayTimeout?: number | undefined;
 }
 
 export type ResolvedSettings = { readonly [K in keyof TransportSettings]-?: number };
@@ -24,6 +29,7 @@ export function resolveSettings({
   redeliverAfter = 2_000,
   maxDeliver = 3,
   noNodeTimeout = 5_000,
+  awayTimeout = 10_000,
 }: TransportSettings = {}): ResolvedSettings {
   checkMilliseconds('redeliverAfter', redeliverAfter);
   if (redeliverAfter < 100 || redeliverAfter === Infinity) {
@@ -31,7 +37,8 @@ export function resolveSettings({
   }
   checkCount('maxDeliver', maxDeliver, 1);
   checkMilliseconds('noNodeTimeout', noNodeTimeout);
-  return { redeliverAfter, maxDeliver, noNodeTimeout };
+  checkMilliseconds('awayTimeout', awayTimeout);
+  return { redeliverAfter, maxDeliver, noNodeTimeout, awayTimeout };
 }
 
 export const OPENED_TWICE =

@@ -1,0 +1,267 @@
+import { Redis, type RedisOptions } from 'ioredis';
+import { checkCount, checkType, show } from '../core/checks.js';
+import { ServiceStoppedError } from '../core/errors.js';
+import { msgpackCodec } from '../transport/msgpack-codec.js';
+import { nodeName } from '../transport/node-name.js';
+import {
+  opened,
+  OPENED_TWICE,
+  resolveSettings,
+  type ResolvedSettings,
+  type TransportSettings,
+} from '../transport/settings.js';
+import type {
+  CallOptions,
+  OnInput,
+  ServeOptions,
+  ServiceState,
+  Transport,
+  TransportContext,
+  TransportState,
+} from '../transport/transport.js';
+import { Keys } from './keys.js';
+import { CLUSTER, ignore, RedisCaller } from './redis-caller.js';
+import { RedisLink } from './redis-link.js';
+import { RedisNodes } from './redis-nodes.js';
+import { RedisServer } from './redis-server.js';
+
+export interface RedisTransportOptions extends TransportSettings {
+  /** `redis://user:password@host:port/db`, or `rediss://…` for TLS. Default: `redis://127.0.0.1:6379`. */
+  url?: string | undefined;
+  /**
+   * Options of ioredis (`tls`, `sentinels`, `username`, …), or a `Redis` of yours: connections are made with its
+   * settings, as some wait in Redis for something to read, and yours is not used itself.
+   */
+  connection?: RedisOptions | Redis | undefined;
+  /** Begins all keys and channels; applications with different ones share a broker without meeting. Default `nest-batching`. */
+  prefix?: string | undefined;
+  /** Most bytes of one input or result, an integer ≥ 1. Default 32 MiB; Redis takes 512 MiB at most. */
+  maxPayload?: number | undefined;
+}
+
+/** How long Redis keeps what belongs to a node after its last sign of life, in milliseconds. */
+const KEEP = 60_000;
+/** Most bytes that Redis takes as one value. */
+const LARGEST_VALUE = 512 * 2 ** 20;
+
+/**
+ * Carries inputs between nodes over Redis (7.0 or later) or Valkey, with Streams and a consumer group per service. Needs
+ * `ioredis` and `msgpackr`. Redis Cluster is refused.
+ *
+ * ```ts
+ * BatchingModule.forRoot({ transport: redisTransport({ url: process.env.REDIS_URL }), remote: [DigitClassifier] })
+ * ```
+ *
+ * @throws TypeError or RangeError for an invalid option
+ */
+export function redisTransport(options: RedisTransportOptions = {}): Transport {
+  const { url, connection, prefix = 'nest-batching', maxPayload = 32 * 2 ** 20 } = options;
+  if (url !== undefined) checkUrl(url);
+  if (checkType('prefix', 'string', prefix) === '') throw new RangeError("prefix: expected a text, got ''");
+  checkCount('maxPayload', maxPayload, 1);
+  if (maxPayload > LARGEST_VALUE) {
+    throw new RangeError(
+      `maxPayload: expected at most ${LARGEST_VALUE} (512 MiB, the limit of Redis), got ${maxPayload}`,
+    );
+  }
+  if (isCluster(connection)) throw new TypeError(`connection: ${CLUSTER}`);
+  if (connection !== undefined && (typeof connection !== 'object' || (connection as unknown) === null)) {
+    throw new TypeError(`connection: expected options of ioredis or a Redis of it, got ${show(connection)}`);
+  }
+  if (url !== undefined && isRedis(connection)) {
+    throw new TypeError('url: expected none beside a Redis as connection, which has one of its own');
+  }
+  const given = isRedis(connection) ? connection.options : connection;
+  const keyPrefix = given?.keyPrefix ?? '';
+  const create = (own: RedisOptions): Redis => {
+    // Keys are written with their prefix: scripts build some themselves.
+    const all = { ...own, keyPrefix: '' };
+    if (isRedis(connection)) return connection.duplicate(all) as Redis;
+    return url === undefined
+      ? new Redis({ ...connection, ...all })
+      : new Redis(url, { ...connection, ...all });
+  };
+  return new RedisTransport(create, new Keys(keyPrefix + prefix), resolveSettings(options), maxPayload);
+}
+
+function checkUrl(url: string): void {
+  const isUrl = typeof url === 'string' && /^rediss?:\/\//.test(url) && URL.canParse(url);
+  if (!isUrl) throw new TypeError("url: expected 'redis://…' or 'rediss://…', got " + hide(url));
+}
+
+/** Without what may be a password. */
+function hide(url: unknown): string {
+  return typeof url === 'string' ? show(url.replace(/\/\/[^@]*@/, '//…@')) : show(url);
+}
+
+function isRedis(connection: unknown): connection is Redis {
+  return typeof (connection as Partial<Redis> | undefined)?.duplicate === 'function';
+}
+
+function isCluster(connection: unknown): boolean {
+  return (connection as { isCluster?: unknown } | undefined)?.isCluster === true;
+}
+
+/** What a transport has once it is open. */
+interface Parts {
+  readonly link: RedisLink;
+  readonly nodes: RedisNodes;
+  readonly caller: RedisCaller;
+  readonly server: RedisServer;
+}
+
+/** A node on Redis: the connections, the calling and the serving half, and the signs of life. */
+class RedisTransport implements Transport {
+  readonly #node = nodeName();
+  #parts: Parts | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+  #beating: Promise<boolean | undefined> | undefined;
+
+  constructor(
+    private readonly create: (options: RedisOptions) => Redis,
+    private readonly keys: Keys,
+    private readonly settings: ResolvedSettings,
+    private readonly maxPayload: number,
+  ) {}
+
+  open(context: TransportContext): void {
+    if (this.#parts) throw new Error(OPENED_TWICE);
+    const link = new RedisLink(this.create, context);
+    const nodes = new RedisNodes(this.settings.redeliverAfter);
+    const settings = { ...this.settings, keep: Math.max(KEEP, 20 * this.settings.redeliverAfter) };
+    const common = { codec: msgpackCodec, context, maxPayload: () => this.maxPayload };
+    const caller = new RedisCaller(link, this.keys, nodes, settings, { node: this.#node, ...common });
+    const server = new RedisServer(
+      this.#node,
+      link,
+      this.keys,
+      nodes,
+      settings,
+      { ...common, maxDeliver: this.settings.maxDeliver },
+      async () => {
+        await this.#beat();
+      },
+    );
+    this.#parts = { link, nodes, caller, server };
+    link.commands.on('ready', () => void this.#connected());
+    link.commands.on('close', () => {
+      caller.disconnected();
+    });
+    this.#tickSoon();
+  }
+
+  async call(service: string, input: unknown, options?: CallOptions): Promise<unknown> {
+    return opened(this.#parts).caller.calls.open(service, input, options);
+  }
+
+  serve(service: string, options: ServeOptions, onInput: OnInput): void {
+    if (this.#isClosed) throw new ServiceStoppedError(service);
+    opened(this.#parts).server.add(service, options, onInput);
+  }
+
+  async drain({ timeout = Infinity }: { timeout?: number | undefined } = {}): Promise<void> {
+    await this.#parts?.server.drain(timeout);
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed || !this.#parts) return;
+    this.#isClosed = true;
+    const { link, caller, server } = this.#parts;
+    if (!server.isDraining) await server.drain(0);
+    await caller.close();
+    clearTimeout(this.#timer);
+    server.close();
+    link.close();
+  }
+
+  get isConnected(): boolean {
+    return this.#parts?.link.isReady === true;
+  }
+
+  state(): TransportState {
+    const { nodes, caller, server } = opened(this.#parts);
+    const services = this.#services.map((service): ServiceState => {
+      const known = nodes.of(service);
+      const redelivered = known.reduce((sum, node) => sum + node.redelivered, 0);
+      return {
+        service,
+        nodes: known,
+        waiting: nodes.waiting(service),
+        redelivered,
+        calls: caller.calls.of(service),
+      };
+    });
+    return {
+      transport: 'redis',
+      node: this.#node,
+      connected: this.isConnected,
+      draining: server.isDraining,
+      services,
+    };
+  }
+
+  get #services(): string[] {
+    const { caller, server } = opened(this.#parts);
+    return [...new Set([...caller.calls.services, ...server.names])];
+  }
+
+  async #connected(): Promise<void> {
+    const { caller, server } = opened(this.#parts);
+    await this.#beat();
+    await caller.connected();
+    server.connected();
+  }
+
+  /** Four signs of life in the time after which silence means death. */
+  #tickSoon(): void {
+    if (this.#isClosed) return;
+    const interval = Math.min(1_000, this.settings.redeliverAfter / 4);
+    this.#timer = setTimeout(() => {
+      void this.#tick().finally(() => {
+        this.#tickSoon();
+      });
+    }, interval);
+  }
+
+  async #tick(): Promise<void> {
+    const { caller, server, link } = opened(this.#parts);
+    const hasAnswers = await this.#beat();
+    await caller.tick(hasAnswers).catch(ignore);
+    if (link.isReady) await server.tick().catch(ignore);
+  }
+
+  /** @returns whether the stream of answers is there; `undefined` if Redis has not answered */
+  #beat(): Promise<boolean | undefined> {
+    this.#beating ??= this.#sign().finally(() => {
+      this.#beating = undefined;
+    });
+    return this.#beating;
+  }
+
+  async #sign(): Promise<boolean | undefined> {
+    const { link, nodes, caller, server } = opened(this.#parts);
+    if (!link.isReady) return undefined;
+    const services = this.#services;
+    const { redeliverAfter } = this.settings;
+    const keep = Math.max(KEEP, 20 * redeliverAfter);
+    const askedAt = performance.now();
+    // A connection that has died without a word is made anew.
+    const timer = setTimeout(() => {
+      link.reconnect();
+    }, 2 * redeliverAfter);
+    try {
+      const inputs = services.map((service) => this.keys.inputs(service));
+      const reply = await link.run(
+        'beat',
+        [this.keys.nodes, caller.answersKey, ...inputs],
+        [this.#node, server.description, 10 * redeliverAfter, keep, this.keys.nodePrefix],
+      );
+      return nodes.read(reply, services, askedAt);
+    } catch {
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * What has to happen at once in Redis, in Lua. Streams, by the keys of `Keys`:
+ *
+ *     inputs:SERVICE   one entry per input: `p` the message, `d` how often it was delivered under an earlier id;
+ *                      read by the consumer group, acknowledged and deleted when the input has ended
+ *     answers:CALLER   entries of many answers: `a` an answer; `m` an input that has another id now
+ *     nodes            sorted set: the nodes that serve something, by the time of their last sign of life
+ *     node:NODE        what a node serves, as JSON
+ */
+export const GROUP = 'nodes';
+
+/**
+ * Adds inputs while the stream has less than `bound` entries.
+ *
+ * KEYS: inputs. ARGV: bound, keep (ms), messages. Returns an id for each; an empty one where there was no room.
+ */
+export const SEND = `
+local room = tonumber(ARGV[1]) - redis.call('XLEN', KEYS[1])
+local ids = {}
+for i = 3, #ARGV do
+  if room > 0 then
+    ids[i - 2] = redis.call('XADD', KEYS[1], '*', 'p', ARGV[i])
+    room = room - 1
+  else
+    ids[i - 2] = ''
+  end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return ids`;
+
+/**
+ * Adds answers, one entry per caller, and then acknowledges and deletes the inputs: if Redis has no memory for an answer,
+ * its input stays. The stream of a caller that is gone has expired, and is not made anew.
+ *
+ * KEYS: inputs, answers of each caller. ARGV: number of ids, ids, then for each caller the number of its answers, and these.
+ */
+export const ANSWER = `
+local count = tonumber(ARGV[1])
+local at = count + 2
+for i = 2, #KEYS do
+  local entry = { 'XADD', KEYS[i], 'NOMKSTREAM', '*' }
+  for j = at + 1, at + tonumber(ARGV[at]) do
+    entry[#entry + 1] = 'a'
+    entry[#entry + 1] = ARGV[j]
+  end
+  at = at + tonumber(ARGV[at]) + 1
+  redis.call(unpack(entry))
+end
+local ack = { 'XACK', KEYS[1], '${GROUP}' }
+local del = { 'XDEL', KEYS[1] }
+for i = 2, count + 1 do
+  ack[#ack + 1] = ARGV[i]
+  del[#del + 1] = ARGV[i]
+end
+redis.call(unpack(ack))
+redis.call(unpack(del))
+return 1`;
+
+/** Inputs and answers of one script at most: Lua passes no more than some thousands of arguments to a command. */
+export const MOST_PER_SCRIPT = 1000;
+
+/**
+ * A sign of life, and what there is to know.
+ *
+ * KEYS: nodes, own answers, inputs of the services that concern this node. ARGV: own name, what it serves as JSON or an
+ * empty text, time after which a node is forgotten (ms), keep (ms), prefix of the keys of nodes.
+ *
+ * Returns: the time (ms), whether the own answers are there, [node, ms since its last sign of life, JSON, …],
+ * [entries, entries that a node has, …] for each of the inputs.
+ */
+export const BEAT = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[2] ~= '' then
+  redis.call('ZADD', KEYS[1], now, ARGV[1])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+  redis.call('SET', ARGV[5] .. ARGV[1], ARGV[2], 'PX', ARGV[4])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[3]))
+local has = redis.call('PEXPIRE', KEYS[2], ARGV[4])
+local nodes = {}
+local known = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 1, #known, 2 do
+  nodes[#nodes + 1] = known[i]
+  nodes[#nodes + 1] = now - tonumber(known[i + 1])
+  nodes[#nodes + 1] = redis.call('GET', ARGV[5] .. known[i]) or ''
+end
+local inputs = {}
+for i = 3, #KEYS do
+  inputs[#inputs + 1] = redis.call('XLEN', KEYS[i])
+  local pending = redis.pcall('XPENDING', KEYS[i], '${GROUP}')
+  inputs[#inputs + 1] = pending.err and 0 or pending[1]
+  if ARGV[2] ~= '' then redis.call('PEXPIRE', KEYS[i], ARGV[4]) end
+end
+return { now, has, nodes, inputs }`;
+
+/**
+ * Takes over inputs of nodes that have given no sign of life for too long, and removes those of which nothing is
+ * left. A node that nobody knows of is one of them: the broker has forgotten it, or it has left.
+ *
+ * KEYS: inputs, nodes. ARGV: own name, silence (ms), most inputs. Returns [id, deliveries before this one, message,
+ * deliveries under an earlier id, …].
+ */
+export const CLAIM = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local room = tonumber(ARGV[3])
+local claimed = {}
+local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], '${GROUP}')
+if consumers.err then return claimed end
+for _, consumer in ipairs(consumers) do
+  local name = consumer[2]
+  local last = redis.call('ZSCORE', KEYS[2], name)
+  if name ~= ARGV[1] and (not last or now - last > tonumber(ARGV[2])) then
+    local pending = room > 0 and redis.call('XPENDING', KEYS[1], '${GROUP}', '-', '+', room, name) or {}
+    for _, entry in ipairs(pending) do
+      local taken = redis.call('XCLAIM', KEYS[1], '${GROUP}', ARGV[1], 0, entry[1])[1]
+      if taken then
+        local message, before = '', 0
+        for i = 1, #taken[2], 2 do
+          if taken[2][i] == 'p' then message = taken[2][i + 1] end
+          if taken[2][i] == 'd' then before = taken[2][i + 1] end
+        end
+        room = room - 1
+        claimed[#claimed + 1] = taken[1]
+        claimed[#claimed + 1] = entry[4]
+        claimed[#claimed + 1] = message
+        claimed[#claimed + 1] = before
+      else
+        redis.call('XACK', KEYS[1], '${GROUP}', entry[1])
+      end
+    end
+    if redis.call('XPENDING', KEYS[1], '${GROUP}', '-', '+', 1, name)[1] == nil then
+      redis.call('XGROUP', 'DELCONSUMER', KEYS[1], '${GROUP}', name)
+    end
+  end
+end
+return claimed`;
+
+/**
+ * Gives back inputs that this node has and that are not among those to keep: each gets a new entry, as there is no
+ * other way to return one to its group, and its caller is told the new id. The delivery that is given back does not count.
+ *
+ * KEYS: inputs. ARGV: own name, prefix of the keys of answers, ids to keep. Returns the number given back.
+ */
+export const GIVE_BACK = `
+local keep = {}
+for i = 3, #ARGV do keep[ARGV[i]] = true end
+local count = 0
+local pending = redis.pcall('XPENDING', KEYS[1], '${GROUP}', '-', '+', 100000, ARGV[1])
+if pending.err then return 0 end
+for _, entry in ipairs(pending) do
+  local id = entry[1]
+  if not keep[id] then
+    local found = redis.call('XRANGE', KEYS[1], id, id)[1]
+    if found then
+      local message, before = '', 0
+      for i = 1, #found[2], 2 do
+        if found[2][i] == 'p' then message = found[2][i + 1] end
+        if found[2][i] == 'd' then before = tonumber(found[2][i + 1]) end
+      end
+      local deliveries = before + entry[4] - 1
+      local new
+      if deliveries > 0 then
+        new = redis.call('XADD', KEYS[1], '*', 'p', message, 'd', deliveries)
+      else
+        new = redis.call('XADD', KEYS[1], '*', 'p', message)
+      end
+      local length = string.byte(message, 2) or 0
+      local caller = string.sub(message, 3, 2 + length)
+      local a, b, c, d = string.byte(message, 3 + length, 6 + length)
+      if d then
+        local number = ((a * 256 + b) * 256 + c) * 256 + d
+        redis.call('XADD', ARGV[2] .. caller, 'NOMKSTREAM', '*', 'm', string.format('%.0f %s', number, new))
+      end
+      count = count + 1
+    end
+    redis.call('XACK', KEYS[1], '${GROUP}', id)
+    redis.call('XDEL', KEYS[1], id)
+  end
+end
+return count`;
+
+/** Removes a node that has nothing left. KEYS: nodes, node. ARGV: own name. */
+export const LEAVE = `
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2])
+return 1`;
+
+/** Makes the stream of answers if it is not there. KEYS: answers. ARGV: keep (ms). Returns whether it was not there. */
+export const ENTER = `
+local isNew = redis.call('EXISTS', KEYS[1]) == 0
+if isNew then redis.call('XADD', KEYS[1], '*', 'h', '') end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return isNew and 1 or 0`;

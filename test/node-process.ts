@@ -47,7 +47,11 @@ class Client {
 }
 
 const { ROLE, REDIS_URL, REDELIVER_AFTER } = process.env;
-const transport = redisTransport({ url: REDIS_URL, redeliverAfter: Number(REDELIVER_AFTER), noNodeTimeout: 20_000 });
+const transport = redisTransport({
+  url: REDIS_URL,
+  redeliverAfter: Number(REDELIVER_AFTER),
+  noNodeTimeout: 20_000,
+});
 
 @Module(
   ROLE === 'web'

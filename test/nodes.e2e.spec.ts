@@ -64,7 +64,9 @@ withRedis('web nodes and model nodes', () => {
   const crowds = (webs: readonly (ChildProcess | undefined)[], count: number): Promise<Outcome[]> =>
     Promise.all(
       webs.map((web, index) =>
-        web ? send(web, { from: 1 + index * count, count, inFlight: 150 }) : Promise.reject(new Error('no web node')),
+        web
+          ? send(web, { from: 1 + index * count, count, inFlight: 150 })
+          : Promise.reject(new Error('no web node')),
       ),
     );
 

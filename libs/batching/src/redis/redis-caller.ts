@@ -281,7 +281,6 @@ export class RedisCaller implements Sender<string> {
         );
         for (const [, entries] of (reply ?? []) as unknown as [Buffer, Entries][]) this.#take(entries);
       } catch {
-        if (this.#isClosed) return;
         await pause(50);
       }
     }

@@ -187,7 +187,6 @@ export class RedisServer implements Answerer<string> {
         );
         for (const [, entries] of (reply ?? []) as [Buffer, Entry[]][]) this.#take(name, entries);
       } catch (error) {
-        if (this.#isDraining) return;
         if (isRefusal(error) && error.message.startsWith('NOGROUP'))
           await this.#makeGroup(service).catch(() => pause(20));
         else {

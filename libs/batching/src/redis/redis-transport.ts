@@ -76,7 +76,7 @@ export function redisTransport(options: RedisTransportOptions = {}): Transport {
   const create = (own: RedisOptions): Redis => {
     // Keys are written with their prefix: scripts build some themselves.
     const all = { ...own, keyPrefix: '' };
-    if (isRedis(connection)) return connection.duplicate(all) as Redis;
+    if (isRedis(connection)) return connection.duplicate<RedisOptions>(all);
     return url === undefined
       ? new Redis({ ...connection, ...all })
       : new Redis(url, { ...connection, ...all });

@@ -1,18 +1,11 @@
 import { addExtension, Packr } from 'msgpackr';
 import type { Codec } from './codec.js';
 
-/**
- * MessagePack with msgpackr's extensions for typed arrays, `Map`, `Set`, `Date`, `BigInt`, `undefined` and circles.
- * Instances of classes arrive as plain objects, and functions as `undefined`.
- *
- * Every message stands alone (no shared structures), so any node reads what any other has written. What it
- * returns has memory of its own, since a view of the message would keep a whole read of the socket alive.
- *
- * Imported by the transports that need it alone: msgpackr is an optional peer of the package.
- */
-export const msgpackCodec: Codec = new Packr({ structuredClone: true, copyBuffers: true });
+const packr = new Packr({ structuredClone: true, copyBuffers: true });
 
-/** The names of typed arrays, in the order in which msgpackr numbers them. */
+/** A first byte that MessagePack never writes: a typed array by itself follows, as its type and its bytes. */
+const RAW = 0xc1;
+/** The types of typed arrays. Their order is part of the format; it is that in which msgpackr numbers them. */
 const TYPED_ARRAYS = [
   ...[
     'Int8Array',
@@ -25,26 +18,68 @@ const TYPED_ARRAYS = [
   ],
   ...['Float32Array', 'Float64Array', 'BigInt64Array', 'BigUint64Array'],
 ];
-/** The type of msgpackr's extension for them, `t`. */
-const TYPED_ARRAY = 0x74;
+const BUFFER = 0xff;
 
-type AnyTypedArray = ArrayBufferView & { readonly [Symbol.toStringTag]: string };
+interface AnyTypedArray extends ArrayBufferView {
+  readonly [Symbol.toStringTag]: string;
+}
+type TypedArrayClass = (new (buffer: ArrayBufferLike) => AnyTypedArray) & {
+  readonly BYTES_PER_ELEMENT: number;
+};
+
+/**
+ * MessagePack with msgpackr's extensions for typed arrays, `Map`, `Set`, `Date`, `BigInt`, `undefined` and circles.
+ * Instances of classes arrive as plain objects, and functions as `undefined`. A typed array by itself, as an image is, goes
+ * without MessagePack, which costs several times as much.
+ *
+ * Every message stands alone (no shared structures), so any node reads what any other has written. What it
+ * returns has memory of its own, since a view of the message would keep a whole read of the socket alive.
+ *
+ * Imported by the transports that need it alone: msgpackr is an optional peer of the package.
+ */
+export const msgpackCodec: Codec = {
+  pack: (value) =>
+    (ArrayBuffer.isView(value) ? packRaw(value as AnyTypedArray) : undefined) ?? packr.pack(value),
+  unpack: (bytes) => (bytes[0] === RAW ? unpackRaw(bytes) : (packr.unpack(bytes) as unknown)),
+};
+
+/** @returns `undefined` for a `DataView` */
+function packRaw(array: AnyTypedArray): Uint8Array | undefined {
+  const type = Buffer.isBuffer(array) ? BUFFER : TYPED_ARRAYS.indexOf(array[Symbol.toStringTag]);
+  if (type < 0) return undefined;
+  const bytes = Buffer.allocUnsafe(2 + array.byteLength);
+  bytes[0] = RAW;
+  bytes[1] = type;
+  bytes.set(bytesOf(array), 2);
+  return bytes;
+}
+
+/** @throws TypeError for a type that is not known, RangeError for a number of bytes that no array of it has */
+function unpackRaw(bytes: Uint8Array): AnyTypedArray {
+  const from = bytes.byteOffset + 2;
+  const buffer = bytes.buffer.slice(from, bytes.byteOffset + bytes.byteLength);
+  return bytes[1] === BUFFER ? Buffer.from(buffer) : create(bytes[1] ?? -1, buffer);
+}
+
+function create(type: number, buffer: ArrayBufferLike): AnyTypedArray {
+  const name = TYPED_ARRAYS[type];
+  if (name === undefined) throw new TypeError(`no typed array has the number ${type}`);
+  return new (Reflect.get(globalThis, name) as TypedArrayClass)(buffer);
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
 
 // Jest has typed arrays of two realms: its own, and Uint8Array of Node, by which alone msgpackr knows them.
 const ofThisRealm = Reflect.getPrototypeOf(Float32Array) as new () => AnyTypedArray;
 if (ofThisRealm !== Reflect.getPrototypeOf(Uint8Array)) {
   addExtension({
     Class: ofThisRealm,
-    type: TYPED_ARRAY,
-    pack: (array: AnyTypedArray) => {
-      const bytes = Buffer.from(array.buffer, array.byteOffset, array.byteLength);
-      return Buffer.concat([Buffer.of(TYPED_ARRAYS.indexOf(array[Symbol.toStringTag])), bytes]);
-    },
-    unpack: ([type = 0, ...bytes]: Uint8Array) => {
-      const create = Reflect.get(globalThis, TYPED_ARRAYS[type] ?? '') as new (
-        buffer: ArrayBuffer,
-      ) => AnyTypedArray;
-      return new create(Uint8Array.from(bytes).buffer);
-    },
+    // That of msgpackr's own extension, `t`.
+    type: 0x74,
+    pack: (array: AnyTypedArray) =>
+      Buffer.concat([Buffer.of(TYPED_ARRAYS.indexOf(array[Symbol.toStringTag])), bytesOf(array)]),
+    unpack: ([type = -1, ...bytes]: Uint8Array) => create(type, Uint8Array.from(bytes).buffer),
   } as unknown as Parameters<typeof addExtension>[0]);
 }

@@ -68,7 +68,7 @@ export function putTogether(arrived: unknown, registered: Registered, queue: str
   };
   if (isRecord(fields)) {
     for (const [key, value] of Object.entries(fields)) {
-      if (!RESERVED.has(key)) define(error, key, value, key !== 'key');
+      if (!isReserved(key, isOurs)) define(error, key, value, key !== 'key');
     }
   }
   if (typeof message === 'string') set('message', message);
@@ -133,6 +133,11 @@ const RESERVED = new Set([
   'then',
 ]);
 
+/** A user's error may have a `code` or a `kind` of its own. */
+function isReserved(key: string, isOurs: boolean): boolean {
+  return RESERVED.has(key) && (isOurs || (key !== 'code' && key !== 'kind'));
+}
+
 /** An `Error` of another realm (a vm context, Jest) is not `instanceof Error` here. */
 function isError(value: unknown): boolean {
   return value instanceof Error || types.isNativeError(value);
@@ -147,9 +152,7 @@ function fieldsOf(error: Error & { key?: unknown }): Record<string, unknown> {
   const fields: Record<string, unknown> = {};
   const isOurs = isBatchingError(error);
   for (const [key, value] of Object.entries(error)) {
-    // A user's error may have a `code` or a `kind` of its own.
-    const isReserved = RESERVED.has(key) && (isOurs || (key !== 'code' && key !== 'kind'));
-    if (!isReserved) fields[key] = plain(value);
+    if (!isReserved(key, isOurs)) fields[key] = plain(value);
   }
   const { key } = error;
   if (isOurs && key !== undefined) fields.key = plain(key);

@@ -1,0 +1,264 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Cluster, Redis } from 'ioredis';
+import type { OnInput, Transport } from 'nest-batching';
+import { redisTransport, type RedisTransportOptions } from 'nest-batching/redis';
+import { hasRedis, RedisServer } from './redis-server.js';
+
+describe('redisTransport', () => {
+  it.each<[RedisTransportOptions, string]>([
+    [{ url: 'http://u:secret@host' }, "url: expected 'redis://…' or 'rediss://…', got 'http://…@host'"],
+    [{ url: 5 as never }, "url: expected 'redis://…' or 'rediss://…', got 5"],
+    [{ prefix: '' }, "prefix: expected a text, got ''"],
+    [{ maxPayload: 0 }, 'maxPayload: expected an integer ≥ 1 or Infinity, got 0'],
+    [{ maxPayload: Infinity }, 'maxPayload: expected at most 536870912'],
+    [{ connection: 'host' as never }, "connection: expected options of ioredis or a Redis of it, got 'host'"],
+    [{ redeliverAfter: 50 }, 'redeliverAfter: expected at least 100 ms, got 50'],
+    [{ maxDeliver: 0 }, 'maxDeliver: expected an integer ≥ 1 or Infinity, got 0'],
+    [{ noNodeTimeout: -1 }, 'noNodeTimeout: expected milliseconds ≥ 0, got -1'],
+    [{ awayTimeout: '5' as never }, "awayTimeout: expected a number of milliseconds, got '5'"],
+  ])('refuses %p', (options, message) => {
+    expect(() => redisTransport(options)).toThrow(message);
+  });
+
+  it('refuses a Cluster by name', () => {
+    const cluster = new Cluster([{ port: 1 }], { lazyConnect: true });
+    expect(() => redisTransport({ connection: cluster as never })).toThrow('Redis Cluster is not supported');
+    cluster.disconnect();
+  });
+});
+
+const withRedis = hasRedis('the transport over Redis, with a Redis that misbehaves')
+  ? describe
+  : describe.skip;
+
+withRedis('the transport over Redis', () => {
+  let server: RedisServer;
+  let redis: Redis;
+  const opened: Transport[] = [];
+  const warnings: string[] = [];
+
+  beforeEach(async () => {
+    server = await RedisServer.start();
+    redis = new Redis(server.url);
+  });
+
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((each) => each.close()));
+    redis.disconnect();
+    await server.stop();
+    warnings.length = 0;
+  });
+
+  function node(options: RedisTransportOptions = {}): Transport {
+    const transport = redisTransport({
+      url: server.url,
+      redeliverAfter: 400,
+      noNodeTimeout: 700,
+      awayTimeout: 1000,
+      ...options,
+    });
+    transport.open({ errors: new Map(), warn: (_, sentence) => void warnings.push(sentence) });
+    opened.push(transport);
+    return transport;
+  }
+
+  function serving(onInput: OnInput, options?: RedisTransportOptions, prefetch = 16): Transport {
+    const transport = node(options);
+    transport.serve('service', { prefetch, maxQueued: 1000 }, onInput);
+    return transport;
+  }
+
+  const echo: OnInput = (input) => Promise.resolve(input);
+  const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
+  const outcome = (promise: Promise<unknown>) => promise.catch((error: unknown) => error);
+
+  async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+    const end = performance.now() + 5000;
+    while (!(await holds())) {
+      if (performance.now() > end) throw new Error('it has not come about');
+      await sleep(10);
+    }
+  }
+
+  it('keeps applications with different prefixes apart', async () => {
+    serving(() => Promise.resolve('a'), { prefix: 'a' });
+    serving(() => Promise.resolve('b'), {
+      connection: new Redis(server.url, { keyPrefix: 'x:', lazyConnect: true }),
+      url: undefined,
+      prefix: 'b',
+    });
+    expect(await node({ prefix: 'a' }).call('service', 1)).toBe('a');
+    expect(await node({ prefix: 'x:b' }).call('service', 1)).toBe('b');
+    expect((await redis.keys('*')).every((key) => /^(a|x:b):/.test(key))).toBe(true);
+  });
+
+  it('connects with a user and a password', async () => {
+    await redis.acl(
+      'SETUSER',
+      'app',
+      'on',
+      '>secret',
+      '~nb:*',
+      '&nb:*',
+      '+@all',
+      '-@dangerous',
+      '-@admin',
+      '+client',
+      '+info',
+    );
+    const url = server.url.replace('//', '//app:secret@');
+    serving(echo, { url, prefix: 'nb' });
+    expect(await node({ url, prefix: 'nb' }).call('service', 1)).toBe(1);
+    const refused = node({ url: url.replace('secret', 'wrong') });
+    expect(await outcome(refused.call('service', 1))).toMatchObject({ code: 'ERR_BATCHING_TRANSPORT' });
+    expect(warnings.join()).toMatch(/WRONGPASS/);
+  });
+
+  it('reads many inputs at once and writes many answers at once', async () => {
+    const caller = node();
+    serving(echo, {}, 1024);
+    await caller.call('service', 0);
+    await redis.config('RESETSTAT');
+    await Promise.all(numbers(1000).map((each) => caller.call('service', each)));
+    const calls = async (command: string) => {
+      const stats = await redis.info('commandstats');
+      return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
+    };
+    expect(await calls('xreadgroup')).toBeLessThan(20);
+    expect(await calls('evalsha')).toBeLessThan(60);
+    expect(await calls('xack')).toBeLessThan(20);
+  });
+
+  it('answers what it can of bytes that nobody can read, discards the rest, and goes on', async () => {
+    const caller = node();
+    serving(echo);
+    expect(await caller.call('service', 1)).toBe(1);
+    const inputs = 'nest-batching:inputs:service';
+    for (const message of ['', 'x', Buffer.alloc(300, 255)]) await redis.xadd(inputs, '*', 'p', message);
+    await redis.xadd(inputs, '*', 'other', 'field');
+    await redis.xadd(inputs, '*', 'p', Buffer.from([1, 1, 97, 0, 0, 0, 1, 0, 0xc1]));
+    await redis.publish('nest-batching:cancels', 'no JSON');
+    await redis.publish('nest-batching:cancels', '[[1,2,3],["service"],null]');
+    await redis.zadd('nest-batching:nodes', Date.now(), 'strange');
+    await redis.set('nest-batching:node:strange', '{"services":{"service":["x"]}}');
+    const answers = `nest-batching:answers:${caller.state().node}`;
+    for (const answer of ['', 'abc', Buffer.from([9, 0, 0, 0, 1, 0])])
+      await redis.xadd(answers, '*', 'a', answer, 'm', answer);
+    expect(await caller.call('service', 2)).toBe(2);
+    await until(async () => (await redis.xlen(inputs)) === 0);
+    expect(
+      warnings.some((line) => line.includes('service: an input was discarded that cannot be read')),
+    ).toBe(true);
+  });
+
+  it('says in which version an input came that a node does not read', async () => {
+    serving(echo);
+    const caller = node();
+    await caller.call('service', 1);
+    // As a caller of a later version would write it.
+    const { node: name } = caller.state();
+    const pending = outcome(caller.call('other', 1, { timeout: 5000 }));
+    await until(async () => (await redis.xlen('nest-batching:inputs:other')) === 1);
+    const [[, [, message] = []] = []] = await redis.xrangeBuffer('nest-batching:inputs:other', '-', '+');
+    const later = Buffer.from(message ?? Buffer.of());
+    later[0] = 2;
+    await redis.xadd('nest-batching:inputs:service', '*', 'p', later);
+    expect(await pending).toMatchObject({
+      code: 'ERR_BATCHING_PAYLOAD',
+      message: expect.stringContaining(
+        'a node wrote version 2 of the format, and its node reads 1',
+      ) as unknown,
+    });
+    expect(name).toMatch(/^[0-9a-f]{16}$/);
+  });
+
+  it('sends again what FLUSHALL has taken, without a loss of the connection', async () => {
+    const caller = node();
+    serving(
+      async (input) => {
+        await sleep(20);
+        return input;
+      },
+      {},
+      4,
+    );
+    await caller.call('service', 0);
+    const calls = numbers(100).map((each) => caller.call('service', each));
+    await sleep(50);
+    await redis.flushall();
+    expect(await Promise.all(calls)).toEqual(numbers(100));
+  });
+
+  it('ends calls that Redis has no memory for, and loses no answer for want of it', async () => {
+    const caller = node();
+    let release: () => void = () => undefined;
+    let isHeld = false;
+    serving((input) => {
+      isHeld = true;
+      return new Promise((resolve) => {
+        release = () => {
+          resolve(input);
+        };
+      });
+    });
+    const call = caller.call('service', 'held');
+    await until(() => isHeld);
+    await redis.config('SET', 'maxmemory', '1');
+    expect(await outcome(caller.call('service', 1))).toMatchObject({
+      code: 'ERR_BATCHING_TRANSPORT',
+      message: expect.stringContaining('OOM') as unknown,
+    });
+    release();
+    await sleep(300);
+    await redis.config('SET', 'maxmemory', '0');
+    expect(await call).toBe('held');
+  });
+
+  it('lets everything of nodes expire that are gone', async () => {
+    const caller = node();
+    serving(echo);
+    await caller.call('service', 1);
+    const keys = await redis.keys('*');
+    expect(keys.length).toBeGreaterThanOrEqual(4);
+    for (const key of keys) {
+      const left = await redis.pttl(key);
+      expect([key, left > 0 && left <= 60_000]).toEqual([key, true]);
+    }
+  });
+
+  it('removes the consumers of nodes that have died or left', async () => {
+    const caller = node();
+    const first = serving(echo);
+    await caller.call('service', 1);
+    await redis.xreadgroup(
+      'GROUP',
+      'nodes',
+      'dead',
+      'COUNT',
+      1,
+      'STREAMS',
+      'nest-batching:inputs:service',
+      '>',
+    );
+    await first.close();
+    serving(echo);
+    await caller.call('service', 1);
+    await until(async () => {
+      const consumers = (await redis.xinfo(
+        'CONSUMERS',
+        'nest-batching:inputs:service',
+        'nodes',
+      )) as unknown[];
+      return consumers.length === 1;
+    });
+  });
+
+  it('works on after the Lua scripts were removed', async () => {
+    const caller = node();
+    serving(echo);
+    expect(await caller.call('service', 1)).toBe(1);
+    await redis.script('FLUSH');
+    expect(await caller.call('service', 2)).toBe(2);
+  });
+});

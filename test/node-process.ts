@@ -60,7 +60,8 @@ const transport = redisTransport({
 )
 class AppModule {}
 
-const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error'] });
+const app = await NestFactory.createApplicationContext(AppModule);
+app.useLogger(['error']);
 app.enableShutdownHooks(['SIGTERM']);
 
 async function send({ from, count, inFlight }: Crowd): Promise<Outcome> {

@@ -35,7 +35,7 @@ withRedis('web nodes and model nodes', () => {
         REDIS_URL: server.url,
         REDELIVER_AFTER: String(REDELIVER_AFTER),
       },
-      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     nodes.add(node);
     node.once('exit', () => nodes.delete(node));

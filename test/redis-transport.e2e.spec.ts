@@ -160,8 +160,8 @@ withRedis('the transport over Redis', () => {
     const { node: name } = caller.state();
     const pending = outcome(caller.call('other', 1, { timeout: 5000 }));
     await until(async () => (await redis.xlen('nest-batching:inputs:other')) === 1);
-    const [[, [, message] = []] = []] = await redis.xrangeBuffer('nest-batching:inputs:other', '-', '+');
-    const later = Buffer.from(message ?? Buffer.of());
+    const entries = await redis.xrangeBuffer('nest-batching:inputs:other', '-', '+');
+    const later = Buffer.from(entries[0]?.[1][1] ?? Buffer.of());
     later[0] = 2;
     await redis.xadd('nest-batching:inputs:service', '*', 'p', later);
     expect(await pending).toMatchObject({

@@ -81,5 +81,5 @@ if (ofThisRealm !== Reflect.getPrototypeOf(Uint8Array)) {
     pack: (array: AnyTypedArray) =>
       Buffer.concat([Buffer.of(TYPED_ARRAYS.indexOf(array[Symbol.toStringTag])), bytesOf(array)]),
     unpack: ([type = -1, ...bytes]: Uint8Array) => create(type, Uint8Array.from(bytes).buffer),
-  } as unknown as Parameters<typeof addExtension>[0]);
+  });
 }

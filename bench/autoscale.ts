@@ -29,7 +29,7 @@ function proportional(target: number, of: (reading: Reading) => number): Rule {
 const rules: Record<string, Rule> = {
   'sum of batching_replicas_needed': (readings) =>
     Math.ceil(readings.reduce((sum, { needed }) => sum + needed, 0)),
-  // The best of some thresholds for this load: a full batch that waits.
+  // A full batch that waits for each replica, and a quarter of one.
   [`queue depth, target ${BATCH_SIZE}`]: proportional(BATCH_SIZE, ({ waiting }) => waiting),
   [`queue depth, target ${BATCH_SIZE / 4}`]: proportional(BATCH_SIZE / 4, ({ waiting }) => waiting),
   'CPU, target 60 %': proportional(0.6, ({ cpu }) => cpu),

@@ -44,7 +44,10 @@ const blank = { pixels: Array.from({ length: 784 }, (_, index) => (index % 28 ==
 
   it('scrapes the demo, and counts what was read', async () => {
     const digits = '{queue="DigitClassifier.classify"}';
-    await Promise.all(Array.from({ length: 64 }, () => postJson(`${url}/digits`, blank)));
+    // Replicas are computed after ten batches.
+    for (let round = 0; round < 16; round++) {
+      await Promise.all(Array.from({ length: 4 }, () => postJson(`${url}/digits`, blank)));
+    }
     const { submitted, batches } = app.get(BatchingRegistry).get('DigitClassifier.classify').stats();
     expect(submitted).toBe(64);
     let seen = NaN;

@@ -49,7 +49,7 @@ describe('ApplicationMetrics', () => {
       { slo: { p99: 100 } },
       () => undefined,
     );
-    await Promise.all(queue.submitMany([1, 2, 3, 4]));
+    for (let batch = 0; batch < 10; batch++) await Promise.all(queue.submitMany([1, 2, 3, 4]));
     const before = await metrics.read();
     expect(valueOf(before, 'batching_transport_connected')).toBe(1);
     expect(valueOf(before, 'batching_transport_nodes')).toBe(2);

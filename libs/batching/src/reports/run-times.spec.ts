@@ -2,8 +2,19 @@ import { describe, expect, it } from '@jest/globals';
 import { RunTimes } from './run-times.js';
 
 describe('RunTimes', () => {
-  it('knows nothing before the first batch', () => {
-    expect(new RunTimes().curve).toBeUndefined();
+  it('says nothing before ten batches', () => {
+    const times = new RunTimes();
+    for (let i = 0; i < 9; i++) times.record(1, 5);
+    expect(times.curve).toBeUndefined();
+    times.record(1, 5);
+    expect(times.curve).toBeDefined();
+  });
+
+  it('does not take the errors of its first estimates for deviations of the runs', () => {
+    const times = new RunTimes();
+    for (let i = 0; i < 10; i++) times.record(1, 64);
+    for (let i = 0; i < 20; i++) times.record(16, 124);
+    expect(times.curve?.deviation).toBeLessThan(3);
   });
 
   it('learns the line on which runs lie', () => {

@@ -1,5 +1,7 @@
 /** Factor on the weight of past batches at the end of each: about the last two hundred count. */
 const MEMORY = 0.995;
+/** Batches before which nothing is said: a few of one size tell nothing of others. */
+const LEAST = 10;
 /** From this weight on, a time is limited to a multiple of what was expected … */
 const KNOWN = 5;
 /** … of this size, so that one stall does not count for minutes … */
@@ -29,37 +31,49 @@ export class RunTimes {
   #ran = 0;
   #sizeSquared = 0;
   #sizeRan = 0;
-  #variance = 0;
+  #ranSquared = 0;
+  #batches = 0;
 
   /** @param ran milliseconds that a batch of `size` inputs took */
   record(size: number, ran: number): void {
     const expected = this.#of(size);
-    const learned =
-      this.#weight < KNOWN ? ran : Math.min(Math.max(ran, expected / SURPRISE), SURPRISE * expected + TRIFLE);
-    const error = this.#weight === 0 ? 0 : learned - expected;
+    const learned = this.#weight < KNOWN ? ran : Math.min(ran, SURPRISE * expected + TRIFLE);
+    this.#batches++;
     this.#weight = this.#weight * MEMORY + 1;
     const share = 1 / this.#weight;
-    this.#variance += (error * error - this.#variance) * share;
     this.#size += (size - this.#size) * share;
     this.#ran += (learned - this.#ran) * share;
     this.#sizeSquared += (size * size - this.#sizeSquared) * share;
     this.#sizeRan += (size * learned - this.#sizeRan) * share;
+    this.#ranSquared += (learned * learned - this.#ranSquared) * share;
   }
 
-  /** What was learned; `undefined` before the first batch. */
+  /** What was learned; `undefined` before the first ten batches. */
   get curve(): RunTimeCurve | undefined {
-    if (this.#weight === 0) return undefined;
+    if (this.#batches < LEAST) return undefined;
     const perInput = this.#slope;
     const perBatch = Math.max(0, this.#ran - perInput * this.#size);
-    return { perInput, perBatch, deviation: Math.sqrt(this.#variance) };
+    // Around the present line: deviations from earlier ones were errors of the estimate.
+    const variance =
+      this.#ranSquared -
+      this.#ran * this.#ran -
+      2 * perInput * this.#covariance +
+      perInput * perInput * this.#sizeVariance;
+    return { perInput, perBatch, deviation: Math.sqrt(Math.max(0, variance)) };
+  }
+
+  get #sizeVariance(): number {
+    return Math.max(0, this.#sizeSquared - this.#size * this.#size);
+  }
+
+  get #covariance(): number {
+    return this.#sizeRan - this.#size * this.#ran;
   }
 
   get #slope(): number {
     const proportional = this.#ran / this.#size;
     const ridge = (RIDGE * this.#size) ** 2;
-    const variance = Math.max(0, this.#sizeSquared - this.#size * this.#size);
-    const covariance = this.#sizeRan - this.#size * this.#ran;
-    const slope = (covariance + ridge * proportional) / (variance + ridge);
+    const slope = (this.#covariance + ridge * proportional) / (this.#sizeVariance + ridge);
     return Math.min(Math.max(slope, 0), proportional);
   }
 

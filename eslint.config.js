@@ -49,6 +49,11 @@ export default tseslint.config(
     '^\\.\\./(?!core/|transport/)',
     'redis/ imports transport/, core/ and ioredis only',
   ),
+  arrow(
+    'batching/src/nats',
+    '^\\.\\./(?!core/|transport/)',
+    'nats/ imports transport/, core/ and @nats-io/ only',
+  ),
   arrow('batching/src/inference', '^\\.\\./(?!core/)', 'inference/ imports core/ and Nest only'),
   arrow(
     'batching/src/inference/protocol',

@@ -6,5 +6,15 @@ export const published = {
    */
   repositoryUrl: '',
   /** Folders of `libs/batching/src` whose `index.ts` is an entry point, `nest-batching/<folder>`. */
-  entryPoints: ['core', 'testing', 'tfjs', 'onnx', 'prometheus', 'opentelemetry', 'terminus', 'redis'],
+  entryPoints: [
+    'core',
+    'testing',
+    'tfjs',
+    'onnx',
+    'prometheus',
+    'opentelemetry',
+    'terminus',
+    'redis',
+    'nats',
+  ],
 };

@@ -18,6 +18,7 @@ const packages: Partial<Record<string, string[]>> = {
   tfjs: ['@nestjs/common', '@nestjs/core'],
   onnx: ['@nestjs/common', '@nestjs/core'],
   redis: ['ioredis', 'msgpackr'],
+  nats: ['@nats-io/jetstream', '@nats-io/transport-node', 'msgpackr'],
   prometheus: ['@nestjs/common', '@nestjs/core', 'prom-client'],
   opentelemetry: ['@nestjs/common', '@nestjs/core', '@opentelemetry/api'],
   terminus: ['@nestjs/common', '@nestjs/core', '@nestjs/terminus'],

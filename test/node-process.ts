@@ -2,10 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { type Batched, BatchedService, BatchingModule, BatchingRegistry, InjectBatched } from 'nest-batching';
+import { natsTransport } from 'nest-batching/nats';
 import { redisTransport } from 'nest-batching/redis';
 
 /**
- * A web node or a model node as a process of its own, for nodes.e2e.spec.ts: ROLE, REDIS_URL and REDELIVER_AFTER are its
+ * A web node or a model node as a process of its own, for nodes.e2e.spec.ts: ROLE, BROKER_URL and REDELIVER_AFTER are its
  * environment. A web node sends a crowd when its parent says so, and says what came of it.
  */
 
@@ -46,12 +47,9 @@ class Client {
   constructor(@InjectBatched(Doubler) readonly doubler: Batched<Doubler>) {}
 }
 
-const { ROLE, REDIS_URL, REDELIVER_AFTER } = process.env;
-const transport = redisTransport({
-  url: REDIS_URL,
-  redeliverAfter: Number(REDELIVER_AFTER),
-  noNodeTimeout: 20_000,
-});
+const { ROLE, BROKER_URL: url, REDELIVER_AFTER } = process.env;
+const settings = { url, redeliverAfter: Number(REDELIVER_AFTER), noNodeTimeout: 20_000 };
+const transport = url?.startsWith('nats:') ? natsTransport(settings) : redisTransport(settings);
 
 @Module(
   ROLE === 'web'

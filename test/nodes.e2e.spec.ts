@@ -3,21 +3,30 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { natsPrograms, NatsServer } from './nats-server.js';
 import type { Crowd, Outcome } from './node-process.js';
 import { hasRedis, RedisServer } from './redis-server.js';
 
 const REDELIVER_AFTER = 500;
 
-const withRedis = hasRedis('web nodes and model nodes as processes') ? describe : describe.skip;
+const WHAT = 'web nodes and model nodes as processes';
 
-/** Two web nodes and two model nodes over a Redis; what happens to them while a crowd is served. */
-withRedis('web nodes and model nodes', () => {
-  let server: RedisServer;
+const brokers: (readonly [string, () => Promise<RedisServer | NatsServer>])[] = [
+  ...(hasRedis(WHAT) ? [['Redis', () => RedisServer.start()] as const] : []),
+  ...natsPrograms(WHAT).map(
+    (program) => [`NATS ${program.version}`, () => NatsServer.start(program)] as const,
+  ),
+];
+const withBroker = brokers.length > 0 ? describe : describe.skip;
+
+/** Two web nodes and two model nodes over a broker; what happens to them while a crowd is served. */
+withBroker.each(brokers)('web nodes and model nodes over %s', (_, startServer) => {
+  let server: RedisServer | NatsServer;
   const nodes = new Set<ChildProcess>();
   let errors = '';
 
   beforeEach(async () => {
-    server = await RedisServer.start();
+    server = await startServer();
     errors = '';
   });
 
@@ -32,7 +41,7 @@ withRedis('web nodes and model nodes', () => {
       env: {
         PATH: process.env.PATH,
         ROLE: role,
-        REDIS_URL: server.url,
+        BROKER_URL: server.url,
         REDELIVER_AFTER: String(REDELIVER_AFTER),
       },
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -76,7 +85,7 @@ withRedis('web nodes and model nodes', () => {
     errors: Object.assign({}, ...outcomes.map((each) => each.errors)) as Record<number, string>,
   });
 
-  it('answer every caller once while model nodes are killed, frozen and replaced, and Redis is started anew', async () => {
+  it('answer every caller once while model nodes are killed, frozen and replaced, and the broker is started anew', async () => {
     const [first, second, killed, frozen] = await startAll();
     const outcomes = crowds([first, second], 12_000);
     await sleep(400);

@@ -49,7 +49,7 @@ describe('the package nest-batching', () => {
   beforeAll(async () => {
     alone = await makeProject();
     withNest = await makeProject('@nestjs', 'reflect-metadata', 'rxjs');
-    const ofAll = ['prom-client', '@opentelemetry', 'ioredis', 'msgpackr'];
+    const ofAll = ['prom-client', '@opentelemetry', 'ioredis', 'msgpackr', '@nats-io'];
     withAll = await makeProject('@nestjs', 'reflect-metadata', 'rxjs', ...ofAll);
   });
 
@@ -178,6 +178,21 @@ describe('the package nest-batching', () => {
 
   it('needs ioredis and msgpackr for nest-batching/redis alone', async () => {
     await expect(run(withNest, "await import('nest-batching/redis')")).rejects.toThrow("'ioredis'");
+  });
+
+  it('needs @nats-io and msgpackr for nest-batching/nats alone', async () => {
+    await expect(run(withNest, "await import('nest-batching/nats')")).rejects.toThrow("'@nats-io/");
+  });
+
+  it.each(['module', 'commonjs'])('loads nest-batching/redis and nest-batching/nats as %s', async (type) => {
+    const load = type === 'module' ? 'await import' : 'require';
+    const program = ['redis', 'nats']
+      .map((name) => `Object.keys(${load}('nest-batching/${name}'))`)
+      .join(', ');
+    expect(await run(withAll, `console.log(JSON.stringify([${program}]))`, type)).toEqual([
+      ['redisTransport'],
+      ['natsTransport'],
+    ]);
   });
 
   it('has its command where npm looks for it, ready to be executed', async () => {

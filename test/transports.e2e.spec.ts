@@ -1,8 +1,12 @@
 import { describe } from '@jest/globals';
+import { jetstreamManager } from '@nats-io/jetstream';
+import { connect } from '@nats-io/transport-node';
 import { Redis } from 'ioredis';
 import type { Transport } from 'nest-batching';
+import { natsTransport } from 'nest-batching/nats';
 import { redisTransport } from 'nest-batching/redis';
 import { MemoryBroker, memoryTransport } from 'nest-batching/testing';
+import { natsPrograms, NatsServer } from './nats-server.js';
 import { hasRedis, RedisServer } from './redis-server.js';
 import { TcpProxy } from './tcp-proxy.js';
 import {
@@ -104,3 +108,30 @@ withRedis('the transport over Redis', () => {
     return harness;
   });
 });
+
+for (const program of natsPrograms('the transport over NATS')) {
+  describe(`the transport over NATS ${program.version}`, () => {
+    conformsOverBroker(async () => {
+      const server = await NatsServer.start(program);
+      const proxies = new Proxies(server.port);
+      const connection = await connect({ servers: server.url, maxReconnectAttempts: -1 });
+      const manager = await jetstreamManager(connection);
+      const harness: BrokerHarness = {
+        node: () => proxies.node((port) => natsTransport({ ...settings, url: `nats://127.0.0.1:${port}` })),
+        kill: (node) => {
+          proxies.kill(node);
+        },
+        freeze: (node) => proxies.freeze(node),
+        restart: () => server.restart(),
+        held: async () => (await manager.getAccountInfo()).memory,
+        tooLarge: new Uint8Array(2 ** 20),
+        end: async () => {
+          await connection.close();
+          await proxies.end();
+          await server.stop();
+        },
+      };
+      return harness;
+    });
+  });
+}

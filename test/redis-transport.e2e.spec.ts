@@ -173,6 +173,27 @@ withRedis('the transport over Redis', () => {
     expect(name).toMatch(/^[0-9a-f]{16}$/);
   });
 
+  it('does not take for lost what a node has given back, however long it takes', async () => {
+    const caller = node();
+    const first = serving(() => new Promise(() => undefined));
+    const call = caller.call('service', 1);
+    await until(() => first.state().services[0]?.nodes[0]?.inProgress === 1);
+    let runs = 0;
+    const slow: OnInput = async (input) => {
+      runs++;
+      // Longer than a call waits until it looks for its input.
+      await sleep(6500);
+      return input;
+    };
+    serving(slow, {}, 1);
+    await first.drain({ timeout: 0 });
+    await until(() => runs === 1);
+    // It would get what is sent again.
+    serving(slow);
+    expect(await call).toBe(1);
+    expect(runs).toBe(1);
+  });
+
   it('sends again what FLUSHALL has taken, without a loss of the connection', async () => {
     const caller = node();
     serving(

@@ -23,7 +23,7 @@ export class NatsServer {
   /** Jest may end a worker without its hooks. */
   readonly #kill = () => this.#process?.kill('SIGKILL');
 
-  /** @param configuration further lines of its configuration file */
+  /** @param configuration further lines of its configuration file, with absolute paths */
   static async start(program: NatsProgram, configuration = ''): Promise<NatsServer> {
     for (let attempt = 1; ; attempt++) {
       const server = new NatsServer(program, await freePort(), configuration);

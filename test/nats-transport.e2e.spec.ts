@@ -1,4 +1,9 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
 import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
@@ -44,7 +49,7 @@ withNats.each(programs)('the transport over NATS %s', (_, program) => {
 
   function node(options: NatsTransportOptions = {}): Transport {
     const transport = natsTransport({
-      ...(options.connection === undefined && { url: server.url }),
+      ...(!('publish' in (options.connection ?? {})) && { url: server.url }),
       redeliverAfter: 400,
       noNodeTimeout: 700,
       awayTimeout: 1000,
@@ -104,6 +109,34 @@ withNats.each(programs)('the transport over NATS %s', (_, program) => {
     const url = server.url.replace('//', '//s3cret@');
     serving(echo, { url });
     expect(await node({ url }).call('service', 1)).toBe(1);
+  });
+
+  it('connects with TLS to a server whose certificate is of a CA of yours', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'nats-tls-'));
+    const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
+    const made = [
+      'req',
+      '-x509',
+      '-newkey',
+      'rsa:2048',
+      '-nodes',
+      '-keyout',
+      key,
+      '-out',
+      certificate,
+      ...subject,
+    ];
+    await promisify(execFile)('openssl', made);
+    await start(`tls { cert_file: "${certificate}", key_file: "${key}" }`);
+    const url = server.url.replace('nats:', 'tls:');
+    const connection = { tls: { caFile: certificate } };
+    serving(echo, { url, connection });
+    expect(await node({ url, connection }).call('service', 1)).toBe(1);
+    const trusting = node({ url });
+    expect(await outcome(trusting.call('service', 1))).toMatchObject({ code: 'ERR_BATCHING_TRANSPORT' });
+    expect(warnings.join()).toMatch(/self-signed certificate/);
+    await rm(folder, { recursive: true });
   });
 
   it('uses a connection of yours, leaves it open, and loses no call when it breaks at any moment', async () => {

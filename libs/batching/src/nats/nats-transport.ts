@@ -62,7 +62,7 @@ const KEEP = 60_000;
  */
 export function natsTransport(options: NatsTransportOptions = {}): Transport {
   const { url, connection, prefix = 'nest-batching', replicas = 1, domain } = options;
-  const fromUrl = url === undefined ? {} : readUrl(url);
+  const { servers, ...fromUrl } = url === undefined ? {} : readUrl(url);
   if (!/^[\w-]{1,64}$/.test(checkType('prefix', 'string', prefix))) {
     throw new RangeError(`prefix: expected 1 to 64 letters, digits, - or _, got ${show(prefix)}`);
   }
@@ -82,7 +82,7 @@ export function natsTransport(options: NatsTransportOptions = {}): Transport {
   const connecting: Connecting = {
     connect: isConnection(connection)
       ? () => Promise.resolve(connection)
-      : () => connect({ ...DEFAULTS, ...connection, ...fromUrl, ...ALWAYS }),
+      : () => connect({ ...DEFAULTS, ...fromUrl, ...connection, ...(servers && { servers }), ...ALWAYS }),
     isShared: isConnection(connection),
     replicas,
     domain,

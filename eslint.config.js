@@ -111,6 +111,12 @@ export default tseslint.config(
     '^\\.\\./(?!core/|reports/)',
     'terminus/ imports core/, reports/, Nest and Terminus only',
   ),
+  arrow('batching/src/dashboard', '^\\.\\./(?!core/)', 'dashboard/ imports core/ and Nest only'),
+  arrow(
+    'batching/src/dashboard/page',
+    '^(?!\\./|\\.\\./frame\\.js$)',
+    "dashboard/page/ runs in the browser and imports its own files and the frames' types only",
+  ),
   arrow('batching/src/link', '^\\.\\./', 'link/ imports its own files only'),
   arrow('batching/src/cli', '^\\.\\./(?!link/)', 'cli/ imports link/ only'),
   arrow('figures', '^(\\.\\./|nest-batching|@app/)', 'figures/ imports packages and its own files only'),

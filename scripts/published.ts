@@ -16,5 +16,6 @@ export const published = {
     'terminus',
     'redis',
     'nats',
+    'dashboard',
   ],
 };

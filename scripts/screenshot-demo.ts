@@ -1,9 +1,10 @@
 /**
  * Takes the pictures of the demo for the README from a running server:
- * `tsx scripts/screenshot-demo.ts http://localhost:3000 docs/images`
+ * `tsx scripts/screenshot-demo.ts http://localhost:3000 docs/images`, of one scene with `--scene=dashboard`
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import sparticuz from '@sparticuz/chromium';
 import { chromium, type Page } from 'playwright-core';
 
@@ -20,24 +21,33 @@ const browser = await chromium.launch({
   // In a single process the browser would end with its first page.
   args: sparticuz.args.filter((arg) => arg !== '--single-process'),
 });
-const scenes = [
+const scenes: {
+  scene: string;
+  path: string;
+  play: (page: Page) => Promise<(() => Promise<unknown>) | undefined>;
+}[] = [
   { scene: 'demo', path: '/', play: readDigits },
   { scene: 'photos', path: '/photos', play: enlargeSample },
+  // With TUNE=on, so that its knobs are there.
+  { scene: 'dashboard', path: '/batching', play: watchCrowds },
 ];
+const only = process.argv.find((argument) => argument.startsWith('--scene='))?.slice('--scene='.length);
 for (const { scene, path, play } of scenes) {
+  if (only !== undefined && scene !== only) continue;
   for (const { name, ...options } of views) {
     const page = await browser.newPage({ ...options, deviceScaleFactor: 2 });
     await page.goto(new URL(path, url).href);
-    await play(page);
+    const end = await play(page);
     await page.evaluate('scrollTo(0, 0)');
     const file = join(folder, `${scene}-${name}.png`);
     await page.screenshot({ path: file, fullPage: process.argv.includes('--full') });
+    await end?.();
     await page.close();
   }
 }
 await browser.close();
 
-async function readDigits(page: Page): Promise<void> {
+async function readDigits(page: Page): Promise<undefined> {
   await drawSeven(page);
   await sendCrowds(page);
 }
@@ -63,7 +73,38 @@ async function sendCrowds(page: Page): Promise<void> {
   }
 }
 
-async function enlargeSample(page: Page): Promise<void> {
+/** Changes a setting, under load, until each has been measured. @returns ends the load */
+async function watchCrowds(page: Page): Promise<() => Promise<unknown>> {
+  const answer = await fetch(new URL('/digits/samples?count=256', url));
+  const images = ((await answer.json()) as { pixels: number[] }[]).map(({ pixels }) => pixels);
+  let isOver = false;
+  const post = (path: string, body: object) =>
+    fetch(new URL(path, url), {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+  const callers = Array.from({ length: 40 }, async (_, caller) => {
+    for (let call = caller; !isOver; call++) {
+      await (await post('/digits', { pixels: images[call % images.length] })).arrayBuffer();
+      await sleep(60 * Math.random());
+    }
+  });
+  const size = page.getByLabel('Batch size', { exact: true }).first();
+  await size.waitFor();
+  for (const batchSize of ['4', '16', '64']) {
+    await size.fill(batchSize);
+    await size.press('Enter');
+    await sleep(6000);
+  }
+  await size.blur();
+  return () => {
+    isOver = true;
+    return Promise.all(callers);
+  };
+}
+
+async function enlargeSample(page: Page): Promise<undefined> {
   await page.locator('#sample').click();
   await page.locator('#download').waitFor({ timeout: 120_000 });
 }

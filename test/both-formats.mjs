@@ -6,17 +6,23 @@
 import 'reflect-metadata';
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Controller, Get, Injectable, Module, Param } from '@nestjs/common';
 import { APP_FILTER, NestFactory } from '@nestjs/core';
 import * as library from 'nest-batching';
+import * as dashboard from 'nest-batching/dashboard';
 import * as tfjs from 'nest-batching/tfjs';
 
 const require = createRequire(import.meta.url);
-const esm = { library, tfjs };
-const cjs = { library: require('nest-batching'), tfjs: require('nest-batching/tfjs') };
+const esm = { library, tfjs, dashboard };
+const cjs = {
+  library: require('nest-batching'),
+  tfjs: require('nest-batching/tfjs'),
+  dashboard: require('nest-batching/dashboard'),
+};
 assert.notEqual(esm.library.BatchQueue, cjs.library.BatchQueue, 'two copies are expected');
 
 const folder = mkdtempSync(join(tmpdir(), 'nest-batching-'));
@@ -34,7 +40,7 @@ try {
     assert(errors.length >= 16, `too few errors: ${errors.join(', ')}`);
     await batches(here, there);
     console.log(
-      `${name}: ${errors.length} classes of errors, marks, tokens, views, lanes, the filter, a model`,
+      `${name}: ${errors.length} classes of errors, marks, tokens, views, lanes, the filter, a model, the dashboard`,
     );
   }
 } finally {
@@ -89,6 +95,7 @@ async function batches(here, there) {
   Module({
     imports: [
       here.library.BatchingModule.forRoot(),
+      there.dashboard.BatchingDashboardModule.forRoot(),
       there.tfjs.TfjsModule.forRoot({ backend: 'cpu' }),
       there.tfjs.TfjsModule.forFeature([{ name: 'double', path: model }]),
     ],
@@ -113,6 +120,10 @@ async function batches(here, there) {
   assert.equal(app.get(there.library.getBatchedToken(Squares)), app.get(Calls).squares);
   assert.deepEqual(app.get(here.library.BatchingRegistry).list(), ['Squares.square']);
 
+  const page = await (await fetch(`${url}/batching`)).text();
+  assert(page.startsWith('<!doctype html>') && page.includes('EventSource'), 'the dashboard has no page');
+  assert.match(await firstChunk(`${url}/batching/events`), /"name":"Squares.square"/);
+
   const { double } = app.get(Calls);
   assert.deepEqual(
     (await double.predict([[1, 2]])).map((result) => [...result]),
@@ -120,6 +131,20 @@ async function batches(here, there) {
   );
   await assert.rejects(double.predict([[1, 2, 3]]), (error) => error instanceof here.tfjs.ModelInputError);
   await app.close();
+}
+
+/** Over a connection of its own, as the stream does not end. */
+function firstChunk(url) {
+  return new Promise((resolve, reject) => {
+    const request = get(url, { agent: false }, (response) => {
+      response.on('error', () => undefined);
+      response.once('data', (chunk) => {
+        resolve(String(chunk));
+        request.destroy();
+      });
+    });
+    request.once('error', reject);
+  });
 }
 
 function mark(decorator, prototype, key) {

@@ -22,6 +22,7 @@ const packages: Partial<Record<string, string[]>> = {
   prometheus: ['@nestjs/common', '@nestjs/core', 'prom-client'],
   opentelemetry: ['@nestjs/common', '@nestjs/core', '@opentelemetry/api'],
   terminus: ['@nestjs/common', '@nestjs/core', '@nestjs/terminus'],
+  dashboard: ['@nestjs/common'],
 };
 
 describe.each([

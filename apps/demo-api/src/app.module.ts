@@ -8,6 +8,7 @@ import {
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
 import { BatchingModule } from 'nest-batching';
+import { BatchingDashboardModule } from 'nest-batching/dashboard';
 import { OnnxModule } from 'nest-batching/onnx';
 import { BatchingHealthIndicator } from 'nest-batching/terminus';
 import { TfjsModule } from 'nest-batching/tfjs';
@@ -66,7 +67,7 @@ import { QueuesController } from './queues/queues.controller.js';
 })
 export class AppModule {
   static with(configuration: Configuration): DynamicModule {
-    const { backend, heartbeat, workers, sloP99 } = configuration;
+    const { backend, heartbeat, workers, sloP99, tune, maxViewers } = configuration;
     const models =
       backend === 'onnx'
         ? [
@@ -81,6 +82,13 @@ export class AppModule {
         configurationModule(configuration),
         // A photo is many tiles; they have no aim.
         MetricsModule.forRoot({ queues: { 'DigitClassifier.classify': sloP99 } }),
+        // Whoever sets TUNE lets every visitor change the settings.
+        BatchingDashboardModule.forRoot({
+          path: 'batching',
+          tune: tune === 'on',
+          unguarded: true,
+          maxViewers: Math.max(1, maxViewers),
+        }),
         ...models,
       ],
       providers: [{ provide: DIGITS_NETWORK, useExisting: digitsToken(backend) }],

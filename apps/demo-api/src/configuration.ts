@@ -43,6 +43,8 @@ export class Configuration {
   @Integer(1, 10_000) readonly maxPipelined: number = 16;
   /** Most live views at once. */
   @Integer(0, 1_000_000) readonly maxViewers: number = 100;
+  /** Whether visitors of the dashboard may change the settings of queues. */
+  @OneOf('off', 'on') readonly tune: 'off' | 'on' = 'off';
   /** Milliseconds below which 99 of 100 digits are to be read, for the metric `batching_replicas_needed`. */
   @Integer(1, 60_000) readonly sloP99: number = 200;
   @OneOf(...LOG_LEVELS) readonly logLevel: LogLevel = 'log';

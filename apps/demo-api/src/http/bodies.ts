@@ -44,6 +44,8 @@ export function bodyLimits({
     '/digits/many': { 'application/json': 1_500_000, [BYTES_TYPE]: 1_500_000 },
     // No PNG has more: 16 bits for each of four channels, and some room for what is beside the pixels.
     '/photos/upscale': pictures(8 * maxPhotoPixels + 1_000_000),
+    // Settings of a queue, from the dashboard.
+    '/batching/settings': { 'application/json': 4000 },
   };
   return (request) => {
     const { method = '', url = '', headers } = request;

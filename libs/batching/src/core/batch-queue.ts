@@ -6,6 +6,7 @@ import { type Clock, LONGEST_TIMER, processClock } from './clock.js';
 import type { Totals } from './distribution.js';
 import { createPolicy, type Departure, type Snapshot } from './dispatch/decide.js';
 import { Dispatcher } from './dispatch/dispatcher.js';
+import type { Dispatch } from './dispatch/dispatch-policy.js';
 import { untilSlot } from './dispatch/forecast.js';
 import { Drains } from './drains.js';
 import { Entry, isRejection } from './entry.js';
@@ -28,6 +29,7 @@ import type { BatchReport, Measure, QueueState, QueueStats } from './stats.js';
 import { ignoreRejections } from './thenable.js';
 import { Turns } from './turns.js';
 import type { Group } from './waiting/group.js';
+import type { BatchObserver } from './watch.js';
 
 type AnyQueue = BatchQueue<unknown, unknown>;
 
@@ -41,6 +43,8 @@ const BLOCKED = 1;
  * The way of an input, in the order of this file: `submit` → `#decide` → `#leave` → `#run` → `#end`.
  */
 export class BatchQueue<Input, Result> {
+  /** @internal Whether settings of batches have a meaning: not where calls run one at a time, or on other nodes. */
+  readonly hasBatches: boolean = true;
   readonly #options: ResolvedOptions<Input>;
   readonly #clock: Clock;
   #state: QueueState = 'created';
@@ -263,6 +267,29 @@ export class BatchQueue<Input, Result> {
    */
   onBatch(listener: (report: BatchReport) => void): () => void {
     return this.#ledger.onBatch(listener);
+  }
+
+  /**
+   * @internal Shows the observer every batch when it leaves and when it ends, beginning with those that run
+   *   now.
+   * @returns a function that removes the observer
+   */
+  watch(observer: BatchObserver): () => void {
+    for (const batch of this.#running.all) observer.left(batch);
+    return this.#ledger.watch(observer);
+  }
+
+  /**
+   * @internal Changes `dispatch`; the next decision uses it. `adaptive` then begins to learn anew. No setter, as
+   *   `ManualQueue` has a method of that name.
+   * @throws TypeError or RangeError for any other value
+   */
+  setDispatch(value: Dispatch): void {
+    const dispatch = checkOption('dispatch', value);
+    if (dispatch === this.#options.dispatch) return;
+    this.#options.dispatch = dispatch;
+    this.#dispatcher.policy = createPolicy(dispatch);
+    this.#decideSoon();
   }
 
   /** @returns settings, counts and recent distributions at this moment; a copy that does not change */

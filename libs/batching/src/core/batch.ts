@@ -26,6 +26,8 @@ export class Batch<Input> implements Underway, Holder<Input> {
   uncounted = 0;
   /** Callers that have neither a result nor an error, and the uncounted ones. */
   remaining: number;
+  /** Callers whose signal aborted while it ran. */
+  aborted = 0;
   /** What the batch as a whole failed with. A failure that no caller was there to get is none. */
   failure: { readonly error: unknown } | undefined = undefined;
   #entries: Entry<Input>[] | undefined;
@@ -112,7 +114,8 @@ export class Batch<Input> implements Underway, Holder<Input> {
   }
 
   /** Rejects one caller, which gives up, and aborts the batch if it was the last. */
-  giveUp(entry: Entry<Input>, _reason: DropReason, error: unknown): void {
+  giveUp(entry: Entry<Input>, reason: DropReason, error: unknown): void {
+    if (reason === 'aborted') this.aborted++;
     this.#reject(entry, error);
     if (this.remaining === this.uncounted) this.abort(error);
   }

@@ -99,16 +99,23 @@ export class RecentDistribution {
   }
 
   #quantile(rank: number): number {
-    let seen = 0;
-    for (let bucket = 0; bucket < BUCKETS; bucket++) {
-      seen += (this.#current.counts[bucket] ?? 0) + (this.#previous.counts[bucket] ?? 0);
-      if (seen > 0 && seen >= rank) return Math.min(upperBound(bucket), this.#max) / this.scale;
-    }
-    return 0;
+    return quantileOf([this.#current, this.#previous], rank) / this.scale;
   }
 }
 
-class Histogram {
+/** @returns the value of this rank among the values of all histograms, exact within 3 %; 0 if there are none */
+export function quantileOf(histograms: readonly Histogram[], rank: number): number {
+  let seen = 0;
+  for (let bucket = 0; bucket < BUCKETS; bucket++) {
+    for (const { counts } of histograms) seen += counts[bucket] ?? 0;
+    if (seen === 0 || seen < rank) continue;
+    return Math.min(upperBound(bucket), Math.max(...histograms.map(({ max }) => max)));
+  }
+  return 0;
+}
+
+/** Counts of whole numbers in buckets whose width grows with the value. */
+export class Histogram {
   readonly counts = new Float64Array(BUCKETS);
   count = 0;
   sum = 0;

@@ -5,6 +5,7 @@ import { endBatch, type WatchedBatch } from './events.js';
 import { invariant } from './invariant.js';
 import type { BatchReport, DropReason, Measure, QueueStats } from './stats.js';
 import { isThenable } from './thenable.js';
+import type { BatchObserver, ObservedBatch } from './watch.js';
 
 type Counted =
   | 'submitted'
@@ -26,23 +27,13 @@ type Counted =
 export type Joined = Record<'blocked' | 'waiting' | 'running', number>;
 
 /** What the ledger reads and counts of a batch. */
-interface Recorded {
-  readonly first: Linked;
-  readonly size: number;
-  readonly reason: DispatchReason;
-  readonly leftAt: number;
-  readonly oldest: number;
+interface Recorded extends ObservedBatch {
   readonly ofOneTurn: boolean;
   readonly failure: { readonly error: unknown } | undefined;
   readonly event: WatchedBatch | undefined;
   results: number;
   uncounted: number;
   remaining: number;
-}
-
-interface Linked {
-  readonly turn: { readonly at: number };
-  readonly next: Linked | undefined;
 }
 
 /**
@@ -65,6 +56,7 @@ export class Ledger {
   readonly #waitTime = new RecentDistribution(1000);
   readonly #runTime = new RecentDistribution(1000);
   readonly #listeners = new Set<(report: BatchReport) => unknown>();
+  readonly #observers = new Set<BatchObserver>();
 
   /**
    * @param queue name of the queue
@@ -110,6 +102,7 @@ export class Ledger {
     this.#running += batch.size;
     this.#batchSizes.record(batch.size, 1, now);
     this.#recordWaits(batch);
+    if (this.#observers.size > 0) for (const observer of this.#observers) observer.left(batch);
   }
 
   #recordWaits({ first, size, oldest, ofOneTurn, leftAt }: Recorded): void {
@@ -117,7 +110,7 @@ export class Ledger {
       this.#waitTime.record(leftAt - oldest, size, leftAt);
       return;
     }
-    for (let entry: Linked | undefined = first; entry; entry = entry.next)
+    for (let entry: ObservedBatch['first'] | undefined = first; entry; entry = entry.next)
       this.#waitTime.record(leftAt - entry.turn.at, 1, leftAt);
   }
 
@@ -143,7 +136,14 @@ export class Ledger {
   end(batch: Recorded, ran: number, now: number): void {
     invariant(batch.remaining === 0, 'a batch ended before its inputs');
     this.#runTime.record(ran, 1, now);
+    if (this.#observers.size > 0) for (const observer of this.#observers) observer.ended(batch, ran);
     if (this.#listeners.size > 0 || batch.event) this.#report(batch, ran);
+  }
+
+  /** Unlike a listener, an observer belongs to this library and must not throw. */
+  watch(observer: BatchObserver): () => void {
+    this.#observers.add(observer);
+    return () => this.#observers.delete(observer);
   }
 
   onBatch(listener: (report: BatchReport) => void): () => void {

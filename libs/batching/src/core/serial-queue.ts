@@ -21,6 +21,9 @@ class Call<Input> extends AsyncResource {
  * caller, while a batch runs in the queue's own.
  */
 export class SerialQueue<Input, Result> extends BatchQueue<Input, Result> {
+  /** @internal */
+  override readonly hasBatches = false;
+
   /** @throws TypeError or RangeError for options that make no sense */
   constructor(fn: (input: Input) => PromiseLike<Result> | Result, options: SerialOptions) {
     const run = async ([call]: Call<Input>[]): Promise<Result[]> => {

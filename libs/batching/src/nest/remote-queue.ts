@@ -67,6 +67,8 @@ interface Flight {
  * the inputs sent and not answered. It has no batches of its own: `onBatch` listeners are never called.
  */
 export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
+  /** @internal */
+  override readonly hasBatches = false;
   #state: QueueState = 'started';
   readonly #waits: boolean;
   readonly #flights = new Set<Flight>();

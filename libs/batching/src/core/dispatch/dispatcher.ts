@@ -8,7 +8,8 @@ export class Dispatcher {
   /** Inputs that the policy has been notified of. */
   #arrived = 0;
 
-  constructor(private readonly policy: DispatchPolicy) {}
+  /** @param policy may be replaced at any time; the next one learns from what happens after that */
+  constructor(public policy: DispatchPolicy) {}
 
   get looksBeforeAnswers(): boolean {
     return this.policy.looksBeforeAnswers ?? false;

@@ -1,0 +1,2 @@
+export { BatchingDashboardModule } from './dashboard-module.js';
+export type { BatchingDashboardOptions } from './dashboard-options.js';

@@ -1,0 +1,154 @@
+import type { Frame } from '../frame.js';
+import { Connection, type State } from './connection.js';
+import { find, show, write } from './elements.js';
+import { Histories, ServerClock } from './history.js';
+import { writeLegend } from './legend.js';
+import { drawPicture, giveAway } from './picture.js';
+import { QueueCard } from './queue-card.js';
+import { address, readAddress, writeAddress } from './settings.js';
+import { onThemeChange, readTheme } from './theme.js';
+import { Zoom } from './zoom.js';
+
+/** Milliseconds that the picture is behind the server, so that what is drawn has always arrived: one frame and its way. */
+const LAG = 150;
+/** Milliseconds between two drawings, and where less movement is wanted. */
+const DRAWING = { usual: 30, reduced: 1000 };
+/** Milliseconds between two updates of the figures: numbers that change faster cannot be read. */
+const READING = 500;
+
+const STATES: Record<State, { words: string; notice: string }> = {
+  connecting: { words: 'connecting…', notice: '' },
+  live: { words: 'live', notice: '' },
+  lost: {
+    words: 'not connected',
+    notice: 'The connection to the server is lost. What you see is old; trying again…',
+  },
+  refused: {
+    words: 'refused',
+    notice:
+      'The server does not let this page watch: you may have to log in again, or too many pages are open. Trying again…',
+  },
+};
+
+const histories = new Histories();
+const clock = new ServerClock();
+const zoom = new Zoom();
+const cards = new Map<string, QueueCard>();
+const reduced = matchMedia('(prefers-reduced-motion: reduce)');
+const pauseButton = find(document, '#pause', HTMLButtonElement);
+const queues = find(document, '#queues', HTMLElement);
+let theme = readTheme();
+let state: State = 'connecting';
+/** The server's time at which the page was paused. */
+let pausedAt: number | undefined;
+let drawnAt = 0;
+let readAt = 0;
+
+start();
+
+function start(): void {
+  writeLegend(find(document, '#legend', HTMLElement), theme);
+  onThemeChange(() => {
+    theme = readTheme();
+    writeLegend(find(document, '#legend', HTMLElement), theme);
+    drawnAt = 0;
+  });
+  pauseButton.addEventListener('click', () => {
+    pause(pausedAt === undefined);
+  });
+  find(document, '#picture', HTMLButtonElement).addEventListener('click', () => void copyPicture());
+  startZoom();
+  new Connection(`${address()}/events`, receive, setState);
+  requestAnimationFrame(draw);
+}
+
+function startZoom(): void {
+  const radios = [...document.querySelectorAll<HTMLInputElement>('input[name=zoom]')];
+  const choose = (value: string | undefined) => {
+    const radio = radios.find((each) => each.value === value);
+    if (!radio) return;
+    radio.checked = true;
+    zoom.chosen = radio.value === 'auto' ? undefined : 1000 * Number(radio.value);
+  };
+  choose(readAddress('zoom'));
+  for (const radio of radios) {
+    radio.addEventListener('change', () => {
+      choose(radio.value);
+      writeAddress('zoom', radio.value === 'auto' ? undefined : radio.value);
+      drawnAt = 0;
+    });
+  }
+}
+
+function receive(frame: Frame): void {
+  const { epoch } = histories.frame ?? {};
+  if (!histories.apply(frame)) return;
+  if (epoch !== undefined && epoch !== frame.epoch) forget();
+  clock.update(frame.now, performance.now());
+  for (const [key, history] of histories.queues) {
+    if (cards.has(key)) continue;
+    const card = new QueueCard(history, () => {
+      pause(true);
+    });
+    cards.set(key, card);
+    queues.append(card.section);
+  }
+  find(document, '#empty', HTMLElement).hidden = cards.size > 0;
+}
+
+/** Another process: its times are others. */
+function forget(): void {
+  for (const { section } of cards.values()) section.remove();
+  cards.clear();
+  clock.restart();
+  pause(false);
+}
+
+function setState(now: State): void {
+  if (now === state) return;
+  state = now;
+  const pill = find(document, '#state', HTMLElement);
+  pill.dataset.state = state;
+  const { words, notice } = STATES[state];
+  write(pill, words);
+  show(find(document, '#notice', HTMLElement), notice);
+  for (const card of cards.values()) card.isStale = state !== 'live';
+}
+
+function pause(isPaused: boolean): void {
+  if (isPaused === (pausedAt !== undefined)) return;
+  pausedAt = isPaused ? viewTime() : undefined;
+  pauseButton.setAttribute('aria-pressed', String(isPaused));
+  for (const card of cards.values()) card.pause(isPaused);
+  drawnAt = 0;
+}
+
+/** The server's time that is shown at the right edge. Without a connection it stands still. */
+function viewTime(): number {
+  const { frame } = histories;
+  if (!frame) return 0;
+  const lag = frame.period + LAG;
+  return Math.min(clock.at(performance.now()) - lag, frame.now + 1500);
+}
+
+function draw(now: number): void {
+  requestAnimationFrame(draw);
+  if (now - drawnAt < (reduced.matches ? DRAWING.reduced : DRAWING.usual)) return;
+  drawnAt = now;
+  const end = pausedAt ?? viewTime();
+  const isMoving = !reduced.matches && pausedAt === undefined && state === 'live';
+  // Of a paused page the zoom stays as well.
+  const shown = Array.from(cards.values(), (card) => card.shown);
+  const span = zoom.next(shown, end, now, !reduced.matches);
+  for (const card of cards.values()) card.draw({ end, span, theme, isMoving });
+  if (now - readAt < READING) return;
+  readAt = now;
+  const nodes = new Set(histories.frame?.queues.map(({ node }) => node));
+  const { tune = false } = histories.frame ?? {};
+  for (const card of cards.values()) card.update(end, { tune, hasNodes: nodes.size > 1 });
+}
+
+async function copyPicture(): Promise<void> {
+  const said = find(document, '#said', HTMLElement);
+  write(said, await giveAway(drawPicture([...cards.values()], theme)));
+}

@@ -1,0 +1,83 @@
+import { REASONS } from '../frame.js';
+
+export interface Paint {
+  readonly fill: string;
+  /** Of the pattern, and of text on the fill. */
+  readonly on: string;
+}
+
+/** The colours in force: light, dark, or those that the system forces. */
+export interface Theme {
+  readonly ground: string;
+  readonly card: string;
+  readonly ink: string;
+  readonly quiet: string;
+  readonly line: string;
+  readonly bad: string;
+  readonly accent: string;
+  /** In the order of `REASONS`. */
+  readonly reasons: readonly Paint[];
+}
+
+export function readTheme(): Theme {
+  const style = getComputedStyle(document.documentElement);
+  const of = (name: string) => style.getPropertyValue(`--${name}`).trim();
+  return {
+    ground: of('ground'),
+    card: of('card'),
+    ink: of('ink'),
+    quiet: of('quiet'),
+    line: of('line'),
+    bad: of('bad'),
+    accent: of('accent'),
+    reasons: REASONS.map((reason) => ({ fill: of(reason), on: of(`on-${reason}`) })),
+  };
+}
+
+/** Calls back when the theme has changed. */
+export function onThemeChange(call: () => void): void {
+  for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) {
+    matchMedia(query).addEventListener('change', call);
+  }
+}
+
+const SIZE = 8;
+
+/** The pattern of a reason, so that it is told without its colour: plain, stripes, dots, crosses. */
+export function patternOf(
+  context: CanvasRenderingContext2D,
+  reason: number,
+  { fill, on }: Paint,
+  scale: number,
+): CanvasPattern | string {
+  const tile = document.createElement('canvas');
+  tile.width = tile.height = SIZE * scale;
+  const pen = tile.getContext('2d');
+  if (!pen) return fill;
+  pen.scale(scale, scale);
+  pen.fillStyle = fill;
+  pen.fillRect(0, 0, SIZE, SIZE);
+  pen.strokeStyle = pen.fillStyle = on;
+  pen.globalAlpha = 0.75;
+  pen.lineWidth = 1.25;
+  if (reason === 1) line(pen, [-2, 2, 2, -2], [-2, 10, 10, -2], [6, 10, 10, 6]);
+  if (reason === 2)
+    for (const [x, y] of [
+      [2, 2],
+      [6, 6],
+    ] as const)
+      pen.fillRect(x - 0.9, y - 0.9, 1.8, 1.8);
+  if (reason === 3) line(pen, [4, 1, 4, 7], [1, 4, 7, 4]);
+  const pattern = context.createPattern(tile, 'repeat');
+  pattern?.setTransform(new DOMMatrix().scale(1 / scale));
+  return pattern ?? fill;
+}
+
+function line(pen: CanvasRenderingContext2D, ...lines: [number, number, number, number][]): void {
+  for (const [fromX, fromY, toX, toY] of lines) {
+    pen.beginPath();
+    pen.moveTo(fromX, fromY);
+    pen.lineTo(toX, toY);
+    pen.stroke();
+  }
+}

@@ -1,0 +1,73 @@
+import type { Knobs, QueueFrame } from '../frame.js';
+import type { Block } from './history.js';
+
+/** Why a batch left, by its number in a frame. */
+export const REASON_WORDS = ['full', 'delay over', 'slot free', 'drained'] as const;
+
+/** One block in a sentence: `64 inputs, full, waited 16 ms, ran 20 ms, 1 error`. */
+export function describeBlock(block: Block, now: number): string {
+  const { size, reason, waited, errors, count, end, start, ran } = block;
+  const why = REASON_WORDS[reason] ?? '';
+  const failed = errors === 0 ? [] : [plural(errors, 'error')];
+  if (count > 1) {
+    const each = `${milliseconds(ran / count)} each`;
+    const sizes = `${plural(size, 'input')} in ${integer(count)} batches`;
+    return [sizes, `mostly ${why}`, `waited ${milliseconds(waited)} at most`, `ran ${each}`, ...failed].join(
+      ', ',
+    );
+  }
+  const run =
+    end === Infinity ? `has run for ${milliseconds(Math.max(0, now - start))}` : `ran ${milliseconds(ran)}`;
+  return [plural(size, 'input'), why, `waited ${milliseconds(waited)}`, run, ...failed].join(', ');
+}
+
+export function describeSettings(queue: QueueFrame, hasNodes: boolean): string {
+  const { settings, state, node, sentTo, running } = queue;
+  if (sentTo) {
+    const nodes = sentTo.length === 0 ? 'no node serves it' : `served by ${sentTo.join(', ')}`;
+    return `sent to other nodes, whose dashboards show its batches · ${nodes} · ${plural(running, 'input')} on the way`;
+  }
+  const { batchSize, maxDelay, dispatch, concurrency } = settings;
+  const slots = concurrency === null ? 'any number of slots' : plural(concurrency, 'slot');
+  const parts = [
+    batchSize === null ? 'batches of any size' : `at most ${integer(batchSize)} in a batch`,
+    maxDelay === null ? 'no longest wait' : `wait at most ${milliseconds(maxDelay)}`,
+    dispatch,
+    slots,
+  ];
+  if (state !== 'started') parts.push(state);
+  if (hasNodes) parts.push(`on ${node}`);
+  return parts.join(' · ');
+}
+
+/** Settings in short, to tell trials apart: `64 · 5 ms · adaptive`. */
+export function nameOf({ batchSize, maxDelay, dispatch }: Knobs): string {
+  return [batchSize ?? '∞', maxDelay === null ? '∞' : milliseconds(maxDelay), dispatch].join(' · ');
+}
+
+export function plural(count: number, word: string, words = `${word}s`): string {
+  return `${integer(count)} ${count === 1 ? word : words}`;
+}
+
+export function integer(value: number): string {
+  return Math.round(value).toLocaleString('en');
+}
+
+/** A rate or a mean, with as many places as it needs. */
+export function decimal(value: number): string {
+  if (value === 0) return '0';
+  return value < 10 ? value.toFixed(1) : integer(value);
+}
+
+/** A time with its unit: `0.42 ms`, `16 ms`, `1.2 s`. */
+export function milliseconds(value: number): string {
+  if (value >= 9_950) return `${integer(value / 1000)} s`;
+  if (value >= 999.5) return `${(value / 1000).toFixed(1)} s`;
+  if (value >= 9.95 || Number.isInteger(value)) return `${Math.round(value)} ms`;
+  return `${value.toFixed(value < 0.995 ? 2 : 1)} ms`;
+}
+
+export function percent(share: number): string {
+  const value = 100 * share;
+  return `${value > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)} %`;
+}

@@ -9,7 +9,8 @@ import {
 } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, transform } from 'esbuild';
+import { transform } from 'esbuild';
+import { buildPage } from './build-page.js';
 import { published } from './published.js';
 import { publishedReadme } from './published-readme.js';
 
@@ -27,7 +28,7 @@ interface Manifest {
   [field: string]: unknown;
 }
 
-await buildPage();
+await buildPage(join(built, 'dashboard'));
 await buildCommonJs();
 const manifest = publishedManifest();
 writeJson(join(built, 'package.json'), manifest);
@@ -39,31 +40,6 @@ chmodSync(join(built, 'cli/cli.js'), 0o755);
 /** The command and the code of inference workers are started by their path, so there they are ES modules in both formats. */
 function isStartedByPath(file: string): boolean {
   return /^(cli|link)\/|(^|\/)worker\//.test(file.replaceAll(sep, '/'));
-}
-
-/** The page with its script and its style inside, so that whoever mounts it needs no build step and serves one file. */
-async function buildPage(): Promise<void> {
-  const folder = join(root, 'libs/batching/src/dashboard/page');
-  const { outputFiles } = await build({
-    entryPoints: [join(folder, 'main.ts')],
-    bundle: true,
-    write: false,
-    format: 'iife',
-    target: 'es2022',
-    charset: 'utf8',
-    legalComments: 'none',
-  });
-  const parts = {
-    script: outputFiles[0]?.text ?? '',
-    style: readFileSync(join(folder, 'style.css'), 'utf8'),
-  };
-  const html = readFileSync(join(folder, 'index.html'), 'utf8');
-  const page = html.replaceAll(/<(script|style)><\/\1>/g, (_, name: keyof typeof parts) => {
-    const text = parts[name];
-    if (text.includes(`</${name}`)) throw new Error(`the dashboard's ${name} would end early`);
-    return `<${name}>\n${text}</${name}>`;
-  });
-  writeFileSync(join(built, 'dashboard/page.html'), page);
 }
 
 async function buildCommonJs(): Promise<void> {

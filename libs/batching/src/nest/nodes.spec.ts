@@ -11,6 +11,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import { QueueFullError, ServiceStoppedError, TooManyInputsError } from '../core/errors.js';
 import { NoNodeError } from '../transport/errors.js';
 import { MemoryBroker, memoryTransport } from '../transport/memory-transport.js';
+import type { Transport } from '../transport/transport.js';
 import { BatchedService, SerialService } from './batched-service.js';
 import type { Batched } from './batched-view.js';
 import { BatchingModule } from './batching-module.js';
@@ -48,6 +49,10 @@ class Client {
 
 const nothing = (): void => undefined;
 const silent: LoggerService = { log: nothing, error: nothing, warn: nothing };
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
 
 class OutOfStock extends Error {
   constructor(readonly article: string) {
@@ -324,16 +329,20 @@ describe('an application whose classes are on other nodes', () => {
       const model = app.get(Model);
       model.run = () => new Promise(() => undefined);
       for (let more = 0; more < count; more++) calls.push(digits.classify(calls.length));
-      await new Promise((resolve) => setTimeout(resolve, 60));
+      await until(() => has(node, calls.length) && model.batches.length > 0);
       node.crash();
       batches.push(model.batches);
       apps.splice(apps.indexOf(app), 1);
     };
+    const has = (node: Transport, inputs: number) => {
+      const { node: name, services } = node.state();
+      return services.some(({ nodes }) =>
+        nodes.some((one) => one.node === name && one.inProgress === inputs),
+      );
+    };
     await kill(2);
-    await new Promise((resolve) => setTimeout(resolve, 60));
     // 0 and 1 come for the second time; 2 and 3 are new.
     await kill(2);
-    await new Promise((resolve) => setTimeout(resolve, 60));
     const model = (await modelNode()).get(Model);
     calls.push(digits.classify(4));
     expect(await Promise.all(calls)).toEqual([0, 2, 4, 6, 8]);

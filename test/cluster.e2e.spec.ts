@@ -58,7 +58,8 @@ describe('npm run cluster', () => {
     const [, answers = '', again = ''] =
       /([\d,]+) answers in .* lost 0, delivered again ([\d,]+), longest gap [\d.]+ s/.exec(stdout) ?? [];
     expect(Number(answers.replaceAll(',', ''))).toBeGreaterThan(0);
-    expect(Number(again.replaceAll(',', ''))).toBeGreaterThan(0);
+    // None, if the node had answered all that it had just before it was killed.
+    expect(again).toMatch(/^[\d,]+$/);
     const [, right = ''] = /([\d.]+) % are the digit/.exec(stdout) ?? [];
     expect(Number(right)).toBeGreaterThan(90);
   }

@@ -317,10 +317,12 @@ describe('BatchingTracingModule', () => {
   });
 
   it('refuses to be imported twice, or without BatchingModule', async () => {
-    @Module({ imports: [BatchingTracingModule.forRoot({})] })
+    // The first of the two has started when the second refuses, and nothing would end its subscriptions.
+    const silent = { tracerProvider: false, meterProvider: false } as const;
+    @Module({ imports: [BatchingTracingModule.forRoot({ ...silent })] })
     class Feature {}
     const twice = await Test.createTestingModule({
-      imports: [BatchingModule.forRoot(), BatchingTracingModule.forRoot({}), Feature],
+      imports: [BatchingModule.forRoot(), BatchingTracingModule.forRoot(silent), Feature],
       providers: [Squares],
     }).compile();
     await expect(twice.init()).rejects.toThrow('BatchingTracingModule is imported twice');

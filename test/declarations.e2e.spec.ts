@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -82,5 +83,17 @@ describe('the declarations of a library that builds on this one', () => {
     const names = Array.from(text.matchAll(/["'](nest-batching[^"']*)["']/g), ([, name]) => name);
     expect(new Set(names)).toEqual(new Set(['nest-batching']));
     expect(text).not.toContain('node_modules');
+  });
+
+  it('of the package can be read by compilers before 5.7, whose typed arrays take no parameter', () => {
+    const dist = join(root, 'dist/libs/batching');
+    const files = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((file) =>
+      file.endsWith('.d.ts'),
+    );
+    expect(files.length).toBeGreaterThan(50);
+    const found = files.filter((file) =>
+      /\b[A-Z]\w+\d+(?:Clamped)?Array</.test(readFileSync(join(dist, file), 'utf8')),
+    );
+    expect(found).toEqual([]);
   });
 });

@@ -116,7 +116,8 @@ export function quantileOf(histograms: readonly Histogram[], rank: number): numb
 
 /** Counts of whole numbers in buckets whose width grows with the value. */
 export class Histogram {
-  readonly counts = new Float64Array(BUCKETS);
+  // Its type as compilers before 5.7 write it: theirs takes no parameter.
+  readonly counts: Float64Array = new Float64Array(BUCKETS);
   count = 0;
   sum = 0;
   max = 0;

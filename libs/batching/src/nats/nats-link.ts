@@ -178,9 +178,11 @@ export class NatsLink {
       });
       return { created, maxMessages, messages: 0 };
     } catch (error) {
-      // Another node has just made it.
-      if (!isApiError(error, NAME_IN_USE)) throw error;
-      return read();
+      if (!isApiError(error, NAME_IN_USE) && !isApiError(error, SUBJECTS_OVERLAP)) throw error;
+      // Another node has just made it: then the server refuses either its name or, in the midst of that, its subject.
+      return read().catch((reason: unknown) => {
+        throw isApiError(reason, JetStreamApiCodes.StreamNotFound) ? error : reason;
+      });
     }
   }
 
@@ -306,6 +308,9 @@ export class NatsLink {
 
 /** `JSStreamNameExistErr` of nats-server. */
 const NAME_IN_USE = 10_058;
+
+/** `JSStreamSubjectOverlapErr` of nats-server. */
+const SUBJECTS_OVERLAP = 10_065;
 
 function isApiError(error: unknown, code: number): boolean {
   return error instanceof JetStreamApiError && error.code === code;

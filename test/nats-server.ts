@@ -1,9 +1,9 @@
 import { execFileSync, spawn, type ChildProcessByStdio } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { findProgram, freePort } from './local-server.js';
 
 /** A program of nats-server. */
 export interface NatsProgram {
@@ -97,8 +97,7 @@ export class NatsServer {
 export function natsPrograms(what: string): NatsProgram[] {
   const listed = (process.env.NATS_SERVERS ?? '').split(delimiter).filter((path) => path !== '');
   // Debian has it in a folder that is in the path of root alone.
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'];
-  const found = folders.map((folder) => join(folder, 'nats-server')).find((path) => existsSync(path));
+  const found = findProgram('nats-server', ['/usr/sbin']);
   const paths = [...(found === undefined ? [] : [found]), ...listed];
   if (paths.length === 0) {
     process.stderr.write(`SKIPPED: ${what}: NATS is not installed here (apt-get install nats-server)\n`);
@@ -107,12 +106,4 @@ export function natsPrograms(what: string): NatsProgram[] {
     const said = execFileSync(path, ['--version'], { encoding: 'utf8' });
     return { path, version: /\d+\.\d+\.\d+/.exec(said)?.[0] ?? said.trim() };
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

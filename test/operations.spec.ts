@@ -7,7 +7,8 @@ import { BatchingModule } from 'nest-batching';
 import { BatchingMetricsModule } from 'nest-batching/prometheus';
 import { Test } from '@nestjs/testing';
 import { Registry } from 'prom-client';
-import { findProgram, hasPrometheus } from './prometheus-server.js';
+import { findProgram } from './local-server.js';
+import { hasPrometheus } from './prometheus-server.js';
 
 const folder = fileURLToPath(new URL('../docs/operations', import.meta.url));
 const read = (name: string): string => readFileSync(join(folder, name), 'utf8');

@@ -1,9 +1,9 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { findProgram, freePort } from './local-server.js';
 
 export interface QueryResult {
   metric: Record<string, string>;
@@ -114,19 +114,4 @@ export function hasPrometheus(what: string): boolean {
   if (findProgram('prometheus') !== undefined && findProgram('promtool') !== undefined) return true;
   process.stderr.write(`SKIPPED: ${what}: Prometheus is not installed here (apt-get install prometheus)\n`);
   return false;
-}
-
-export function findProgram(name: string): string | undefined {
-  return (process.env.PATH ?? '')
-    .split(delimiter)
-    .map((folder) => join(folder, name))
-    .find((program) => existsSync(program));
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
 import { postJson, startDemo } from './demo.js';
-import { findProgram, hasPrometheus, PrometheusServer } from './prometheus-server.js';
+import { findProgram } from './local-server.js';
+import { hasPrometheus, PrometheusServer } from './prometheus-server.js';
 
 // A busy machine may be ten times as slow as an idle one.
 jest.setTimeout(120_000);

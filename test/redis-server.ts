@@ -1,9 +1,9 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { findProgram, freePort } from './local-server.js';
 
 /**
  * A Redis server of one's own on loopback, on a port that was free, in a folder of its own: no other server is touched.
@@ -17,7 +17,7 @@ export class RedisServer {
   readonly #kill = () => this.#process?.kill('SIGKILL');
 
   static async start(): Promise<RedisServer> {
-    const program = findProgram();
+    const program = findProgram('redis-server');
     if (program === undefined) throw new Error('Redis is not installed: apt-get install redis-server');
     for (let attempt = 1; ; attempt++) {
       const server = new RedisServer(program, await freePort());
@@ -85,22 +85,7 @@ export class RedisServer {
 
 /** Whether a server can be started here. If not, prints so, since silence would look like success. */
 export function hasRedis(what: string): boolean {
-  if (findProgram() !== undefined) return true;
+  if (findProgram('redis-server') !== undefined) return true;
   process.stderr.write(`SKIPPED: ${what}: Redis is not installed here (apt-get install redis-server)\n`);
   return false;
-}
-
-function findProgram(): string | undefined {
-  return (process.env.PATH ?? '')
-    .split(delimiter)
-    .map((folder) => join(folder, 'redis-server'))
-    .find((program) => existsSync(program));
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

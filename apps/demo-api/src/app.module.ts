@@ -82,7 +82,7 @@ export class AppModule {
         configurationModule(configuration),
         // A photo is many tiles; they have no aim.
         MetricsModule.forRoot({ queues: { 'DigitClassifier.classify': sloP99 } }),
-        // Whoever sets TUNE lets every visitor change the settings.
+        // With TUNE on, every visitor can change the settings.
         BatchingDashboardModule.forRoot({
           path: 'batching',
           tune: tune === 'on',

@@ -281,7 +281,7 @@ export class NatsCaller implements Sender<Sent> {
     this.#sendAgain(late);
   }
 
-  /** What nobody waits for is taken out of the stream, if no node has it, and its node is told, if one has. */
+  /** Removes an abandoned input from the stream if no node has it; else sends an abort to the node that has it. */
   async #takeBack(service: Service): Promise<void> {
     const given = service.given.filter(({ sent }) => sent !== undefined);
     service.given = [];

@@ -1,37 +1,22 @@
 import { hostname } from 'node:os';
+import {
+  boundOf,
+  readServices,
+  type Served,
+  type ServingNode,
+  stateOf,
+  writeServices,
+} from '../transport/served-services.js';
 import type { NodeState } from '../transport/transport.js';
 
-/** How a node serves a service. */
-export interface Served {
-  readonly prefetch: number;
-  readonly inProgress: number;
-  readonly redelivered: number;
-  readonly maxQueued: number;
-  /** Inputs of the service that wait in the broker, as the node knows. */
-  readonly waiting: number;
-}
-
-interface KnownNode {
-  readonly node: string;
-  readonly host: string;
-  readonly pid: number;
+interface KnownNode extends ServingNode {
   /** When it has last given a sign of life, on the clock of `performance.now()`. */
   readonly seenAt: number;
-  readonly services: ReadonlyMap<string, Served>;
 }
 
 /** What a node says of itself. Short, as it is sent several times a second. */
 export function writeBeat(node: string, services: ReadonlyMap<string, Served>): string {
-  const list = Array.from(services, ([name, { prefetch, inProgress, redelivered, maxQueued, waiting }]) => [
-    name,
-    [prefetch, inProgress, redelivered, Number.isFinite(maxQueued) ? maxQueued : -1, waiting],
-  ]);
-  return JSON.stringify({
-    node,
-    host: hostname(),
-    pid: process.pid,
-    services: Object.fromEntries(list) as object,
-  });
+  return JSON.stringify({ node, host: hostname(), pid: process.pid, services: writeServices(services) });
 }
 
 /** The nodes that serve something, by what they say of themselves. */
@@ -65,26 +50,15 @@ export class NatsNodes {
 
   /** The nodes that serve a service and are alive. */
   of(service: string): NodeState[] {
-    return this.#alive(service).map(({ node, host, pid, services }) => {
-      const { prefetch = 0, inProgress = 0, redelivered = 0 } = services.get(service) ?? {};
-      return { node, host, pid, prefetch, inProgress, redelivered };
-    });
+    return this.#alive(service).map((node) => stateOf(node, service));
   }
 
   hasAny(service: string): boolean {
     return this.#alive(service).length > 0;
   }
 
-  /** Inputs that may be in the broker: those that nodes have, and those that may wait. `Infinity` while no node is known. */
   bound(service: string): { messages: number; maxQueued: number } {
-    let messages = 0;
-    let sum = 0;
-    for (const { services } of this.#alive(service)) {
-      const { maxQueued = 0, prefetch = 0 } = services.get(service) ?? {};
-      messages += maxQueued + prefetch;
-      sum += maxQueued;
-    }
-    return messages === 0 ? { messages: Infinity, maxQueued: Infinity } : { messages, maxQueued: sum };
+    return boundOf(this.#alive(service), service);
   }
 
   /** Inputs that wait and that no node has taken, by the latest beat. */
@@ -104,13 +78,7 @@ export class NatsNodes {
 
 function readBeat(beat: unknown, seenAt: number): KnownNode | undefined {
   const { node, host, pid, services } = (beat ?? {}) as Record<string, unknown>;
-  if (typeof node !== 'string' || typeof services !== 'object' || services === null) return undefined;
-  const served = Object.entries(services).flatMap(([name, numbers]): [string, Served][] => {
-    if (!Array.isArray(numbers) || !numbers.every((each) => Number.isFinite(each))) return [];
-    const [prefetch = 1, inProgress = 0, redelivered = 0, maxQueued = -1, waiting = 0] = numbers as number[];
-    return [
-      [name, { prefetch, inProgress, redelivered, maxQueued: maxQueued < 0 ? Infinity : maxQueued, waiting }],
-    ];
-  });
-  return { node, host: String(host), pid: Number(pid), seenAt, services: new Map(served) };
+  const served = readServices(services);
+  if (typeof node !== 'string' || !served) return undefined;
+  return { node, host: String(host), pid: Number(pid), seenAt, services: served };
 }

@@ -1,6 +1,7 @@
 import { headers, type Msg } from '@nats-io/transport-node';
 import { readRoute } from '../transport/envelope.js';
 import { type Answerer, ServedInputs, type ServeSettings } from '../transport/served-inputs.js';
+import type { Served } from '../transport/served-services.js';
 import type { OnInput, ServeOptions } from '../transport/transport.js';
 import { BrokerClock } from './broker-clock.js';
 import { Credit } from './credit.js';
@@ -14,7 +15,7 @@ import {
   nanoseconds,
   type NatsLink,
 } from './nats-link.js';
-import { type NatsNodes, type Served } from './nats-nodes.js';
+import type { NatsNodes } from './nats-nodes.js';
 
 /** An input as the broker has delivered it. */
 interface Handle {

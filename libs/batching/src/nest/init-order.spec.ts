@@ -67,6 +67,9 @@ async function start(imports: (new () => object)[], providers: Provider[] = []) 
 const { version } = createRequire(import.meta.url)('@nestjs/core/package.json') as { version: string };
 const isOrdered = Number.parseInt(version) >= 12;
 const inOrder = isOrdered ? it : it.skip;
+process.stderr.write(
+  `SKIPPED: hooks of ${isOrdered ? 'Nest 11, which calls those of one module all at once' : 'Nest 12, which calls them in order'}: this is Nest ${version}\n`,
+);
 
 describe('a batch that a hook asks for', () => {
   @Module({ providers: [Model], exports: [Model] })

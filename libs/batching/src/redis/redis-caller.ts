@@ -172,8 +172,8 @@ export class RedisCaller implements Sender<string> {
   }
 
   async #sendPart(service: string, calls: readonly Call[], messages: readonly Buffer[]): Promise<void> {
-    const { entries, maxQueued } = this.nodes.bound(service);
-    const bound = Number.isFinite(entries) ? entries : Number.MAX_SAFE_INTEGER;
+    const { messages: most, maxQueued } = this.nodes.bound(service);
+    const bound = Number.isFinite(most) ? most : Number.MAX_SAFE_INTEGER;
     const now = performance.now();
     for (const call of calls) call.sentAt = now;
     let ids: Buffer[];
@@ -226,7 +226,7 @@ export class RedisCaller implements Sender<string> {
     if (calls.length > 0) this.#schedule();
   }
 
-  /** What nobody waits for is taken out of the stream, if no node has it, and its node is told, if one has. */
+  /** Removes an abandoned input from the stream if no node has it; else sends an abort to the node that has it. */
   async #takeBack(): Promise<void> {
     const given = this.#given;
     this.#given = [];

@@ -1,21 +1,17 @@
 import { hostname } from 'node:os';
+import {
+  boundOf,
+  readServices,
+  type Served,
+  type ServingNode,
+  stateOf,
+  writeServices,
+} from '../transport/served-services.js';
 import type { NodeState } from '../transport/transport.js';
 
-/** How a node serves a service. */
-interface Served {
-  readonly prefetch: number;
-  readonly inProgress: number;
-  readonly redelivered: number;
-  readonly maxQueued: number;
-}
-
-interface KnownNode {
-  readonly node: string;
-  readonly host: string;
-  readonly pid: number;
+interface KnownNode extends ServingNode {
   /** Milliseconds since its last sign of life, when it was read. */
   readonly silence: number;
-  readonly services: ReadonlyMap<string, Served>;
 }
 
 interface Line {
@@ -25,11 +21,7 @@ interface Line {
 
 /** What a node says of itself. Short names, and whole numbers: it is written several times a second. */
 export function writeNode(services: ReadonlyMap<string, Served>): string {
-  const list = Array.from(services, ([name, { prefetch, inProgress, redelivered, maxQueued }]) => [
-    name,
-    [prefetch, inProgress, redelivered, Number.isFinite(maxQueued) ? maxQueued : -1],
-  ]);
-  return JSON.stringify({ host: hostname(), pid: process.pid, services: Object.fromEntries(list) as object });
+  return JSON.stringify({ host: hostname(), pid: process.pid, services: writeServices(services) });
 }
 
 /** The nodes and what waits, as they were read last. What cannot be read is left out: another version may have written it. */
@@ -77,26 +69,15 @@ export class RedisNodes {
 
   /** The nodes that serve a service and are alive. */
   of(service: string): NodeState[] {
-    return this.#alive(service).map(({ node, host, pid, services }) => {
-      const { prefetch = 0, inProgress = 0, redelivered = 0 } = services.get(service) ?? {};
-      return { node, host, pid, prefetch, inProgress, redelivered };
-    });
+    return this.#alive(service).map((node) => stateOf(node, service));
   }
 
   hasAny(service: string): boolean {
     return this.#alive(service).length > 0;
   }
 
-  /** Inputs that may be in the broker: those that nodes have, and those that may wait. `Infinity` while no node is known. */
-  bound(service: string): { entries: number; maxQueued: number } {
-    let entries = 0;
-    let sum = 0;
-    for (const { services } of this.#alive(service)) {
-      const { maxQueued = 0, prefetch = 0 } = services.get(service) ?? {};
-      entries += maxQueued + prefetch;
-      sum += maxQueued;
-    }
-    return sum === 0 ? { entries: Infinity, maxQueued: Infinity } : { entries, maxQueued: sum };
+  bound(service: string): { messages: number; maxQueued: number } {
+    return boundOf(this.#alive(service), service);
   }
 
   /** Inputs that wait and that no node has taken. */
@@ -124,13 +105,8 @@ export class RedisNodes {
 function readNode(node: string, silence: number, text: string): KnownNode | undefined {
   try {
     const { host, pid, services } = JSON.parse(text) as Record<string, unknown>;
-    if (typeof services !== 'object' || services === null) return undefined;
-    const served = Object.entries(services).flatMap(([name, numbers]): [string, Served][] => {
-      if (!Array.isArray(numbers) || !numbers.every((each) => Number.isFinite(each))) return [];
-      const [prefetch = 1, inProgress = 0, redelivered = 0, maxQueued = -1] = numbers as number[];
-      return [[name, { prefetch, inProgress, redelivered, maxQueued: maxQueued < 0 ? Infinity : maxQueued }]];
-    });
-    return { node, host: String(host), pid: Number(pid), silence, services: new Map(served) };
+    const served = readServices(services);
+    return served && { node, host: String(host), pid: Number(pid), silence, services: served };
   } catch {
     return undefined;
   }

@@ -16,7 +16,7 @@ export function create<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Writes only what changes, so that a selection stays and nothing is laid out in vain. */
+/** Writes only what changes, so that a selection stays and no layout is done for nothing. */
 export function write(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -43,7 +43,7 @@ export function onThemeChange(call: () => void): void {
 
 const SIZE = 8;
 
-/** The pattern of a reason, so that it is told without its colour: plain, stripes, dots, crosses. */
+/** The pattern of a reason, so that it can be recognised without its colour: plain, stripes, dots, crosses. */
 export function patternOf(
   context: CanvasRenderingContext2D,
   reason: number,

@@ -525,6 +525,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         'post /digits/many: 200 400 408 413 415 503',
         'get /digits/samples: 200 400',
         'post /photos/upscale: 200 400 408 413 415 422 503',
+        'post /race: 200 400 409 503',
         'get /health/live: 200 503',
         'get /health/ready: 200 503',
         'get /queues/live: 200 503',
@@ -557,7 +558,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
     it('points to no schema that is not there', () => {
       const text = JSON.stringify(document);
       const names = [...text.matchAll(/#\/components\/schemas\/(\w+)/g)].map(([, name]) => name ?? '');
-      expect(new Set(names)).toEqual(new Set(['Digit', 'Sample', 'Error']));
+      expect(new Set(names)).toEqual(new Set(['Digit', 'Sample', 'Lane', 'Error']));
       for (const name of names) expect(document.components?.schemas).toHaveProperty(name);
     });
 
@@ -613,6 +614,8 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       expect(queues).toMatchObject([
         { name: 'DigitClassifier.classify', state: 'started', waiting: 0 },
         { name: 'TileUpscaler.upscale', state: 'started', waiting: 0 },
+        { name: 'RaceLanes.oneByOne', state: 'started', waiting: 0 },
+        { name: 'RaceLanes.batched', state: 'started', waiting: 0 },
       ]);
       const last = batches.at(-1);
       expect(last).toMatchObject({ queue: 'DigitClassifier.classify', size: 1 });
@@ -744,7 +747,8 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
     expect(ready.status).toBe(503);
     expect(ready.headers['retry-after']).toBe('1');
     expect(errorOf(ready).message).toBe(
-      'Not ready: DigitClassifier.classify is stopped; TileUpscaler.upscale is stopped.',
+      'Not ready: DigitClassifier.classify is stopped; TileUpscaler.upscale is stopped; ' +
+        'RaceLanes.oneByOne is stopped; RaceLanes.batched is stopped.',
     );
     const answer = await postJson(`${url}/digits`, { pixels });
     expect(errorOf(answer)).toMatchObject({ statusCode: 503, code: 'ERR_BATCHING_STOPPED' });

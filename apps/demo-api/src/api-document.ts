@@ -52,6 +52,10 @@ const errors = {
     description: 'The body did not arrive in time.',
     example: errorBody(408, 'expected the whole body within 30000 ms', 'ERR_BODY_TIMEOUT', { limit: 30_000 }),
   },
+  409: {
+    description: 'Another race is run. `Retry-After` says in how many seconds it is over.',
+    example: errorBody(409, 'another race is run, for about 3 s more', 'ERR_RACE_RUNNING', { seconds: 3 }),
+  },
   413: {
     description: 'The body has too many bytes, or the picture too many pixels.',
     example: errorBody(

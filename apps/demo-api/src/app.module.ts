@@ -25,6 +25,9 @@ import { TileUpscaler } from './photos/tile-upscaler.js';
 import { BatchHistory } from './queues/batch-history.js';
 import { LiveView } from './queues/live-view.js';
 import { QueuesController } from './queues/queues.controller.js';
+import { Race } from './race/race.js';
+import { RaceController } from './race/race.controller.js';
+import { RaceLanes } from './race/race-lanes.js';
 
 @Module({
   imports: [
@@ -48,6 +51,8 @@ import { QueuesController } from './queues/queues.controller.js';
         queues: {
           'DigitClassifier.classify': { batchSize, maxDelay, dispatch, maxQueued },
           'TileUpscaler.upscale': { batchSize: tileBatchSize },
+          'RaceLanes.oneByOne': { maxDelay, dispatch },
+          'RaceLanes.batched': { batchSize, maxDelay, dispatch },
         },
         shutdownTimeout: shutdownStages(shutdownTimeout).queues,
       }),
@@ -62,8 +67,24 @@ import { QueuesController } from './queues/queues.controller.js';
     }),
     ServeStaticModule.forRoot(...folders),
   ],
-  providers: [BatchingHealthIndicator, DigitClassifier, TileUpscaler, PhotoUpscaler, BatchHistory, LiveView],
-  controllers: [DigitsController, PhotosController, HealthController, QueuesController, PageController],
+  providers: [
+    BatchingHealthIndicator,
+    DigitClassifier,
+    TileUpscaler,
+    PhotoUpscaler,
+    RaceLanes,
+    Race,
+    BatchHistory,
+    LiveView,
+  ],
+  controllers: [
+    DigitsController,
+    PhotosController,
+    RaceController,
+    HealthController,
+    QueuesController,
+    PageController,
+  ],
 })
 export class AppModule {
   static with(configuration: Configuration): DynamicModule {

@@ -37,14 +37,17 @@ writeFileSync(join(built, 'README.md'), publishedReadme(readme, repositoryUrl, m
 for (const file of ['CHANGELOG.md', 'LICENSE']) copyFileSync(join(root, file), join(built, file));
 chmodSync(join(built, 'cli/cli.js'), 0o755);
 
-/** The command and the code of inference workers are started by their path, so there they are ES modules in both formats. */
-function isStartedByPath(file: string): boolean {
-  return /^(cli|link)\/|(^|\/)worker\//.test(file.replaceAll(sep, '/'));
+/**
+ * The command and the code of inference workers are started by their path, and the module for browsers is sent from there, so
+ * they are ES modules in both formats.
+ */
+function isFoundByPath(file: string): boolean {
+  return /^(cli|link)\/|(^|\/)worker\/|^dashboard\/timeline\.js$/.test(file.replaceAll(sep, '/'));
 }
 
 async function buildCommonJs(): Promise<void> {
   const files = readdirSync(built, { recursive: true, encoding: 'utf8' }).filter(
-    (file) => /\.(js|d\.ts)$/.test(file) && !/^cjs[/\\]/.test(file) && !isStartedByPath(file),
+    (file) => /\.(js|d\.ts)$/.test(file) && !/^cjs[/\\]/.test(file) && !isFoundByPath(file),
   );
   const cjs = join(built, 'cjs');
   await Promise.all(

@@ -305,6 +305,51 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
     await Promise.all(loops);
   });
 
+  it('gives its timeline to pages of the application, whose policy is strict', async () => {
+    const policy = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:";
+    const host = `<!doctype html><html lang="en"><title>Host</title>
+      <link rel="icon" href="data:,"><main><h1>Host</h1>
+      <batching-timeline queue="Digits.classify"></batching-timeline></main>
+      <script type="module" src="/batching/timeline.js"></script>`;
+    const app = await start(
+      {},
+      {
+        prepare: (nest) =>
+          nest.use('/host', (_: unknown, response: import('node:http').ServerResponse) => {
+            response.setHeader('content-type', 'text/html');
+            response.setHeader('content-security-policy', policy);
+            response.end(host);
+          }),
+      },
+    );
+    traffic = new Traffic(app);
+    const opening = await openPage(browser, `${app.url}/host`);
+    opened.push(opening);
+    const { page } = opening;
+    const heard = page.evaluate<string>(`new Promise((resolve) =>
+      document.querySelector('batching-timeline').addEventListener('frame', ({ detail }) => {
+        if (detail.queue.figures.inputs > 0) resolve(detail.queue.name);
+      }))`);
+    expect(await heard).toBe('Digits.classify');
+    const canvas = page.getByRole('application');
+    expect(await canvas.getAttribute('aria-label')).toMatch(/^Timeline of the batches of Digits\.classify;/);
+    const drawn = () =>
+      page.evaluate<string>(
+        "document.querySelector('batching-timeline').shadowRoot.querySelector('.timeline').toDataURL()",
+      );
+    await expect(changed(drawn, await drawn())).resolves.toBe(true);
+    await canvas.focus();
+    await page.keyboard.press('ArrowLeft');
+    await page.getByText(/^\d+ inputs?.*waited .*ran/).waitFor();
+    const pause = page.getByRole('button', { name: 'Pause' });
+    expect(await pause.getAttribute('aria-pressed')).toBe('true');
+    expect(await faults(page)).toEqual([]);
+    await page.evaluate("document.querySelector('batching-timeline').setAttribute('queue', 'Printer.print')");
+    expect(await canvas.getAttribute('aria-label')).toMatch(/^Timeline of the batches of Printer\.print;/);
+    expect(await pause.getAttribute('aria-pressed')).toBe('false');
+    await page.evaluate("document.querySelector('batching-timeline').remove()");
+  });
+
   it('gives itself away as a picture', async () => {
     const { page } = await openLive();
     const download = page.waitForEvent('download');

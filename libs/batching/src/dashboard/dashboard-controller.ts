@@ -19,7 +19,7 @@ import { applyChange, checkChange } from './change-settings.js';
 import type { DashboardOptions } from './dashboard-options.js';
 import { type AnyRequest, type AnyResponse, begin, checkSameOriginJson, readJson } from './exchange.js';
 import { LiveFeed } from './live-feed.js';
-import { PageFile } from './page-file.js';
+import { PageFile, TimelineFile } from './page-file.js';
 import { knobsOf } from './queue-recorder.js';
 
 const EVENTS = {
@@ -33,6 +33,7 @@ const EVENTS = {
 /** Makes the controller of one `forRoot()`: its path, its guards, and whether settings may be changed. */
 export function createDashboardController({ path, guards, tune }: DashboardOptions): Type {
   const page = new PageFile();
+  const timeline = new TimelineFile();
   const decorate = applyDecorators(
     Controller({ path, version: VERSION_NEUTRAL }),
     UseGuards(...guards),
@@ -47,6 +48,11 @@ export function createDashboardController({ path, guards, tune }: DashboardOptio
     @Get()
     page(@Res() response: AnyResponse): void {
       begin(response, 200, page.headers).end(page.html);
+    }
+
+    @Get('timeline.js')
+    timeline(@Res() response: AnyResponse): void {
+      begin(response, 200, timeline.headers).end(timeline.script);
     }
 
     @Get('events')

@@ -34,3 +34,14 @@ export class PageFile {
     };
   }
 }
+
+/** The module of the element `<batching-timeline>`, which `npm run build:package` makes as well. */
+export class TimelineFile {
+  readonly script = readFileSync(new URL('./timeline.js', import.meta.url));
+  readonly headers: OutgoingHttpHeaders = {
+    'content-type': 'text/javascript; charset=utf-8',
+    'content-length': this.script.length,
+    'cache-control': 'no-cache',
+    'x-content-type-options': 'nosniff',
+  };
+}

@@ -15,20 +15,36 @@ export class Connection {
   #source: EventSource | undefined;
   #timer: number | undefined;
   #pause = RETRY.first;
+  readonly #end = new AbortController();
 
   constructor(
     private readonly url: string,
     private readonly onFrame: (frame: Frame) => void,
     private readonly onState: (state: State) => void,
   ) {
-    document.addEventListener('visibilitychange', () => {
-      if (document.hidden) this.#close();
-      else this.#open();
-    });
-    addEventListener('online', () => {
-      this.#open();
-    });
+    const { signal } = this.#end;
+    document.addEventListener(
+      'visibilitychange',
+      () => {
+        if (document.hidden) this.#close();
+        else this.#open();
+      },
+      { signal },
+    );
+    addEventListener(
+      'online',
+      () => {
+        this.#open();
+      },
+      { signal },
+    );
     if (!document.hidden) this.#open();
+  }
+
+  /** Ends it for good. */
+  end(): void {
+    this.#end.abort();
+    this.#close();
   }
 
   #open(): void {

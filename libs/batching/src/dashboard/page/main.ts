@@ -1,16 +1,14 @@
 import type { Frame } from '../frame.js';
 import { Connection, type State } from './connection.js';
 import { find, show, write } from './elements.js';
-import { Histories, ServerClock } from './history.js';
 import { writeLegend } from './legend.js';
 import { drawPicture, giveAway } from './picture.js';
+import { Playback } from './playback.js';
 import { QueueCard } from './queue-card.js';
 import { address, readAddress, writeAddress } from './settings.js';
 import { onThemeChange, readTheme } from './theme.js';
 import { Zoom } from './zoom.js';
 
-/** Milliseconds that the picture is behind the server, so that what is drawn has always arrived: one frame and its way. */
-const LAG = 150;
 /** Milliseconds between two drawings, and where less movement is wanted. */
 const DRAWING = { usual: 30, reduced: 1000 };
 /** Milliseconds between two updates of the figures: numbers that change faster cannot be read. */
@@ -30,17 +28,13 @@ const STATES: Record<State, { words: string; notice: string }> = {
   },
 };
 
-const histories = new Histories();
-const clock = new ServerClock();
+const playback = new Playback();
 const zoom = new Zoom();
 const cards = new Map<string, QueueCard>();
 const reduced = matchMedia('(prefers-reduced-motion: reduce)');
 const pauseButton = find(document, '#pause', HTMLButtonElement);
 const queues = find(document, '#queues', HTMLElement);
 let theme = readTheme();
-let state: State = 'connecting';
-/** The server's time at which the page was paused. */
-let pausedAt: number | undefined;
 let drawnAt = 0;
 let readAt = 0;
 
@@ -54,7 +48,7 @@ function start(): void {
     drawnAt = 0;
   });
   pauseButton.addEventListener('click', () => {
-    pause(pausedAt === undefined);
+    pause(!playback.isPaused);
   });
   find(document, '#picture', HTMLButtonElement).addEventListener('click', () => void copyPicture());
   startZoom();
@@ -81,11 +75,10 @@ function startZoom(): void {
 }
 
 function receive(frame: Frame): void {
-  const { epoch } = histories.frame ?? {};
-  if (!histories.apply(frame)) return;
-  if (epoch !== undefined && epoch !== frame.epoch) forget();
-  clock.update(frame.now, performance.now());
-  for (const [key, history] of histories.queues) {
+  const { isNew, isRestarted } = playback.receive(frame);
+  if (!isNew) return;
+  if (isRestarted) forget();
+  for (const [key, history] of playback.histories.queues) {
     if (cards.has(key)) continue;
     const card = new QueueCard(history, () => {
       pause(true);
@@ -100,13 +93,12 @@ function receive(frame: Frame): void {
 function forget(): void {
   for (const { section } of cards.values()) section.remove();
   cards.clear();
-  clock.restart();
-  pause(false);
+  showPause();
 }
 
-function setState(now: State): void {
-  if (now === state) return;
-  state = now;
+function setState(state: State): void {
+  if (state === playback.state) return;
+  playback.state = state;
   const pill = find(document, '#state', HTMLElement);
   pill.dataset.state = state;
   const { words, notice } = STATES[state];
@@ -116,35 +108,32 @@ function setState(now: State): void {
 }
 
 function pause(isPaused: boolean): void {
-  if (isPaused === (pausedAt !== undefined)) return;
-  pausedAt = isPaused ? viewTime() : undefined;
-  pauseButton.setAttribute('aria-pressed', String(isPaused));
+  if (isPaused === playback.isPaused) return;
+  playback.isPaused = isPaused;
   for (const card of cards.values()) card.pause(isPaused);
-  drawnAt = 0;
+  showPause();
 }
 
-/** The server's time that is shown at the right edge. Without a connection it stands still. */
-function viewTime(): number {
-  const { frame } = histories;
-  if (!frame) return 0;
-  const lag = frame.period + LAG;
-  return Math.min(clock.at(performance.now()) - lag, frame.now + 1500);
+function showPause(): void {
+  pauseButton.setAttribute('aria-pressed', String(playback.isPaused));
+  drawnAt = 0;
 }
 
 function draw(now: number): void {
   requestAnimationFrame(draw);
   if (now - drawnAt < (reduced.matches ? DRAWING.reduced : DRAWING.usual)) return;
   drawnAt = now;
-  const end = pausedAt ?? viewTime();
-  const isMoving = !reduced.matches && pausedAt === undefined && state === 'live';
+  const { end, isPaused, state } = playback;
+  const isMoving = !reduced.matches && !isPaused && state === 'live';
   // Of a paused page the zoom stays as well.
   const shown = Array.from(cards.values(), (card) => card.shown);
   const span = zoom.next(shown, end, now, !reduced.matches);
   for (const card of cards.values()) card.draw({ end, span, theme, isMoving });
   if (now - readAt < READING) return;
   readAt = now;
-  const nodes = new Set(histories.frame?.queues.map(({ node }) => node));
-  const { tune = false } = histories.frame ?? {};
+  const { frame } = playback.histories;
+  const nodes = new Set(frame?.queues.map(({ node }) => node));
+  const { tune = false } = frame ?? {};
   for (const card of cards.values()) card.update(end, { tune, hasNodes: nodes.size > 1 });
 }
 

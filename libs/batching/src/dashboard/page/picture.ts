@@ -49,7 +49,7 @@ function drawQueue(pen: CanvasRenderingContext2D, card: QueueCard, top: number, 
   const context = timeline.getContext('2d');
   if (context) {
     context.scale(SCALE, SCALE);
-    card.paint(context, inner, height, SCALE, new Timeline());
+    card.stage.paint(context, { width: inner, height, scale: SCALE, history: card.shown }, new Timeline());
     pen.drawImage(timeline, EDGE, top + ABOVE - 8, inner, height);
   }
   const figures = figuresOf(latest);

@@ -19,8 +19,9 @@ export interface Theme {
   readonly reasons: readonly Paint[];
 }
 
-export function readTheme(): Theme {
-  const style = getComputedStyle(document.documentElement);
+/** @param element that has the palette */
+export function readTheme(element: Element = document.documentElement): Theme {
+  const style = getComputedStyle(element);
   const of = (name: string) => style.getPropertyValue(`--${name}`).trim();
   return {
     ground: of('ground'),

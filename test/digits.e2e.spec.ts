@@ -558,7 +558,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
     it('points to no schema that is not there', () => {
       const text = JSON.stringify(document);
       const names = [...text.matchAll(/#\/components\/schemas\/(\w+)/g)].map(([, name]) => name ?? '');
-      expect(new Set(names)).toEqual(new Set(['Digit', 'Sample', 'Lane', 'Error']));
+      expect(new Set(names)).toEqual(new Set(['Digit', 'Journey', 'Sample', 'Lane', 'Error']));
       for (const name of names) expect(document.components?.schemas).toHaveProperty(name);
     });
 
@@ -605,6 +605,50 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         expect((await send(`${url}${path}`, {})).status).toBe(404);
       },
     );
+  });
+
+  describe('?journey=true', () => {
+    interface Travelled {
+      journey: { batch: number; size: number; place: number; reason: string; waited: number; ran: number };
+    }
+
+    it('tells how a digit travelled', async () => {
+      const started = performance.now();
+      const { journey } = JSON.parse(
+        (await postJson(`${url}/digits?journey=true`, { pixels })).body,
+      ) as Travelled;
+      const took = performance.now() - started;
+      expect(journey).toMatchObject({ size: 1, place: 0, reason: expect.stringMatching(/^(delay|idle)$/) });
+      expect(journey.waited).toBeGreaterThanOrEqual(0);
+      expect(journey.ran).toBeGreaterThan(0);
+      expect(journey.waited + journey.ran).toBeLessThan(took);
+      const next = JSON.parse((await postJson(`${url}/digits?journey=true`, { pixels })).body) as Travelled;
+      expect(next.journey.batch).toBeGreaterThan(journey.batch);
+    });
+
+    it('tells of many digits which travelled together, each in its own place', async () => {
+      const images = Array.from({ length: 100 }, () => pixels);
+      const answer = await postJson(`${url}/digits/many?journey=true`, { images });
+      const journeys = (JSON.parse(answer.body) as Travelled[]).map(({ journey }) => journey);
+      const numbers = [...new Set(journeys.map(({ batch }) => batch))];
+      expect(numbers).toHaveLength(2);
+      for (const number of numbers) {
+        const [first, ...others] = journeys.filter(({ batch }) => batch === number);
+        for (const other of others) expect(other).toMatchObject({ size: first?.size, ran: first?.ran });
+        const places = [first, ...others].map((journey) => journey?.place);
+        expect(places).toEqual(Array.from({ length: first?.size ?? 0 }, (_, place) => place));
+      }
+      expect(journeys[0]?.size).toBe(64);
+      expect(journeys.at(-1)?.size).toBe(36);
+    });
+
+    it('is not told unless it is asked for', async () => {
+      expect(await postJson(`${url}/digits`, { pixels }).then(({ body }) => body)).not.toContain('journey');
+      expect(await postJson(`${url}/digits?journey=yes`, { pixels })).toMatchObject({
+        status: 400,
+        body: expect.stringContaining("journey: expected true or false, got 'yes'"),
+      });
+    });
   });
 
   describe('GET /queues/live', () => {

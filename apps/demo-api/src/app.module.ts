@@ -16,6 +16,7 @@ import type { Configuration } from './configuration.js';
 import { DigitClassifier } from './digits/digit-classifier.js';
 import { DigitsController } from './digits/digits.controller.js';
 import { DIGITS_NETWORK, digits, digitsOnnx, digitsToken } from './digits/digits-network.js';
+import { Journeys } from './digits/journeys.js';
 import { HealthController } from './health.controller.js';
 import { folders, PageController } from './page.controller.js';
 import { esrganWithTest } from './photos/esrgan.js';
@@ -70,6 +71,7 @@ import { RaceLanes } from './race/race-lanes.js';
   providers: [
     BatchingHealthIndicator,
     DigitClassifier,
+    Journeys,
     TileUpscaler,
     PhotoUpscaler,
     RaceLanes,

@@ -1,6 +1,10 @@
 import { Integer } from '@app/serving';
 import { ApiProperty, ApiPropertyOptional, ApiSchema } from '@nestjs/swagger';
+import { Transform } from 'class-transformer';
+import { IsBoolean } from 'class-validator';
+import type { DispatchReason } from 'nest-batching';
 import type { Digit } from './digit-classifier.js';
+import type { Journey } from './journeys.js';
 
 const score = { type: 'number', minimum: 0, maximum: 1 } as const;
 const figure = { type: 'integer', minimum: 0, maximum: 9 } as const;
@@ -13,6 +17,31 @@ export const pixelsSchema = {
   items: { type: 'integer' as const, minimum: 0, maximum: 255 },
   description: '28 × 28 grey values, row by row: 0 is paper, 255 is ink',
 };
+
+@ApiSchema({ name: 'Journey' })
+export class JourneyDto implements Journey {
+  @ApiProperty({ type: 'integer', description: 'The number of its batch' })
+  batch!: number;
+
+  @ApiProperty({ type: 'integer', description: 'Inputs in that batch' })
+  size!: number;
+
+  @ApiProperty({ type: 'integer', description: 'Its place among them, from 0' })
+  place!: number;
+
+  @ApiProperty({
+    enum: ['size', 'delay', 'idle', 'drain'],
+    description:
+      'Why the batch left: it was full, the delay was over, a slot was free, or the queue was drained',
+  })
+  reason!: DispatchReason;
+
+  @ApiProperty({ description: 'Milliseconds that it waited' })
+  waited!: number;
+
+  @ApiProperty({ description: 'Milliseconds that its batch ran' })
+  ran!: number;
+}
 
 @ApiSchema({ name: 'Digit' })
 export class DigitDto implements Digit {
@@ -30,6 +59,20 @@ export class DigitDto implements Digit {
     description: 'One per digit 0–9; together 1',
   })
   scores!: number[];
+
+  @ApiPropertyOptional({ type: JourneyDto, description: 'How it travelled, with `?journey=true`' })
+  journey?: JourneyDto;
+}
+
+export class DigitQuery {
+  @ApiPropertyOptional({
+    type: 'boolean',
+    default: false,
+    description: 'Whether to tell how digits travelled',
+  })
+  @Transform(({ value }: { value: unknown }) => (value === 'true' ? true : value === 'false' ? false : value))
+  @IsBoolean({ message: 'true or false' })
+  readonly journey: boolean = false;
 }
 
 /** One of MNIST's test digits. */

@@ -6,10 +6,11 @@ import { ApiErrors } from '../api-document.js';
 import { type Configuration, MOST_IMAGES } from '../configuration.js';
 import { BYTES_TYPE, PICTURE_TYPES, UploadedBody } from '../http/bodies.js';
 import { CallerSignal } from '../http/caller.js';
-import { DigitDto, pixelsSchema, SampleDto, SamplesQuery } from './digit.dto.js';
+import { DigitDto, DigitQuery, pixelsSchema, SampleDto, SamplesQuery } from './digit.dto.js';
 import { type Digit, DigitClassifier } from './digit-classifier.js';
 import { DigitPipe, DigitsPipe } from './digit-pipes.js';
 import { draw } from './draw.js';
+import { Journeys } from './journeys.js';
 import { loadTestDigits } from './mnist.js';
 
 /** An upright stroke, which is read as a 1. */
@@ -24,6 +25,7 @@ const stroke = Array.from({ length: 784 }, (_, i) => {
 export class DigitsController implements OnModuleInit {
   constructor(
     @InjectBatched(DigitClassifier) private readonly digits: Batched<DigitClassifier>,
+    private readonly journeys: Journeys,
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
@@ -50,8 +52,14 @@ export class DigitsController implements OnModuleInit {
   @ApiErrors(400, 408, 413, 415, 422, 503)
   @HttpCode(200)
   @Post()
-  classify(@UploadedBody(DigitPipe) pixels: Uint8Array, @CallerSignal() signal: AbortSignal): Promise<Digit> {
-    return this.digits.classify(pixels, { signal });
+  async classify(
+    @UploadedBody(DigitPipe) pixels: Uint8Array,
+    @CallerSignal() signal: AbortSignal,
+    @Query() { journey }: DigitQuery,
+  ): Promise<Digit> {
+    if (!journey) return this.digits.classify(pixels, { signal });
+    const [digit] = await this.journeys.follow(() => [this.digits.classify(pixels, { signal })]);
+    return digit as Digit;
   }
 
   @ApiOperation({
@@ -76,8 +84,10 @@ export class DigitsController implements OnModuleInit {
   classifyMany(
     @UploadedBody(DigitsPipe) images: Uint8Array[],
     @CallerSignal() signal: AbortSignal,
+    @Query() { journey }: DigitQuery,
   ): Promise<Digit[]> {
-    return Promise.all(this.digits.classify.submitMany(images, { signal }));
+    const submit = () => this.digits.classify.submitMany(images, { signal });
+    return journey ? this.journeys.follow(submit) : Promise.all(submit());
   }
 
   @ApiOperation({

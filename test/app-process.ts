@@ -11,8 +11,13 @@ export class AppProcess {
   /** Resolves when it has ended, with how. */
   readonly exit: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 
-  constructor(app: string, environment: NodeJS.ProcessEnv, nodeOptions: readonly string[]) {
-    const main = join(import.meta.dirname, `../dist/${app}/apps/${app}/src/main.js`);
+  constructor(
+    app: string,
+    environment: NodeJS.ProcessEnv,
+    nodeOptions: readonly string[] = [],
+    file = 'main.js',
+  ) {
+    const main = join(import.meta.dirname, `../dist/${app}/apps/${app}/src/${file}`);
     if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
     // Some end by a crash, which is to leave no core file behind.
     const command = ['-c', 'ulimit -c 0; exec "$@"', 'sh', process.execPath, ...nodeOptions, main];

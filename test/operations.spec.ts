@@ -37,7 +37,9 @@ function used(text: string): { name: string; labels: string[] }[] {
   }));
 }
 
-describe.each(['dashboard.json', 'alerts.yml', 'keda.yaml'])('docs/operations/%s', (file) => {
+const keda = '../../deploy/kubernetes/autoscaled/keda.yaml';
+
+describe.each(['dashboard.json', 'alerts.yml', keda])('docs/operations/%s', (file) => {
   it('has metrics and labels that there are', async () => {
     const metrics = await exported();
     const queries = used(read(file).replaceAll('\\"', '"'));

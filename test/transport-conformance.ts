@@ -74,10 +74,11 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
     warnings.length = 0;
   });
 
-  async function node(): Promise<Transport> {
+  async function node(calls?: ReadonlySet<string>): Promise<Transport> {
     const transport = await harness.node();
     transport.open({
       errors: new Map([['OutOfStock', OutOfStock]]),
+      calls,
       warn: (_, sentence) => void warnings.push(sentence),
     });
     opened.push(transport);
@@ -469,6 +470,13 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
     ]);
     await caller.close();
     await Promise.all(calls);
+  });
+
+  it('knows who serves what the application calls before its first call, for a readiness check', async () => {
+    const caller = await node(new Set(['service']));
+    expect(caller.state().services).toMatchObject([{ service: 'service', nodes: [], calls: 0 }]);
+    await serving(double);
+    await until(() => caller.state().services[0]?.nodes.length === 1);
   });
 
   it('says how it is used when it is not open, or opened twice', async () => {

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { natsPrograms, NatsServer } from '../../../test/nats-server.js';
 import { RedisServer } from '../../../test/redis-server.js';
-import type { Options, TransportName } from './options.js';
+import type { TransportName } from './broker-url.js';
+import type { Options } from './options.js';
 
 /** What the nodes meet over. */
 export interface Broker {

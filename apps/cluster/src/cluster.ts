@@ -27,12 +27,21 @@ export class Cluster {
 
   /** @param onDeath called with an error when a node has ended by itself */
   constructor(
-    { transport, url }: Broker,
+    { url }: Broker,
     private readonly onDeath: (error: Error) => void,
   ) {
     // Others may use a broker that was given.
     const prefix = `cluster-${randomUUID()}`;
-    this.#environment = { TRANSPORT: transport, BROKER_URL: url, PREFIX: prefix };
+    this.#environment = {
+      BROKER_URL: url,
+      PREFIX: prefix,
+      PORT: '0',
+      BACKEND: 'wasm',
+      WORKERS: '1',
+      LOG_LEVEL: 'error',
+      LOG_FORMAT: 'text',
+      SHUTDOWN_DELAY: '0',
+    };
   }
 
   async start(): Promise<void> {

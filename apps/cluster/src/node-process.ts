@@ -24,6 +24,8 @@ export class NodeProcess extends EventEmitter<{ progress: [Progress]; died: [Err
     this.#process = fork(new URL(`${role}-node.js`, import.meta.url), {
       env: { PATH: process.env.PATH, ...environment },
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+      // Ctrl+C in a terminal reaches every process of its group; the cluster ends its nodes itself.
+      detached: true,
     });
     this.#exit = once(this.#process, 'exit');
     this.#process.stderr?.on('data', (chunk: Buffer) => (this.#errors += chunk.toString()));

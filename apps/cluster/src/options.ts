@@ -1,11 +1,5 @@
 import { parseArgs } from 'node:util';
-
-/** Transports between processes, with the schemes of their URLs. */
-const SCHEMES = { redis: ['redis:', 'rediss:'], nats: ['nats:', 'tls:'] } as const;
-
-export type TransportName = keyof typeof SCHEMES;
-
-const transports = Object.keys(SCHEMES) as TransportName[];
+import { hideUrl, schemesOf, type TransportName, transportOf, transports } from './broker-url.js';
 
 /** What the command line says. */
 export interface Options {
@@ -41,22 +35,18 @@ export function readOptions(args: readonly string[]): Options | undefined {
     throw new UsageError(`--transport: expected ${transports.join(' or ')}, got '${transport}'`);
   }
   return {
-    transport: url === undefined ? named : transportOf(url, named),
+    transport: url === undefined ? named : transportOfUrl(url, named),
     url,
     seconds: wholeNumber('--seconds', seconds, 1, 3600),
     kills: wholeNumber('--kills', kills, 0, 1000),
   };
 }
 
-function transportOf(url: string, named: TransportName | undefined): TransportName {
-  const scheme = URL.canParse(url) ? new URL(url).protocol : '';
+function transportOfUrl(url: string, named: TransportName | undefined): TransportName {
   const possible = named ? [named] : transports;
-  const found = possible.find((name) => SCHEMES[name].some((each) => each === scheme));
+  const found = transportOf(url, possible);
   if (found) return found;
-  const schemes = possible.flatMap((name) => SCHEMES[name].map((each) => `${each}//…`));
-  // A URL may hold a password.
-  const got = scheme === '' ? 'something else' : `${scheme}//…`;
-  throw new UsageError(`--url: expected ${schemes.join(' or ')}, got ${got}`);
+  throw new UsageError(`--url: expected ${schemesOf(possible)}, got ${hideUrl(url)}`);
 }
 
 function parse(args: readonly string[]) {

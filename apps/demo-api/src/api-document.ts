@@ -120,6 +120,6 @@ export function createApiDocument(app: INestApplication, { maxImages }: Configur
   // The decorators cannot know what is set.
   const many = document.paths['/digits/many']?.post?.requestBody;
   const schema = many && 'content' in many ? many.content['application/json']?.schema : undefined;
-  Object.assign((schema as SchemaObject).properties?.images ?? {}, { maxItems: maxImages });
+  if (schema) Object.assign((schema as SchemaObject).properties?.images ?? {}, { maxItems: maxImages });
   return document;
 }

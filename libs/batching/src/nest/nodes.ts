@@ -20,6 +20,8 @@ export class Nodes {
   readonly served: ReadonlySet<ViewKey>;
   readonly #remote: ReadonlySet<ViewKey>;
   readonly #servedQueues = new Map<string, Queue>();
+  /** Names of the queues whose inputs are sent to other nodes. */
+  readonly #calls = new Set<string>();
   #isOpen = false;
 
   constructor(
@@ -50,7 +52,11 @@ export class Nodes {
     const { transport, errors = {} } = this.options;
     if (!transport || this.#isOpen || this.#remote.size + this.served.size === 0) return transport;
     this.#isOpen = true;
-    transport.open({ errors: new Map([...httpExceptions(), ...Object.entries(errors)]), warn: this.warn });
+    transport.open({
+      errors: new Map([...httpExceptions(), ...Object.entries(errors)]),
+      calls: this.#calls,
+      warn: this.warn,
+    });
     return transport;
   }
 
@@ -61,7 +67,9 @@ export class Nodes {
 
   /** The sending side of a queue that is on other nodes. */
   remoteQueue(options: BatchOptions): Queue {
-    return new RemoteQueue(options, this.#transport, this.options.trace);
+    const queue = new RemoteQueue(options, this.#transport, this.options.trace);
+    this.#calls.add(queue.name);
+    return queue;
   }
 
   /** Has a queue take inputs from other nodes as soon as the application has started. */

@@ -85,9 +85,9 @@ export class PendingCalls<Sent> {
     return this.#ofServices.get(service)?.count ?? 0;
   }
 
-  /** The services that were ever called. */
-  get services(): IterableIterator<string> {
-    return this.#ofServices.keys();
+  /** The services that the application calls, or has ever called. */
+  get services(): ReadonlySet<string> {
+    return new Set([...(this.settings.context.calls ?? []), ...this.#ofServices.keys()]);
   }
 
   [Symbol.iterator](): IterableIterator<PendingCall<Sent>> {

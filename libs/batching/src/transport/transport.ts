@@ -55,6 +55,11 @@ export interface Transport {
 export interface TransportContext {
   /** Classes of errors that arrive as what they were, by the names that stand for them on the wire. */
   readonly errors: ReadonlyMap<string, ErrorClass>;
+  /**
+   * Names of the services that this application calls, so that `state()` has them before the first call. It
+   * may grow. Default: none.
+   */
+  readonly calls?: ReadonlySet<string>;
   /** Called with what an operator should know: a lost connection, inputs that cannot be read. */
   readonly warn: (kind: string, sentence: string) => void;
 }

@@ -6,9 +6,9 @@ import { ApiTags } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
 import { BatchingHealthIndicator } from 'nest-batching/terminus';
 import { DigitClassifier } from '../../demo-api/src/digits/digit-classifier.js';
-import { DigitsController } from '../../demo-api/src/digits/digits.controller.js';
 import type { NodeConfiguration } from './configuration.js';
 import { Crowd } from './crowd.js';
+import { DigitsController } from './digits.controller.js';
 import type { Order } from './messages.js';
 import { nodeModules, report, SERVICE, startNode } from './node.js';
 

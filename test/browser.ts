@@ -21,10 +21,12 @@ async function chromiumPath(): Promise<string | undefined> {
   return ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 }
 
-export function launch(executablePath: string | undefined): Promise<Browser> {
+/** @param more further switches of Chromium */
+export function launch(executablePath: string | undefined, more: readonly string[] = []): Promise<Browser> {
   // A single process would end with its first page, and without web security the policies of the page went unnoticed.
   const unwanted = ['--single-process', '--disable-web-security'];
-  return chromium.launch({ executablePath, args: sparticuz.args.filter((arg) => !unwanted.includes(arg)) });
+  const args = sparticuz.args.filter((arg) => !unwanted.includes(arg));
+  return chromium.launch({ executablePath, args: [...args, ...more] });
 }
 
 /** Opens a page. `complaints` is what the browser complains about, from then on. */

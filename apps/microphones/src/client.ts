@@ -1,0 +1,44 @@
+import { BatchingError } from 'nest-batching';
+import type { WebSocket } from 'ws';
+import { CLOSE, Refusal } from './refusal.js';
+
+/** Longest that a client may take to close its side, in milliseconds. */
+const CLOSE_TIME = 1000;
+
+/**
+ * Sends an event.
+ *
+ * @param maxUnread most bytes of earlier ones that the client has not read
+ * @throws {Refusal} if there are more
+ */
+export function sendTo(client: WebSocket, event: string, data: object, maxUnread: number): void {
+  if (client.readyState !== client.OPEN) return;
+  if (client.bufferedAmount > maxUnread) {
+    throw new Refusal('ERR_UNREAD', CLOSE.policy, `over ${maxUnread} bytes of answers have not been read`);
+  }
+  client.send(JSON.stringify({ event, data }));
+}
+
+/** Says why, and closes the connection. */
+export function endClient(client: WebSocket, { code, closeCode, message, retryAfter }: Refusal): void {
+  // One that reads nothing would not get these either, and they would be kept in memory.
+  if (code !== 'ERR_UNREAD')
+    client.send(JSON.stringify({ event: 'ended', data: { code, message, retryAfter } }));
+  client.close(closeCode, code);
+  setTimeout(() => {
+    client.terminate();
+  }, CLOSE_TIME).unref();
+}
+
+/** What a client is told of an error: nothing of one that does not concern it. */
+export function refusalOf(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  const { code, publicMessage } = error instanceof BatchingError ? error : {};
+  const retryAfter = error instanceof BatchingError && error.kind === 'unavailable' ? 1000 : undefined;
+  return new Refusal(
+    publicMessage === undefined ? 'ERR_INTERNAL' : (code as `ERR_${string}`),
+    retryAfter === undefined ? CLOSE.failure : CLOSE.tryLater,
+    publicMessage ?? 'the server has failed',
+    retryAfter,
+  );
+}

@@ -1,0 +1,109 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import type { INestApplication } from '@nestjs/common';
+import type { Browser, Page } from 'playwright-core';
+import { Places } from '../apps/microphones/src/places.js';
+import { findChromium, launch, openPage } from './browser.js';
+import { startMicrophones } from './microphones.js';
+
+// A busy machine may be ten times as slow as an idle one.
+jest.setTimeout(60_000);
+
+const executablePath = await findChromium();
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const recording = join(import.meta.dirname, '../apps/microphones/recording/reading.wav');
+
+(executablePath ? describe : describe.skip)('The page of the microphones in headless Chromium', () => {
+  let browser: Browser;
+  let app: INestApplication;
+  let url: string;
+  let page: Page;
+  let complaints: string[];
+
+  beforeAll(async () => {
+    ({ app, url } = await startMicrophones({ MAX_MICROPHONES: '100' }));
+    // The browser's microphone hears the recording, as another program's sound would be heard.
+    browser = await launch(executablePath, [
+      '--use-fake-ui-for-media-stream',
+      '--use-fake-device-for-media-stream',
+      `--use-file-for-fake-audio-capture=${recording}`,
+    ]);
+  });
+  afterAll(async () => {
+    await browser.close();
+    await app.close();
+  });
+  beforeEach(async () => {
+    ({ page, complaints } = await openPage(browser, url, {
+      viewport: { width: 390, height: 844 },
+      permissions: ['microphone'],
+    }));
+  });
+  afterEach(() => page.context().close());
+
+  const segments = () => page.locator('#segments li');
+
+  it('hears a file to its end, and says when somebody spoke', async () => {
+    await page.getByLabel('A file with sound').setInputFiles(recording);
+    await page.getByText('Heard to its end: 2 times speech').waitFor();
+    expect(await segments().allTextContents()).toEqual([
+      expect.stringMatching(/^0\.\d s to [67]\.\d s$/),
+      expect.stringMatching(/^[89]\.\d s to 1[12]\.\d s$/),
+    ]);
+    expect(await page.locator('#frames').textContent()).toBe('418');
+    expect(complaints).toEqual([]);
+  });
+
+  it('says why, if a file has no sound', async () => {
+    const file = { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('no sound') };
+    await page.getByLabel('A file with sound').setInputFiles(file);
+    await page.getByText('notes.txt has no sound that this browser reads').waitFor();
+    expect(app.get(Places).taken).toBe(0);
+  });
+
+  it('hears the microphone until it is stopped', async () => {
+    await page.getByRole('button', { name: 'Use the microphone' }).click();
+    await page.getByText('Speech', { exact: true }).and(page.locator('output')).waitFor();
+    await page.getByRole('button', { name: 'Stop' }).first().click();
+    await page.getByText('Stopped').waitFor();
+    await page.getByRole('button', { name: 'Use the microphone' }).waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('shows a crowd, which leaves when it is told to', async () => {
+    await page.getByRole('spinbutton').fill('60');
+    await page.getByRole('button', { name: 'Start' }).click();
+    await page.getByText(/^[1-9]\d* of 60$/).waitFor();
+    await page.getByRole('img', { name: /^The crowd: 60 microphones, \d+ of which hear speech$/ }).waitFor();
+    await page.getByRole('button', { name: 'Stop' }).last().click();
+    await page.getByText('No crowd').waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('says why a crowd is smaller than it was to be', async () => {
+    const release = Array.from({ length: 90 }, () => app.get(Places).take());
+    await page.getByRole('spinbutton').fill('60');
+    await page.getByRole('button', { name: 'Start' }).click();
+    await page.getByText('all 100 places are taken; try again in 5 s').waitFor();
+    await page.getByText(/^\d+ of 10$/).waitFor();
+    for (const leave of release) leave();
+  });
+
+  it.each(['light', 'dark'] as const)(
+    'has no fault that axe finds, in %s, and is no wider than a phone',
+    async (colorScheme) => {
+      await page.emulateMedia({ colorScheme });
+      await page.getByLabel('A file with sound').setInputFiles(recording);
+      await page.getByText('Heard to its end: 2 times speech').waitFor();
+      // By the debugger, past the page's policy.
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>(
+        'axe.run()',
+      );
+      expect(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])).toEqual([]);
+      expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
+    },
+  );
+});

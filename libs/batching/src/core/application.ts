@@ -14,8 +14,16 @@ export interface ApplicationQueues {
   stats(): QueueStats[];
   onBatch(listener: (report: BatchReport) => void): () => void;
   stop(): Promise<void>;
+  /** Carries trace context between nodes from now on, unless the application's options say how. */
+  propagate(trace: ContextPropagation): void;
   /** `undefined` without a transport to other nodes. */
   transport(): TransportReport | undefined;
+}
+
+/** Takes context out of a caller's async context, and puts it into that of the node that runs its input. */
+export interface ContextPropagation {
+  inject(): Readonly<Record<string, string>> | undefined;
+  extract<T>(carrier: Readonly<Record<string, string>>, submit: () => T): T;
 }
 
 /** What a transport to other nodes reports, for metrics and health checks. */

@@ -25,6 +25,7 @@ import {
   FOR_ROOT,
   NODE_OPTIONS,
   OPTIONS,
+  type TracePropagation,
 } from './module-options.js';
 import { NestModules } from './nest-modules.js';
 import { Nodes } from './nodes.js';
@@ -180,6 +181,11 @@ export class BatchingRegistry
   view<C extends object>(key: Class<C> | string | symbol, type?: Class<C>): Batched<C> {
     if (typeof key !== 'function' && type) setType(key, type);
     return this.#views.view(key);
+  }
+
+  /** @internal Carries trace context between nodes so, unless the options say how. */
+  propagate(trace: TracePropagation): void {
+    this.#nodes.propagate(trace);
   }
 
   /**

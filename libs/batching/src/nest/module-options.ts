@@ -41,7 +41,10 @@ export interface BatchingModuleOptions {
    * need not be listed; an error of any other class arrives as a `RemoteError`.
    */
   errors?: Readonly<Record<string, ErrorClass>> | undefined;
-  /** Carries trace context between nodes. Default: none is carried. */
+  /**
+   * Carries trace context between nodes. Default: with `BatchingTracingModule` of `nest-batching/opentelemetry`, by
+   * the propagator of OpenTelemetry; else none is carried.
+   */
   trace?: TracePropagation | undefined;
 }
 

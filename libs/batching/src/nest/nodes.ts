@@ -2,7 +2,12 @@ import * as nest from '@nestjs/common';
 import type { BatchQueue } from '../core/batch-queue.js';
 import type { BatchOptions, InternalSubmitOptions, SubmitOptions } from '../core/options.js';
 import type { Delivery, ErrorClass, OnInput, Transport } from '../transport/transport.js';
-import { type BatchingModuleOptions, type BatchingNodeOptions, checkNodeOptions } from './module-options.js';
+import {
+  type BatchingModuleOptions,
+  type BatchingNodeOptions,
+  checkNodeOptions,
+  type TracePropagation,
+} from './module-options.js';
 import { RemoteQueue } from './remote-queue.js';
 import type { ViewKey } from './views.js';
 
@@ -22,6 +27,8 @@ export class Nodes {
   readonly #servedQueues = new Map<string, Queue>();
   /** Names of the queues whose inputs are sent to other nodes. */
   readonly #calls = new Set<string>();
+  /** How trace context is carried, if at all. */
+  #trace: TracePropagation | undefined;
   #isOpen = false;
 
   constructor(
@@ -30,10 +37,16 @@ export class Nodes {
     private readonly warn: (kind: string, sentence: string) => void,
   ) {
     checkNodeOptions(nodeOptions);
+    this.#trace = options.trace;
     const { remote = [], serve = [] } = options.transport ? nodeOptions : {};
     this.#remote = new Set(remote);
     this.served = new Set(serve);
     this.remoteOnly = new Set(remote.filter((key) => !this.served.has(key)));
+  }
+
+  /** Carries trace context so, unless the application's options say how. */
+  propagate(trace: TracePropagation): void {
+    this.#trace = this.options.trace ?? trace;
   }
 
   /** Whether inputs of what is run here also go to other nodes. */
@@ -67,7 +80,7 @@ export class Nodes {
 
   /** The sending side of a queue that is on other nodes. */
   remoteQueue(options: BatchOptions): Queue {
-    const queue = new RemoteQueue(options, this.#transport, this.options.trace);
+    const queue = new RemoteQueue(options, this.#transport, () => this.#trace);
     this.#calls.add(queue.name);
     return queue;
   }
@@ -122,8 +135,8 @@ export class Nodes {
   };
 
   #runIn(queue: Queue): OnInput {
-    const { trace } = this.options;
     return (input, delivery) => {
+      const trace = this.#trace;
       const submit = (): Promise<unknown> => queue.submit(input, submitOptionsOf(delivery));
       return trace && delivery.trace ? trace.extract(delivery.trace, submit) : submit();
     };

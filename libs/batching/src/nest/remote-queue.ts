@@ -82,7 +82,7 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
   constructor(
     options: BatchOptions,
     private readonly transport: () => Transport,
-    private readonly trace: TracePropagation | undefined,
+    private readonly trace: () => TracePropagation | undefined,
   ) {
     // The inherited queue never gets an input: it checks the options and shows them.
     super(() => [], { ...options, autoStart: false });
@@ -195,7 +195,7 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
       epoch.pending++;
       const flight: Flight = { epoch, reject };
       this.#flights.add(flight);
-      const carrier = this.trace?.inject();
+      const carrier = this.trace()?.inject();
       this.transport()
         .call(this.name, input, carrier ? { ...options, trace: carrier } : options)
         .then(

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Injectable, Module } from '@nestjs/common';
+import { Injectable, Module, type Provider } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { context, propagation, ROOT_CONTEXT, SpanStatusCode, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
@@ -16,8 +16,18 @@ import {
   type ReadableSpan,
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-base';
-import { BatchedService, BatchingModule, BatchingRegistry, SerialService } from '../index.js';
+import {
+  type Batched,
+  BatchedService,
+  BatchingModule,
+  type BatchingModuleOptions,
+  type BatchingNodeOptions,
+  BatchingRegistry,
+  InjectBatched,
+  SerialService,
+} from '../index.js';
 import { METRIC_NAMES, METRICS } from '../reports/metrics.js';
+import { MemoryBroker, memoryTransport } from '../transport/memory-transport.js';
 import { BatchingTracingModule, type BatchingTracingOptions, tracePropagation } from './index.js';
 
 const exporter = new InMemorySpanExporter();
@@ -40,6 +50,11 @@ class Squares {
     tracer.startSpan('serial').end();
     return x;
   }
+}
+
+@Injectable()
+class Caller {
+  constructor(@InjectBatched(Squares) readonly squares: Batched<Squares>) {}
 }
 
 const apps: TestingModule[] = [];
@@ -242,24 +257,78 @@ describe('The traces of BatchingTracingModule', () => {
     expect(spans('Squares.of batch')).toHaveLength(1);
   });
 
-  it('are carried to other nodes', () => {
-    propagation.setGlobalPropagator({
-      inject: (from, carrier, setter) => {
-        const span = trace.getSpanContext(from);
-        if (span) setter.set(carrier, 'id', `${span.traceId} ${span.spanId}`);
-      },
-      extract: (to, carrier, getter) => {
-        const [traceId = '', spanId = ''] = String(getter.get(carrier, 'id')).split(' ');
-        return trace.setSpanContext(to, { traceId, spanId, traceFlags: 1, isRemote: true });
-      },
-      fields: () => ['id'],
+  describe('between nodes', () => {
+    /** As the propagator of W3C trace context, which the SDK brings. */
+    beforeEach(() => {
+      propagation.setGlobalPropagator({
+        inject: (from, carrier, setter) => {
+          const span = trace.getSpanContext(from);
+          if (span) setter.set(carrier, 'id', `${span.traceId} ${span.spanId}`);
+        },
+        extract: (to, carrier, getter) => {
+          const [traceId = '', spanId = ''] = String(getter.get(carrier, 'id')).split(' ');
+          return trace.setSpanContext(to, { traceId, spanId, traceFlags: 1, isRemote: true });
+        },
+        fields: () => ['id'],
+      });
     });
-    expect(tracePropagation.inject()).toBeUndefined();
-    const span = tracer.startSpan('caller');
-    const carrier = context.with(trace.setSpan(ROOT_CONTEXT, span), () => tracePropagation.inject());
-    const seen = tracePropagation.extract(carrier ?? {}, () => trace.getSpanContext(context.active()));
-    expect(seen).toMatchObject({ spanId: span.spanContext().spanId, isRemote: true });
-    propagation.disable();
+    afterEach(() => {
+      propagation.disable();
+    });
+
+    async function startNode(
+      options: BatchingModuleOptions & BatchingNodeOptions,
+      providers: Provider[],
+    ): Promise<TestingModule> {
+      const app = await Test.createTestingModule({
+        imports: [
+          BatchingModule.forRoot(options),
+          BatchingTracingModule.forRoot({ tracerProvider, meterProvider: false }),
+        ],
+        providers,
+      }).compile();
+      apps.push(app);
+      return app.init();
+    }
+
+    it('go on where the input runs: its wait and run are in the trace of its caller, the batch is linked', async () => {
+      const broker = new MemoryBroker();
+      const web = await startNode({ transport: memoryTransport({ broker }), remote: [Squares] }, [Caller]);
+      await startNode({ transport: memoryTransport({ broker }), serve: [Squares] }, [Squares]);
+      const { squares } = web.get(Caller);
+      const results = ['a', 'b'].map((name, x) => traced(name, () => squares.of(x + 2)));
+      expect(await Promise.all(results)).toEqual([4, 9]);
+      // A caller without a span begins no trace on the node either.
+      await squares.of(5);
+      const parents = (name: string) =>
+        spans(name).map((span) => [traceOf(span), span.parentSpanContext?.spanId]);
+      const callers = ['a', 'b'].map(spanOf);
+      const expected = callers.map((span) => [traceOf(span), idOf(span)]);
+      expect(parents('Squares.of wait')).toEqual(expected);
+      expect(parents('Squares.of run')).toEqual(expected);
+      const [batch, alone] = spans('Squares.of batch');
+      expect(batch && linked(batch)).toEqual(callers.map(idOf));
+      expect(alone?.links).toEqual([]);
+    });
+
+    it('are carried as the option trace says, where it is given', async () => {
+      const broker = new MemoryBroker();
+      const own = { inject: () => undefined, extract: <T>(_: unknown, submit: () => T): T => submit() };
+      const web = await startNode({ transport: memoryTransport({ broker }), remote: [Squares], trace: own }, [
+        Caller,
+      ]);
+      await startNode({ transport: memoryTransport({ broker }), serve: [Squares] }, [Squares]);
+      await traced('caller', () => web.get(Caller).squares.of(2));
+      expect(spans('Squares.of wait')).toEqual([]);
+    });
+
+    it('can be carried without the module', () => {
+      expect(tracePropagation.inject()).toBeUndefined();
+      const span = tracer.startSpan('caller');
+      const carrier = context.with(trace.setSpan(ROOT_CONTEXT, span), () => tracePropagation.inject());
+      const seen = tracePropagation.extract(carrier ?? {}, () => trace.getSpanContext(context.active()));
+      expect(seen).toMatchObject({ spanId: span.spanContext().spanId, isRemote: true });
+    });
   });
 });
 

@@ -19,6 +19,7 @@ import { reportedModels } from '../reports/reported-models.js';
 import { listen } from './batch-events.js';
 import { BatchMeters } from './batch-meters.js';
 import { BatchTraces } from './batch-traces.js';
+import { tracePropagation } from './trace-propagation.js';
 
 /** Options of `BatchingTracingModule.forRoot()`. */
 export interface BatchingTracingOptions extends MetricsOptions {
@@ -81,6 +82,7 @@ export class BatchingTracingModule
     }
     claimed.add(this.queues);
     if (tracerProvider) {
+      this.queues.propagate(tracePropagation);
       this.#ends.push(listen(new BatchTraces(tracerProvider.getTracer(SCOPE)), this.#isOurs));
     }
   }

@@ -1,8 +1,9 @@
 import { context, propagation, ROOT_CONTEXT } from '@opentelemetry/api';
 
 /**
- * Carries the trace context of a caller to the node that runs its input, as the option `trace` of
- * `BatchingModule.forRoot()`: with the application's propagator, which writes `traceparent` by default.
+ * Carries the trace context of a caller to the node that runs its input, with the application's propagator, which
+ * writes `traceparent` by default. `BatchingTracingModule` does so by itself; an application without that module
+ * gives it to `BatchingModule.forRoot({ trace })`.
  */
 export const tracePropagation = {
   inject(): Record<string, string> | undefined {

@@ -15,6 +15,7 @@ function application(queue: BatchQueue<number, number>, transport?: TransportRep
     get: () => queue as BatchQueue<unknown, unknown>,
     stats: () => [queue.stats()],
     onBatch: (listener) => queue.onBatch(listener),
+    propagate: () => undefined,
     stop: () => queue.stop(),
     transport: () => transport,
   };

@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { BatchingRegistry } from 'nest-batching';
+import type { Browser, BrowserContextOptions, Page, Route } from 'playwright-core';
 import sharp from 'sharp';
 import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
@@ -11,6 +14,12 @@ import { postJson, send, startDemo } from './demo.js';
 jest.setTimeout(60_000);
 
 const executablePath = await findChromium();
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const phone: BrowserContextOptions = {
+  viewport: { width: 390, height: 844 },
+  hasTouch: true,
+  isMobile: true,
+};
 
 (executablePath ? describe : describe.skip)('The page in headless Chromium', () => {
   let browser: Browser;
@@ -57,12 +66,54 @@ const executablePath = await findChromium();
     await page.locator('#file').setInputFiles({ name: '2.png', mimeType: 'image/png', buffer });
     await expectDigit('2');
 
-    const text = { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('7') };
-    await page.locator('#file').setInputFiles(text);
-    await page.locator('#reader-error').getByText('That is no PNG or JPEG picture.').waitFor();
-    await expectDigit('–');
+    expect(await inkAt(0.5, 0.5)).toBe(true);
+    for (const name of ['notes.txt', 'renamed.png']) {
+      const mimeType = name.endsWith('png') ? 'image/png' : 'text/plain';
+      await page.locator('#file').setInputFiles({ name, mimeType, buffer: Buffer.from('7') });
+      await page.locator('#reader-error').getByText('That is no PNG or JPEG picture.').waitFor();
+      await expectDigit('–');
+      // The picture before has gone, as its verdict has.
+      expect(await page.evaluate(isBlank)).toBe(true);
+    }
+
+    const white = await sharp({ create: { width: 40, height: 40, channels: 3, background: 'white' } })
+      .png()
+      .toBuffer();
+    await page.locator('#file').setInputFiles({ name: 'w.png', mimeType: 'image/png', buffer: white });
+    await page.locator('#reader-error').getByText('No single digit stands out in that picture.').waitFor();
     // The browser logs the refusal as well.
-    complaints = complaints.filter((complaint) => !complaint.includes('415'));
+    complaints = complaints.filter((complaint) => !complaint.includes('422'));
+  });
+
+  it('shows no verdict for a picture that is not on the paper', async () => {
+    const held: Route[] = [];
+    await page.route('**/digits?journey=true', (route) => void held.push(route));
+    await drawSeven();
+    await page.getByText('Reading…').waitFor();
+    await until(() => held.length === 1);
+    await drawSeven();
+    await until(() => held.length === 2);
+    const answer = { digit: 3, confidence: 1, scores: Array<number>(10).fill(0.1) };
+    const journey = { batch: 1, size: 47, place: 5, reason: 'size', waited: 4, ran: 13.2 };
+    await held[0]?.fulfill({ json: { ...answer, journey } }).catch(() => undefined);
+    expect(await page.locator('#digit').textContent()).toBe('…');
+    await held[1]?.fulfill({ json: { ...answer, digit: 7, journey } });
+    await expectDigit('7');
+    expect(await page.locator('#journey').textContent()).toBe(
+      'Waited 4.0 ms, travelled with 46 others, ran 13 ms.',
+    );
+    const drawn = await page.evaluate<string>("document.getElementById('journey-cells').toDataURL()");
+    await page.getByRole('button', { name: 'Clear' }).click();
+    await expectDigit('–');
+    expect((await page.evaluate("document.getElementById('journey-cells').toDataURL()")) === drawn).toBe(
+      false,
+    );
+    await drawSeven();
+    await until(() => held.length === 3);
+    await page.getByRole('button', { name: 'Clear' }).click();
+    await held[2]?.fulfill({ json: { ...answer, journey } }).catch(() => undefined);
+    await page.getByText('Nothing to read yet').waitFor();
+    await expectDigit('–');
   });
 
   it('can be used with the keyboard alone', async () => {
@@ -71,7 +122,7 @@ const executablePath = await findChromium();
     await page.locator('#digit:not([data-empty])').waitFor();
     expect(await page.locator('#digit').textContent()).toMatch(/^\d$/);
 
-    await page.getByLabel('Digits', { exact: true }).focus();
+    await page.locator('#count').focus();
     await page.keyboard.press('Home');
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press('Tab');
@@ -80,7 +131,9 @@ const executablePath = await findChromium();
     await page.keyboard.press('Enter');
     await page.getByText('Read right', { exact: true }).waitFor();
     expect(await page.locator('#count-shown').textContent()).toBe('2');
-    expect(await page.locator('.choice :checked').inputValue()).toBe('32');
+    expect(await page.locator('#crowd :checked').inputValue()).toBe('32');
+    // It stays where it was, also while the button does something else.
+    expect(await page.evaluate('document.activeElement.id')).toBe('send');
   });
 
   it.each(['1', '32'])('sends a crowd of 200, %s in each request', async (parcel) => {
@@ -95,7 +148,7 @@ const executablePath = await findChromium();
     expect(wrong.length).toBeGreaterThan(0);
 
     await page.locator('#count').fill('200');
-    await page.locator('.choice').getByText(parcel, { exact: true }).click();
+    await page.locator(`#crowd input[value="${parcel}"]`).check();
     await page.getByRole('button', { name: 'Send' }).click();
     await page.getByText('Read right', { exact: true }).waitFor();
     const accuracy = Number.parseFloat((await page.locator('#crowd-accuracy').textContent()) ?? '');
@@ -109,18 +162,215 @@ const executablePath = await findChromium();
     expect(await page.locator('#crowd-error').isHidden()).toBe(true);
   });
 
-  it('shows the queue as it is', async () => {
+  it('counts the batches of a crowd once, also when it was hidden meanwhile', async () => {
+    const hide = (hidden: boolean) =>
+      page.evaluate(`{
+        Object.defineProperty(document, 'hidden', { value: ${hidden}, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }`);
+    const stats = () => app.get(BatchingRegistry).get('DigitClassifier.classify').stats();
+    const before = stats().batches;
+    await page.getByRole('button', { name: 'Send' }).click();
+    await page.locator('#crowd-status').getByText(' of 300').waitFor();
+    await hide(true);
+    await hide(false);
+    await page.getByText('Read right', { exact: true }).waitFor();
+    const told = await page.locator('#crowd-batches').textContent();
+    expect(told).toContain(`${stats().batches - before} batches of `);
+  });
+
+  it('tells how far a long crowd is, and can be cancelled', async () => {
+    await page.locator('#count').fill('2000');
+    await page.getByRole('button', { name: 'Send' }).focus();
+    await page.keyboard.press('Enter');
+    await page
+      .locator('#crowd-status')
+      .getByText(/^[1-9]\d* of 2,000$/)
+      .waitFor();
+    expect(Number(await page.locator('#crowd-progress').getAttribute('value'))).toBeGreaterThan(0);
+    expect(await page.evaluate('document.activeElement.textContent')).toBe('Cancel');
+    await page.keyboard.press('Enter');
+    await page
+      .locator('#crowd-status')
+      .getByText(/^Cancelled after \d+ of 2,000\.$/)
+      .waitFor();
+    await page.getByText('Read right', { exact: true }).waitFor();
+    expect(await page.evaluate('document.activeElement.textContent')).toBe('Send');
+    expect(await page.locator('#crowd-error').isHidden()).toBe(true);
+  });
+
+  it('says little to a screen reader while much changes', async () => {
+    await page.evaluate(`{
+      globalThis.said = 0;
+      new MutationObserver((changes) => {
+        for (const { target } of changes) {
+          const element = target.nodeType === 1 ? target : target.parentElement;
+          if (element?.closest('output, [role=status], [role=alert], [aria-live]')) said++;
+        }
+      }).observe(document.body, { subtree: true, childList: true, characterData: true });
+    }`);
+    await page.locator('#count').focus();
+    await page.keyboard.press('Home');
+    for (let step = 1; step < 60; step++) await page.keyboard.press('ArrowRight');
+    await page.getByRole('button', { name: 'Send' }).click();
+    await page.getByText('Read right', { exact: true }).waitFor();
+    expect(await page.locator('#count-shown').textContent()).toBe('60');
+    expect(await page.evaluate('said')).toBeLessThan(5);
+  });
+
+  it('shows the queue as it is, and where the network runs', async () => {
     await drawSeven();
     await expectDigit('7');
-    const queue = page.locator('.queue');
-    expect(await queue.locator('h3').textContent()).toBe('DigitClassifier.classify');
-    expect(await queue.locator('.rule').textContent()).toBe(
-      'started · at most 64 in a batch, after at most 5 ms',
-    );
-    await queue.getByText('Answered').waitFor();
-    expect(await queue.locator('dl').textContent()).toMatch(
-      /Batches\d+.*Mean batch[\d.]+.*Run p50 \/ p99[\d.]+ \/ [\d.]+ ms/,
-    );
+    await page.getByText('up to 64 a batch · wait up to 5 ms · adaptive · 2 slots').waitFor();
+    await page
+      .locator('#where')
+      .getByText(/^\w+ on \w+/)
+      .waitFor();
+    await page
+      .locator('#rate')
+      .getByText(/^[\d,]+ digits\/s$/)
+      .waitFor();
+    await page.getByRole('application', { name: /^Timeline of the batches of DigitClassifier/ }).waitFor();
+    await page.getByRole('radio', { name: 'Batched' }).check();
+    await page.getByRole('application', { name: /^Timeline of the batches of RaceLanes\.batched/ }).waitFor();
+  });
+
+  describe('The race', () => {
+    it('plays both lanes as they were measured, and says how much faster the batched one was', async () => {
+      const start = page.getByRole('button', { name: 'Start the race' });
+      await start.focus();
+      await page.keyboard.press('Enter');
+      await page.locator('#race-words').getByText('Measuring one by one').waitFor();
+      expect(await page.locator('#timeline').getAttribute('queue')).toBe('RaceLanes.oneByOne');
+      expect(await faults()).toEqual([]);
+      await page.locator('#race-words').getByText('Measuring in batches').waitFor();
+      expect(await page.locator('#timeline').getAttribute('queue')).toBe('RaceLanes.batched');
+      await page.locator('#race-words').getByText('Played as it was measured').waitFor();
+      await page.getByRole('button', { name: 'Race again' }).waitFor();
+      const text = async (selector: string) => (await page.locator(selector).textContent()) ?? '';
+      const number = async (selector: string) => Number((await text(selector)).replaceAll(/[^\d.]/g, ''));
+      const [single, batched] = [await number('#lane-oneByOne b'), await number('#lane-batched b')];
+      expect(await text('#race-clock')).toBe('2.00 s');
+      expect(await text('#race-ratio')).toMatch(/^\d+\.\d × as fast$/);
+      expect(Math.abs((await number('#race-ratio')) - batched / single)).toBeLessThan(
+        0.06 + batched / single ** 2,
+      );
+      expect(await text('#race-spoken')).toBe(
+        `Batched is ${await text('#race-ratio')}: ${batched.toLocaleString('en')} digits per second ` +
+          `against ${single.toLocaleString('en')} one by one.`,
+      );
+      expect(await page.evaluate('document.activeElement.id')).toBe('race-button');
+      expect(await faults()).toEqual([]);
+    });
+
+    it('is honest where batching does not pay, and does not play where less movement is wanted', async () => {
+      await page.emulateMedia({ reducedMotion: 'reduce' });
+      const lane = (rate: number) => ({
+        ...{ batchSize: 1, digits: 2 * rate, rate, meanBatch: 1 },
+        read: Array.from({ length: 100 }, (_, step) => Math.round((2 * rate * (step + 1)) / 100)),
+      });
+      const result = {
+        callers: 64,
+        time: 2000,
+        step: 20,
+        oneByOne: lane(900),
+        batched: lane(720),
+        ratio: 0.8,
+      };
+      await page.route('**/race?callers=64', (route) =>
+        route.fulfill({
+          contentType: 'text/event-stream',
+          body: `event: result\ndata: ${JSON.stringify(result)}\n\n`,
+        }),
+      );
+      await page.getByRole('radio', { name: '64', exact: true }).check();
+      await page.getByRole('button', { name: 'Start the race' }).click();
+      await page.getByText('0.8 × as fast', { exact: true }).waitFor();
+      await page.getByText('Batching does not pay here.').waitFor();
+    });
+
+    it('is run once at a time: two tabs, one of which leaves, and a cancel', async () => {
+      await page.getByRole('button', { name: 'Start the race' }).click();
+      await page.locator('#race-words').getByText('Measuring').waitFor();
+      const other = await openDemo(browser, url);
+      await other.page.getByRole('button', { name: 'Start the race' }).click();
+      await other.page.getByText(/^Another visitor's race is being measured\. Try again in /).waitFor();
+      await page.reload();
+      const started = other.page.locator('#race-words').getByText('Measuring');
+      // The server learns soon that the first one has left.
+      for (let tries = 0; tries < 50 && !(await started.isVisible()); tries++) {
+        await other.page.locator('#race-button').click();
+        await other.page.waitForTimeout(100);
+        if (!(await started.isVisible())) await other.page.getByText('Another visitor').or(started).waitFor();
+      }
+      await other.page.getByRole('button', { name: 'Cancel' }).click();
+      await other.page.getByText('Cancelled.', { exact: true }).waitFor();
+      await other.page.getByRole('button', { name: 'Start the race' }).waitFor();
+      await other.page.context().close();
+      expect(other.complaints.filter((complaint) => !complaint.includes('409'))).toEqual([]);
+    });
+  });
+
+  it.each<[string, BrowserContextOptions]>([
+    ['light', {}],
+    ['dark', { colorScheme: 'dark' }],
+    ['with forced colours', { forcedColors: 'active' }],
+    ['on a phone', phone],
+  ])('has no fault that axe finds, %s', async (_, options) => {
+    await page.context().close();
+    await open({ viewport: { width: 1280, height: 800 }, ...options });
+    expect(await faults()).toEqual([]);
+    await page.getByRole('button', { name: 'Sample' }).click();
+    await page.locator('#count').fill('40');
+    await page.getByRole('button', { name: 'Send' }).click();
+    await page.getByText('Read right', { exact: true }).waitFor();
+    await page.locator('#digit:not([data-empty])').waitFor();
+    expect(await faults()).toEqual([]);
+  });
+
+  it.each([
+    ['a desktop', { width: 1280, height: 800 }],
+    ['a phone', { width: 390, height: 844 }],
+  ])('shows the race and the timeline without scrolling on %s', async (_, viewport) => {
+    await page.setViewportSize(viewport);
+    await page.locator('#timeline').evaluate('document.fonts.ready');
+    const bottom = async (selector: string) => {
+      const box = await page.locator(selector).boundingBox();
+      return (box?.y ?? Infinity) + (box?.height ?? 0);
+    };
+    expect(await bottom('.race')).toBeLessThan(viewport.height);
+    expect(await bottom('#timeline canvas.timeline')).toBeLessThan(viewport.height);
+  });
+
+  it('keeps its layout while it loads and while answers come, on a phone', async () => {
+    await page.context().close();
+    await open({ ...phone, reducedMotion: 'reduce' });
+    await page.getByRole('button', { name: 'Start the race' }).tap();
+    await page.locator('#race-ratio').getByText('as fast').waitFor();
+    await page.getByRole('button', { name: 'Sample' }).tap();
+    await page.locator('#digit:not([data-empty])').waitFor();
+    await page.getByRole('button', { name: 'Send' }).tap();
+    await page.getByText('Read right', { exact: true }).waitFor();
+    const shift = await page.evaluate<number>(`new Promise((resolve) => {
+      let sum = 0;
+      new PerformanceObserver((list) => {
+        for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) sum += value;
+      }).observe({ type: 'layout-shift', buffered: true });
+      setTimeout(() => resolve(sum), 200);
+    })`);
+    expect(shift).toBeLessThan(0.1);
+  });
+
+  it('works on a slow network', async () => {
+    const session = await page.context().newCDPSession(page);
+    await session.send('Network.emulateNetworkConditions', {
+      ...{ offline: false, latency: 500, downloadThroughput: 50_000, uploadThroughput: 50_000 },
+    });
+    await page.reload();
+    await page.getByText('live', { exact: true }).waitFor();
+    await drawSeven();
+    await page.getByText('Reading…').waitFor();
+    await expectDigit('7');
   });
 
   it.each([360, 390])('fits on a phone, %i pixels wide', async (width) => {
@@ -134,7 +384,9 @@ const executablePath = await findChromium();
 
   it('is drawn on with a finger without moving the page', async () => {
     await page.context().close();
-    await open({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+    await open(phone);
+    await page.locator('#board').scrollIntoViewIfNeeded();
+    const scrolled = await page.evaluate('scrollY');
     const touch = await page.context().newCDPSession(page);
     const at = await paperPoints();
     const dispatch = (type: string, ...touchPoints: { x: number; y: number }[]) =>
@@ -144,27 +396,56 @@ const executablePath = await findChromium();
     for (const point of rest) await dispatch('touchMove', point);
     await dispatch('touchEnd');
     await expectDigit('7');
-    expect(await page.evaluate('scrollY')).toBe(0);
+    expect(await page.evaluate('scrollY')).toBe(scrolled);
+
+    // Two fingers draw two lines, not one to and fro.
+    await page.getByRole('button', { name: 'Clear' }).tap();
+    const fingers = (y: number) => [0.2, 0.8].map((x, id) => ({ ...at(x, y), id }));
+    await dispatch('touchStart', ...fingers(0.2));
+    for (const y of [0.4, 0.6, 0.8]) await dispatch('touchMove', ...fingers(y));
+    await dispatch('touchEnd');
+    expect([await inkAt(0.2, 0.5), await inkAt(0.5, 0.5), await inkAt(0.8, 0.5)]).toEqual([
+      true,
+      false,
+      true,
+    ]);
   });
 
-  it('says when the server is gone, and goes on when it is back', async () => {
+  it('says when the server is gone, leaves it alone, and goes on by itself when it is back', async () => {
     const { port } = new URL(url);
-    await app.close();
+    await page.locator('#count').fill('2000');
+    await page.getByRole('button', { name: 'Send' }).click();
+    await page
+      .locator('#crowd-status')
+      .getByText(/^\d+ of 2,000$/)
+      .waitFor();
+    // As if it were killed: nothing is answered to its end.
+    (app.getHttpServer() as import('node:http').Server).closeAllConnections();
+    const closed = app.close();
+    await page.locator('#crowd-error').getByText('cannot be reached').waitFor();
+    await closed;
     await page.getByText('The connection to the server is lost').waitFor();
     await page.getByText('not connected').waitFor();
     await drawSeven();
-    await page.getByText('The server cannot be reached. Is it still running?').waitFor();
-    await page.getByRole('button', { name: 'Send' }).click();
-    await page.locator('#crowd-error').getByText('cannot be reached').waitFor();
+    await page
+      .locator('#reader-error')
+      .getByText('The server cannot be reached. Is it still running?')
+      .waitFor();
+    await page.getByRole('button', { name: 'Start the race' }).click();
+    await page.locator('#race-error').getByText('cannot be reached').waitFor();
+    expect(await faults()).toEqual([]);
+    // One of each request that was under way, of the race, and of each attempt to get the connection back.
+    expect(complaints.length).toBeLessThan(30);
 
     ({ app } = await startDemo({ PORT: port }));
-    await page.getByText('live', { exact: true }).waitFor();
-    expect(await page.locator('#queues-error').isHidden()).toBe(true);
-    await page.getByRole('button', { name: 'Clear' }).click();
-    await drawSeven();
+    await page.getByText('live', { exact: true }).waitFor({ timeout: 30_000 });
+    await page.getByText('The connection to the server is lost').waitFor({ state: 'hidden' });
+    for (const error of ['#reader-error', '#race-error', '#crowd-error']) {
+      await page.locator(error).waitFor({ state: 'hidden' });
+    }
+    // What is on the paper is read without being drawn again.
     await expectDigit('7');
-    // The browser logs each attempt.
-    complaints = complaints.filter((complaint) => !complaint.includes('ERR_CONNECTION_REFUSED'));
+    complaints = complaints.filter((complaint) => !/ERR_(CONNECTION|INCOMPLETE|EMPTY)/.test(complaint));
   });
 
   it('keeps to its own policies in the reference of the API', async () => {
@@ -188,10 +469,38 @@ const executablePath = await findChromium();
     return (x, y) => ({ x: box.x + x * box.width, y: box.y + y * box.height });
   }
 
+  /** Whether something is drawn there, given as shares of the paper. */
+  function inkAt(x: number, y: number): Promise<boolean> {
+    return page.evaluate<boolean>(`(() => {
+      const canvas = document.getElementById('board');
+      const at = [${x} * canvas.width - 6, ${y} * canvas.height - 6, 12, 12];
+      return canvas.getContext('2d').getImageData(...at).data.some((value) => value > 0);
+    })()`);
+  }
+
+  /** What axe finds, in short. */
+  async function faults(): Promise<string[]> {
+    await page.evaluate(axe);
+    return page.evaluate<string[]>(
+      "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`))",
+    );
+  }
+
   async function expectDigit(digit: string): Promise<void> {
     await page.locator('#digit').getByText(digit, { exact: true }).waitFor();
   }
 });
+
+/** Whether nothing is on the paper. */
+const isBlank = `(() => {
+  const canvas = document.getElementById('board');
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  return data.every((value) => value === 0);
+})()`;
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
+}
 
 /** How a 7 is drawn, as shares of the paper. */
 const seven = [

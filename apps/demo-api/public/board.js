@@ -10,6 +10,8 @@ const STROKE = 0.075;
 export class Board {
   /** @type {{ x: number, y: number }[][]} */
   #strokes = [];
+  /** The strokes under way, by the finger that draws each. @type {Map<number, { x: number, y: number }[]>} */
+  #drawing = new Map();
   /** @type {ImageBitmap | undefined} */
   #picture;
 
@@ -20,9 +22,16 @@ export class Board {
   constructor(canvas, onChange) {
     this.canvas = canvas;
     this.onChange = onChange;
-    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
+    this.context = /** @type {CanvasRenderingContext2D} */ (
+      canvas.getContext('2d', { willReadFrequently: true })
+    );
     canvas.addEventListener('pointerdown', (event) => this.#begin(event));
     canvas.addEventListener('pointermove', (event) => this.#move(event));
+    for (const end of ['pointerup', 'pointercancel', 'lostpointercapture']) {
+      canvas.addEventListener(end, (event) => {
+        this.#drawing.delete(/** @type {PointerEvent} */ (event).pointerId);
+      });
+    }
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw());
   }
 
@@ -31,16 +40,15 @@ export class Board {
   }
 
   clear() {
-    this.#strokes = [];
-    this.#picture = undefined;
+    this.#forget();
     this.#changed();
   }
 
   /** @param {ImageBitmap} picture shown on the paper, as large as it fits */
   show(picture) {
-    this.#strokes = [];
+    this.#forget();
     this.#picture = picture;
-    this.#draw();
+    this.#changed();
   }
 
   /** @returns {Promise<Blob>} */
@@ -57,16 +65,18 @@ export class Board {
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
     this.#picture = undefined;
-    this.#strokes.push([this.#pointOf(event)]);
+    const stroke = [this.#pointOf(event)];
+    this.#strokes.push(stroke);
+    this.#drawing.set(event.pointerId, stroke);
     this.#changed();
   }
 
   /** @param {PointerEvent} event */
   #move(event) {
-    if (!this.canvas.hasPointerCapture(event.pointerId)) return;
+    const stroke = this.#drawing.get(event.pointerId);
+    if (!stroke) return;
     const between = event.getCoalescedEvents();
-    for (const point of between.length > 0 ? between : [event])
-      this.#strokes.at(-1)?.push(this.#pointOf(point));
+    for (const point of between.length > 0 ? between : [event]) stroke.push(this.#pointOf(point));
     this.#changed();
   }
 
@@ -77,6 +87,12 @@ export class Board {
       x: ((clientX - box.left) / box.width) * this.canvas.width,
       y: ((clientY - box.top) / box.height) * this.canvas.height,
     };
+  }
+
+  #forget() {
+    this.#strokes = [];
+    this.#drawing.clear();
+    this.#picture = undefined;
   }
 
   #changed() {

@@ -1,30 +1,35 @@
 // @ts-check
-import { drawSamples, readImages } from './api.js';
-import { colour, element, prepare, show } from './elements.js';
-import { listeners, serverNow } from './live.js';
+import { drawSamples, readImages, UnreachableError } from './api.js';
+import { colour, element, prepare, show, write } from './elements.js';
+import { onReturn, watchQueue } from './queue.js';
 
 /** @typedef {import('./api.js').Sample} Sample */
-/** @typedef {import('./live.js').Batch} Batch */
+/** @typedef {import('./api.js').Journey} Journey */
 /** @typedef {Sample & { read: number }} Misread */
 
-/** Requests under way at once, more than any browser sends at once: it keeps the rest back itself. */
-const CALLERS = 64;
+/** Requests under way at once: as many as a browser sends, and two that can follow at once. */
+const CALLERS = 8;
 /** Most samples in one answer of the server. */
 const MOST_SAMPLES = 1000;
 /** Misread digits that are shown. */
 const MOST_MISREAD = 24;
+/** Why batches left, in the order of the legend. */
+const REASONS = { size: 'full', delay: 'after the delay', idle: 'as a slot was free', drain: 'drained' };
 
 const form = /** @type {HTMLFormElement} */ (element('crowd'));
 const count = /** @type {HTMLInputElement} */ (element('count'));
-const send = /** @type {HTMLButtonElement} */ (element('send'));
+const send = element('send');
 const progress = /** @type {HTMLProgressElement} */ (element('crowd-progress'));
 const result = element('crowd-result');
 const error = element('crowd-error');
-const legend = /** @type {HTMLTemplateElement} */ (element('queue-template')).content;
+const status = element('crowd-status');
 const histogram = /** @type {HTMLCanvasElement} */ (element('crowd-histogram'));
 
-/** How the last crowd was batched. @type {Batch[]} */
+/** What ends the crowd that is sent, if one is. @type {AbortController | undefined} */
+let sending;
+/** The batches of the last crowd. @type {Pick<Journey, 'size' | 'reason'>[]} */
 let batches = [];
+let isUnreachable = false;
 
 /** Sends a chosen number of test digits at once, and shows how well they were read and how they were batched. */
 export function startCrowd() {
@@ -32,7 +37,11 @@ export function startCrowd() {
   count.dispatchEvent(new Event('input'));
   form.addEventListener('submit', (event) => {
     event.preventDefault();
-    void run(count.valueAsNumber, Number(new FormData(form).get('parcel')));
+    if (sending) sending.abort();
+    else void run(count.valueAsNumber, Number(new FormData(form).get('parcel')));
+  });
+  onReturn(() => {
+    if (isUnreachable) show(error, '');
   });
   new ResizeObserver(drawHistogram).observe(histogram);
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawHistogram);
@@ -43,37 +52,50 @@ export function startCrowd() {
  * @param {number} parcel digits in one request
  */
 async function run(size, parcel) {
-  send.disabled = true;
+  sending = new AbortController();
+  write(send, 'Cancel');
+  watchQueue('digits');
   show(error, '');
   progress.removeAttribute('value');
   progress.hidden = false;
+  write(status, 'Drawing digits…');
+  isUnreachable = false;
   try {
-    const samples = await draw(size);
-    const stopListening = collectBatches();
+    const samples = await draw(size, sending.signal);
     const start = performance.now();
-    const { misread, failures } = await sendAll(samples, parcel);
+    const { answered, misread, failures, journeys } = await sendAll(samples, parcel, sending);
     const took = performance.now() - start;
-    batches = await stopListening();
-    const answered = size - failures.length;
-    if (failures[0])
-      show(error, `${number(failures.length)} of ${number(size)} got no answer: ${failures[0].message}`);
+    const isCancelled = sending.signal.aborted && !isUnreachable;
+    batches = [...new Map(journeys.map((journey) => [journey.batch, journey])).values()];
+    if (failures[0]) {
+      const unanswered = isUnreachable ? size - answered : failures.length;
+      show(error, `${number(unanswered)} of ${number(size)} got no answer: ${failures[0].message}`);
+    }
+    write(status, isCancelled ? `Cancelled after ${number(answered)} of ${number(size)}.` : '');
     result.hidden = answered === 0;
     if (answered > 0) tell(answered, misread, took);
   } catch (reason) {
+    const isCancelled = sending.signal.aborted;
+    isUnreachable = reason instanceof UnreachableError;
     result.hidden = true;
-    show(error, /** @type {Error} */ (reason).message);
+    write(status, isCancelled ? 'Cancelled.' : '');
+    if (!isCancelled) show(error, /** @type {Error} */ (reason).message);
   }
+  sending = undefined;
   progress.hidden = true;
-  send.disabled = false;
+  write(send, 'Send');
 }
 
-/** @param {number} size */
-async function draw(size) {
+/**
+ * @param {number} size
+ * @param {AbortSignal} signal
+ */
+async function draw(size, signal) {
   /** @type {Sample[]} */
   const samples = [];
   while (samples.length < size) {
     const seed = Math.floor(Math.random() * 2 ** 32);
-    samples.push(...(await drawSamples(Math.min(size - samples.length, MOST_SAMPLES), seed)));
+    samples.push(...(await drawSamples(Math.min(size - samples.length, MOST_SAMPLES), seed, signal)));
   }
   return samples;
 }
@@ -81,63 +103,43 @@ async function draw(size) {
 /**
  * @param {Sample[]} samples
  * @param {number} parcel
+ * @param {AbortController} sending is aborted here when the server is gone: nobody else would get an answer
  */
-async function sendAll(samples, parcel) {
+async function sendAll(samples, parcel, sending) {
+  const { signal } = sending;
   /** @type {Misread[]} */
   const misread = [];
+  /** @type {Journey[]} */
+  const journeys = [];
   /** @type {Error[]} one per digit without an answer */
   const failures = [];
-  let [next, ended] = [0, 0];
+  let [next, answered] = [0, 0];
   const call = async () => {
-    while (next < samples.length) {
+    while (next < samples.length && !signal.aborted) {
       const some = samples.slice(next, (next += parcel));
       try {
-        const answers = await readImages(some.map(({ pixels }) => pixels));
+        const answers = await readImages(
+          some.map(({ pixels }) => pixels),
+          signal,
+        );
         some.forEach((sample, i) => {
+          journeys.push(answers[i].journey);
           if (answers[i].digit !== sample.label) misread.push({ ...sample, read: answers[i].digit });
         });
+        answered += some.length;
       } catch (reason) {
+        if (signal.aborted) return;
         failures.push(...some.map(() => /** @type {Error} */ (reason)));
+        isUnreachable = reason instanceof UnreachableError;
+        if (isUnreachable) sending.abort();
       }
-      progress.value = (ended += some.length) / samples.length;
+      const ended = answered + failures.length;
+      progress.value = ended / samples.length;
+      write(status, `${number(ended)} of ${number(samples.length)}`);
     }
   };
   await Promise.all(Array.from({ length: CALLERS }, call));
-  return { misread, failures };
-}
-
-/**
- * Begins to note the batches that leave.
- * @returns {() => Promise<Batch[]>} ends it, when the server has sent all that left before this call
- */
-function collectBatches() {
-  /** @type {Batch[]} */
-  const collected = [];
-  const { queue: digits } = element('queues').dataset;
-  const start = serverNow();
-  /** @param {{ batches: Batch[] }} live */
-  const collect = (live) =>
-    collected.push(...live.batches.filter(({ queue, at }) => queue === digits && at >= start));
-  listeners.add(collect);
-  return async () => {
-    await Promise.race([new Promise((resolve) => listeners.add(once(resolve))), wait(2000)]);
-    listeners.delete(collect);
-    return collected;
-  };
-}
-
-/** @param {(value?: unknown) => void} listener */
-function once(listener) {
-  const self = () => {
-    listeners.delete(self);
-    listener();
-  };
-  return self;
-}
-
-/** @param {number} milliseconds */
-function wait(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+  return { answered, misread, failures, journeys };
 }
 
 /**
@@ -157,12 +159,10 @@ function tell(answered, misread, took) {
 }
 
 function describeBatches() {
-  if (batches.length === 0)
-    return 'How they were batched is not known: there was no connection to the live view.';
   const inputs = sum(batches.map(({ size }) => size));
-  const reasons = [...legend.querySelectorAll('span')].flatMap(({ dataset, textContent }) => {
-    const amount = batches.filter(({ reason }) => reason === dataset.reason).length;
-    return amount > 0 ? `${number(amount)} ${textContent}` : [];
+  const reasons = Object.entries(REASONS).flatMap(([reason, words]) => {
+    const amount = batches.filter((batch) => batch.reason === reason).length;
+    return amount > 0 ? [`${number(amount)} ${words}`] : [];
   });
   const mean = (inputs / batches.length).toFixed(1);
   return `${number(batches.length)} batches of ${mean} digits on average: ${reasons.join(', ')}`;

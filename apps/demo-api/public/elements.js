@@ -6,6 +6,15 @@ export function element(id) {
 }
 
 /**
+ * Writes only what changes: a screen reader would read it again, and a selection would be lost.
+ * @param {HTMLElement} place
+ * @param {string} text
+ */
+export function write(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
+/**
  * Shows a message in its place; none hides it.
  * @param {HTMLElement} place
  * @param {string} message

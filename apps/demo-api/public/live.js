@@ -28,9 +28,6 @@ const SPAN = 20_000;
 /** Milliseconds between two pictures of a strip, which moves one or two pixels meanwhile. */
 const FRAME = 45;
 
-/** Hear every event: the crowd wants to know how it was batched. @type {Set<(live: Live) => void>} */
-export const listeners = new Set();
-
 /** @type {Map<string, QueueView>} */
 const views = new Map();
 /** @type {EventSource | undefined} */
@@ -49,7 +46,7 @@ export function startLive() {
 }
 
 /** The time by the server's clock. */
-export function serverNow() {
+function serverNow() {
   return Date.now() + clockOffset;
 }
 
@@ -91,7 +88,6 @@ function receive(live) {
       live.batches.filter((batch) => batch.queue === queue.name),
     );
   }
-  for (const listener of listeners) listener(live);
 }
 
 /**

@@ -30,8 +30,8 @@ export default tseslint.config(
       globals: { process: 'readonly', console: 'readonly', URL: 'readonly', fetch: 'readonly' },
     },
   },
-  // The page's modules: the compiler checks them, with the browser's names (tsconfig.page.json of the application).
-  { files: ['apps/*/public/**/*.js'], rules: { 'no-undef': 'off' } },
+  // The page's modules: the compiler checks them, with the browser's names (tsconfig.page.json of the application or the demo).
+  { files: ['apps/*/public/**/*.js', 'libs/serving/public/**/*.js'], rules: { 'no-undef': 'off' } },
   arrow('batching/src/core', '^(?!node:|\\./)', 'core/ imports node: and its own files only'),
   arrow(
     'batching/src/core/*',

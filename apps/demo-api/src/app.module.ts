@@ -2,6 +2,7 @@ import {
   CONFIGURATION,
   configurationModule,
   MetricsModule,
+  ReferenceController,
   ServingModule,
   shutdownStages,
 } from '@app/serving';
@@ -86,6 +87,7 @@ import { RaceLanes } from './race/race-lanes.js';
     HealthController,
     QueuesController,
     PageController,
+    ReferenceController,
   ],
 })
 export class AppModule {

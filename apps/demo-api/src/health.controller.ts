@@ -1,10 +1,10 @@
-import { Health } from '@app/serving';
+import { ApiErrors, Health } from '@app/serving';
 import { Controller, Get, Inject } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { HealthCheck, type HealthIndicatorFunction } from '@nestjs/terminus';
 import { BatchingHealthIndicator } from 'nest-batching/terminus';
 import { InjectTfjsModel, TfjsModel } from 'nest-batching/tfjs';
-import { ApiErrors } from './api-document.js';
+import { livenessErrors, readinessErrors } from './api-errors.js';
 import { DIGITS_NETWORK, type DigitsNetwork } from './digits/digits-network.js';
 
 interface Readiness {
@@ -29,8 +29,15 @@ export class HealthController {
     summary: 'Whether the process runs',
     description: 'If this fails, restart it: the inference worker hangs in native code and cannot be ended.',
   })
-  @ApiOkResponse({ schema: { type: 'object', properties: { status: { type: 'string', example: 'live' } } } })
-  @ApiErrors(503)
+  @ApiOkResponse({
+    schema: {
+      type: 'object',
+      required: ['status'],
+      properties: { status: { type: 'string', enum: ['live'] } },
+    },
+    example: { status: 'live' },
+  })
+  @ApiErrors(...livenessErrors)
   @HealthCheck({ swaggerDocumentation: false })
   @Get('live')
   live(): Promise<{ status: 'live' }> {
@@ -45,14 +52,16 @@ export class HealthController {
   @ApiOkResponse({
     schema: {
       type: 'object',
+      required: ['status', 'backend', 'device'],
       properties: {
-        status: { type: 'string', example: 'ready' },
-        backend: { type: 'string', example: 'wasm' },
-        device: { type: 'string', example: 'CPU (WebAssembly with SIMD)' },
+        status: { type: 'string', enum: ['ready'] },
+        backend: { type: 'string', description: 'What runs the networks' },
+        device: { type: 'string', description: 'Where they run' },
       },
     },
+    example: { status: 'ready', backend: 'wasm', device: 'CPU (WebAssembly with SIMD)' },
   })
-  @ApiErrors(503)
+  @ApiErrors(...readinessErrors)
   @HealthCheck({ swaggerDocumentation: false })
   @Get('ready')
   async ready(): Promise<Readiness> {

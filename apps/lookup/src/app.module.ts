@@ -3,8 +3,11 @@ import {
   CONFIGURATION,
   configurationModule,
   MetricsModule,
+  ReferenceController,
+  referenceFolders,
   ServingModule,
   shutdownStages,
+  staticFolders,
 } from '@app/serving';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
@@ -29,7 +32,7 @@ import { ReceiptCounter } from './receipts/receipt-counter.js';
       }),
     }),
     // By default every path that is no file would get the page.
-    ServeStaticModule.forRoot({ rootPath: pageFolder, renderPath: '/' }),
+    ServeStaticModule.forRoot({ rootPath: pageFolder, renderPath: '/' }, ...staticFolders(referenceFolders)),
   ],
   providers: [
     BatchingHealthIndicator,
@@ -41,7 +44,7 @@ import { ReceiptCounter } from './receipts/receipt-counter.js';
         new ReceiptCounter(join(dataFolder, 'receipts.txt'), registry),
     },
   ],
-  controllers: [MembersController, HealthController, NumbersController],
+  controllers: [MembersController, HealthController, NumbersController, ReferenceController],
 })
 export class AppModule {
   static with(configuration: Configuration, database: MemberDatabase): DynamicModule {

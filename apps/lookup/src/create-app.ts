@@ -7,11 +7,13 @@ import {
   ErrorFilter,
   limitServer,
   securityHeaders,
+  serveDocument,
 } from '@app/serving';
 import { ConsoleLogger, type INestApplication, type NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { BatchingExceptionFilter } from 'nest-batching';
+import { createApiDocument } from './api-document.js';
 import { AppModule } from './app.module.js';
 import { checkBody } from './check-body.js';
 import type { Configuration } from './configuration.js';
@@ -41,9 +43,9 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
   });
   app.use(
     securityHeaders({
-      scriptSrc: inlineHashes('script'),
-      styleSrc: inlineHashes('style'),
-      // The page's icon, which is none.
+      scriptSrc: ["'self'", ...inlineHashes('script')],
+      styleSrc: ["'self'", ...inlineHashes('style')],
+      // The pages' icon, which is none, and the arrows that Swagger UI draws.
       imgSrc: ["'self'", 'data:'],
     }),
   );
@@ -54,6 +56,7 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
   app.useGlobalPipes(new AppValidationPipe({ forbidNonWhitelisted: true, show: asJson }));
   const http = app.getHttpAdapter();
   app.useGlobalFilters(new ErrorFilter(http), new BatchingExceptionFilter(http));
+  serveDocument(app, createApiDocument(app));
   enableShutdown(app);
   return app;
 }

@@ -1,9 +1,11 @@
+import { ApiErrors } from '@app/serving';
 import { Controller, Get } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiProperty, ApiSchema, ApiTags } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
 import { MemberDatabase } from './members/member-database.js';
 
 /** What one queue has done since the start. */
-interface Numbers {
+interface QueueNumbers {
   queue: string;
   /** Inputs that ran. */
   requests: number;
@@ -14,7 +16,53 @@ interface Numbers {
   saved: number;
 }
 
+interface Numbers {
+  database: string;
+  queues: QueueNumbers[];
+}
+
+@ApiSchema({ name: 'QueueNumbers' })
+class QueueNumbersDto implements QueueNumbers {
+  @ApiProperty()
+  queue!: string;
+
+  @ApiProperty({ type: 'integer', description: 'Inputs that ran' })
+  requests!: number;
+
+  @ApiProperty({ type: 'integer', description: 'One batch is one SELECT, or one transaction' })
+  batches!: number;
+
+  @ApiProperty()
+  meanBatch!: number;
+
+  @ApiProperty({
+    type: 'integer',
+    description: 'How many SELECTs or transactions there would have been more, without batches',
+  })
+  saved!: number;
+}
+
+@ApiSchema({ name: 'Numbers' })
+class NumbersDto implements Numbers {
+  @ApiProperty({ description: 'Where the members are' })
+  database!: string;
+
+  @ApiProperty({ type: [QueueNumbersDto] })
+  queues!: QueueNumbersDto[];
+}
+
+/** After a look at member 4711, and a receipt. */
+const example: Numbers = {
+  database: 'SQLite 3.49.2',
+  queues: [
+    { queue: 'MemberDirectory.findById', requests: 2, batches: 2, meanBatch: 1, saved: 0 },
+    { queue: 'MemberDirectory.add', requests: 0, batches: 0, meanBatch: 0, saved: 0 },
+    { queue: 'ReceiptCounter.next', requests: 1, batches: 1, meanBatch: 1, saved: 0 },
+  ],
+};
+
 /** The numbers on the page. */
+@ApiTags('operations')
 @Controller('numbers')
 export class NumbersController {
   constructor(
@@ -22,8 +70,11 @@ export class NumbersController {
     private readonly registry: BatchingRegistry,
   ) {}
 
+  @ApiOperation({ summary: 'What the queues did since the start' })
+  @ApiOkResponse({ type: NumbersDto, example })
+  @ApiErrors()
   @Get()
-  numbers(): { database: string; queues: Numbers[] } {
+  numbers(): Numbers {
     const queues = this.registry.stats().map(({ name, settled, batches }) => ({
       queue: name,
       requests: settled,

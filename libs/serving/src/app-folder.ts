@@ -7,6 +7,11 @@ export function appFolder(name: string): string {
   return join(repositoryFolder(dirname(fileURLToPath(import.meta.url))), 'apps', name);
 }
 
+/** The same of a library. */
+export function libraryFolder(name: string): string {
+  return join(repositoryFolder(dirname(fileURLToPath(import.meta.url))), 'libs', name);
+}
+
 /** The nearest folder above with a package.json; there is only one. */
 function repositoryFolder(folder: string): string {
   return existsSync(join(folder, 'package.json')) ? folder : repositoryFolder(dirname(folder));

@@ -1,4 +1,5 @@
 export { ApiError, type ApiErrorOptions, type ErrorBody, errorBody } from './api-error.js';
+export { ApiErrors, type DocumentedError } from './api-errors.js';
 export { appFolder } from './app-folder.js';
 export { type BodyLimits, limitBodies } from './body-limits.js';
 export { checkUrl } from './check-url.js';
@@ -9,6 +10,7 @@ export { Health } from './health.js';
 export { limitServer, type ServerLimits } from './limits.js';
 export { MetricsController, MetricsModule } from './metrics.js';
 export { rawRequest, rawResponse } from './raw.js';
+export { ReferenceController, referenceFolders, serveDocument } from './reference.js';
 export { securityHeaders } from './security-headers.js';
 export { ServingModule } from './serving.module.js';
 export { enableShutdown, Shutdown, type ShutdownOptions, shutdownStages } from './shutdown.js';

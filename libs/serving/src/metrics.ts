@@ -2,6 +2,7 @@ import { Controller, type DynamicModule, Get, Header, Inject, Module } from '@ne
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { BatchingMetricsModule, type LatencyAims } from 'nest-batching/prometheus';
 import { collectDefaultMetrics, Registry } from 'prom-client';
+import { ApiErrors } from './api-errors.js';
 
 /** For a Prometheus that scrapes this process. */
 @ApiTags('health')
@@ -13,7 +14,15 @@ export class MetricsController {
     summary: 'What the queues, the networks and the process do, as numbers',
     description: 'In the text format of Prometheus. docs/metrics.md lists the metrics of queues.',
   })
-  @ApiOkResponse({ content: { 'text/plain': { schema: { type: 'string' } } } })
+  @ApiOkResponse({
+    content: {
+      'text/plain': {
+        schema: { type: 'string' },
+        example: '# HELP batching_batch_size Inputs per batch\n# TYPE batching_batch_size histogram\n',
+      },
+    },
+  })
+  @ApiErrors()
   @Header('Content-Type', Registry.PROMETHEUS_CONTENT_TYPE)
   @Header('Cache-Control', 'no-store')
   @Get()

@@ -86,11 +86,11 @@ export class SampleDto {
 }
 
 export class SamplesQuery {
-  @ApiPropertyOptional({ type: 'integer', minimum: 1, maximum: 1000, default: 100 })
+  @ApiPropertyOptional({ type: 'integer', minimum: 1, maximum: 1000, default: 100, example: 1 })
   @Integer(1, 1000)
   readonly count: number = 100;
 
-  @ApiPropertyOptional({ type: 'integer', minimum: 0, maximum: 4_294_967_295, default: 0 })
+  @ApiPropertyOptional({ type: 'integer', minimum: 0, maximum: 4_294_967_295, default: 0, example: 0 })
   @Integer(0, 4_294_967_295)
   readonly seed: number = 0;
 }

@@ -9,6 +9,12 @@ export const CallerSignal = createParamDecorator((_: unknown, context: Execution
   signalOf(context),
 );
 
+/** Whether the client wants server-sent events. With `@Headers()` it would be documented as a parameter. */
+export const WantsEvents = createParamDecorator((_: unknown, context: ExecutionContext) => {
+  const { headers } = rawRequest(context.switchToHttp().getRequest());
+  return headers.accept?.includes('text/event-stream') ?? false;
+});
+
 /** Node's own response. */
 export const RawResponse = createParamDecorator((_: unknown, context: ExecutionContext) =>
   rawResponse(context.switchToHttp().getResponse<ServerResponse>()),

@@ -8,6 +8,7 @@ import {
   limitBodies,
   limitServer,
   securityHeaders,
+  serveDocument,
 } from '@app/serving';
 import {
   ConsoleLogger,
@@ -18,7 +19,7 @@ import {
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
+import type { OpenAPIObject } from '@nestjs/swagger';
 import { BatchingExceptionFilter } from 'nest-batching';
 import { createApiDocument } from '../api-document.js';
 import type { Configuration } from '../configuration.js';
@@ -39,12 +40,8 @@ export async function createHttpApp(
     abortOnError: false,
     logger: new ConsoleLogger({ logLevels, json }),
   });
-  const document = createApiDocument(app, configuration);
-  SwaggerModule.setup('docs', app, document, {
-    ui: false,
-    raw: ['json'],
-    jsonDocumentUrl: 'docs/openapi.json',
-  });
+  const document = await createApiDocument(app, configuration);
+  serveDocument(app, document);
   const http = app.getHttpAdapter();
   app.useGlobalPipes(new AppValidationPipe());
   app.useGlobalFilters(new ErrorFilter(http, noSuchRoute(document.paths)), new BatchingExceptionFilter(http));

@@ -1,16 +1,21 @@
-import { Controller, Headers, HttpCode, Post, Res, StreamableFile } from '@nestjs/common';
-import { ApiBody, ApiConsumes, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { ApiErrors } from '../api-document.js';
+import { Controller, HttpCode, Post, Res, StreamableFile } from '@nestjs/common';
+import { ApiBody, ApiConsumes, ApiExtraModels, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiErrors } from '@app/serving';
+import { photoErrors } from '../api-errors.js';
 import { PICTURE_TYPES, type Upload, UploadedBody } from '../http/bodies.js';
+import { WantsEvents } from '../http/caller.js';
+import { eventSchema } from '../http/event-schema.js';
 import { eventStream } from '../http/event-stream.js';
+import { PictureDto, ProgressDto } from './photo.dto.js';
 import { PhotoUpscaler, type Progress } from './photo-upscaler.js';
 
-/** What the page and programs see of an upscaling, event by event. */
-const exampleEvents = [
-  'event: progress\ndata: {"done":0,"total":24}\n',
-  'event: progress\ndata: {"done":1,"total":24}\n',
-  'event: picture\ndata: {"png":"iVBORw0KGgo…"}\n',
-].join('\n');
+/** The events of a picture of one red pixel, with the backend `wasm`. */
+const exampleEvents =
+  [
+    'event: progress\ndata: {"done":0,"total":1}\n',
+    'event: progress\ndata: {"done":1,"total":1}\n',
+    'event: picture\ndata: {"png":"iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAACXBIWXMAAAPoAAAD6AG1e1JrAAAAFklEQVQImWMo0ZeepqPEMMVWbrOhAQAZkwOmdvJdKQAAAABJRU5ErkJggg=="}\n',
+  ].join('\n') + '\n';
 
 /** Photos, enlarged by a network that all callers share, tile by tile. */
 @ApiTags('photos')
@@ -25,23 +30,27 @@ export class PhotosController {
       'it gives server-sent events: `progress` at the beginning and after each tile; at the end `picture`, the PNG in ' +
       'base64, or `error`, with the body of any other error. When the connection is closed, no more tiles are enlarged.',
   })
+  @ApiExtraModels(ProgressDto, PictureDto)
   @ApiConsumes(...PICTURE_TYPES)
   @ApiBody({ schema: { type: 'string', format: 'binary' } })
   @ApiOkResponse({
     content: {
       'image/png': { schema: { type: 'string', format: 'binary' } },
-      'text/event-stream': { schema: { type: 'string' }, example: exampleEvents },
+      'text/event-stream': {
+        schema: eventSchema({ progress: ProgressDto, picture: PictureDto, error: 'Error' }),
+        example: exampleEvents,
+      },
     },
   })
-  @ApiErrors(400, 408, 413, 415, 422, 503)
+  @ApiErrors(...photoErrors)
   @HttpCode(200)
   @Post('upscale')
   async upscale(
     @UploadedBody() { bytes: file, signal }: Upload,
     @Res({ passthrough: true }) reply: { header(name: string, value: string): unknown },
-    @Headers('accept') accept = '',
+    @WantsEvents() wantsEvents: boolean,
   ): Promise<StreamableFile> {
-    if (!accept.includes('text/event-stream')) {
+    if (!wantsEvents) {
       return new StreamableFile(await this.photos.upscale(file, { signal }), { type: 'image/png' });
     }
     // Or nginx would keep the events until it has enough of them.

@@ -1,20 +1,31 @@
+import { ApiErrors } from '@app/serving';
 import { Controller, HttpCode, Post, Query, Res, type StreamableFile } from '@nestjs/common';
 import { ApiExtraModels, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { ApiErrors } from '../api-document.js';
+import { raceErrors } from '../api-errors.js';
 import { CallerSignal } from '../http/caller.js';
+import { eventSchema } from '../http/event-schema.js';
 import { eventStream } from '../http/event-stream.js';
 import { Race } from './race.js';
-import { RaceQuery, RaceResultDto } from './race.dto.js';
+import { RaceProgressDto, RaceQuery, RaceResultDto } from './race.dto.js';
 
+/** Some events of a race on two cores that did other things too; of each `read`, three numbers of a hundred. */
+const exampleResult = {
+  callers: 128,
+  time: 2000,
+  step: 20,
+  oneByOne: { batchSize: 1, digits: 3491, rate: 1745.5, meanBatch: 1, read: [33, 73, 109] },
+  batched: { batchSize: 64, digits: 20_160, rate: 10_080, meanBatch: 64, read: [256, 512, 832] },
+  ratio: 5.7748496132913205,
+};
 const exampleEvents = [
-  'event: progress\ndata: {"lane":"oneByOne","elapsed":0,"time":2000,"digits":0}\n',
-  'event: progress\ndata: {"lane":"batched","elapsed":1900,"time":2000,"digits":17216}\n',
-  'event: result\ndata: {"callers":128,"time":2000,"step":20,"oneByOne":{…},"batched":{…},"ratio":2.4}\n',
-].join('\n');
+  'event: progress\ndata: {"lane":"oneByOne","elapsed":0,"time":2000,"digits":0}\n\n',
+  'event: progress\ndata: {"lane":"batched","elapsed":0,"time":2000,"digits":0}\n\n',
+  `event: result\ndata: ${JSON.stringify(exampleResult)}\n\n`,
+].join('');
 
 /** One by one against batched. */
 @ApiTags('race')
-@ApiExtraModels(RaceResultDto)
+@ApiExtraModels(RaceProgressDto, RaceResultDto)
 @Controller('race')
 export class RaceController {
   constructor(private readonly race: Race) {}
@@ -28,9 +39,14 @@ export class RaceController {
       'is closed.',
   })
   @ApiOkResponse({
-    content: { 'text/event-stream': { schema: { type: 'string' }, example: exampleEvents } },
+    content: {
+      'text/event-stream': {
+        schema: eventSchema({ progress: RaceProgressDto, result: RaceResultDto, error: 'Error' }),
+        example: exampleEvents,
+      },
+    },
   })
-  @ApiErrors(400, 409, 503)
+  @ApiErrors(...raceErrors)
   @HttpCode(200)
   @Post()
   run(

@@ -1,7 +1,7 @@
 import { Integer } from '@app/serving';
 import { ApiProperty, ApiPropertyOptional, ApiSchema } from '@nestjs/swagger';
 import type { LaneResult } from './lane-run.js';
-import type { RaceResult } from './race.js';
+import type { LaneName, RaceProgress, RaceResult } from './race.js';
 
 export class RaceQuery {
   @ApiPropertyOptional({
@@ -13,6 +13,22 @@ export class RaceQuery {
   })
   @Integer(64, 256)
   readonly callers: number = 128;
+}
+
+/** The data of the event `progress`. */
+@ApiSchema({ name: 'RaceProgress' })
+export class RaceProgressDto implements RaceProgress {
+  @ApiProperty({ enum: ['oneByOne', 'batched'] })
+  lane!: LaneName;
+
+  @ApiProperty({ type: 'integer', description: "Milliseconds of the lane's time that are over" })
+  elapsed!: number;
+
+  @ApiProperty({ type: 'integer', description: 'Milliseconds that a lane takes' })
+  time!: number;
+
+  @ApiProperty({ type: 'integer', description: 'Digits that it has read so far' })
+  digits!: number;
 }
 
 @ApiSchema({ name: 'Lane' })

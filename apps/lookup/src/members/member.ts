@@ -1,5 +1,6 @@
 import { ApiError, invalid } from '@app/serving';
 import { applyDecorators, type PipeTransform } from '@nestjs/common';
+import { ApiProperty } from '@nestjs/swagger';
 import { IsInt, Matches, Max, Min } from 'class-validator';
 import { asJson, Line, WellFormed, wholeNumber } from '../validators.js';
 
@@ -24,15 +25,19 @@ const NOT_IN_EMAIL = '\\s@\\p{Cc}\\p{Cf}\\p{Default_Ignorable_Code_Point}';
 
 /** What a client sends to add a member. The database looks at what is between the fields and between the rows. */
 export class AddMember {
+  @ApiProperty({ minLength: 1, maxLength: 100, description: 'In one line' })
   @Line(100)
   readonly name!: string;
 
+  @ApiProperty({ maxLength: 200, description: 'Is stored in small letters' })
   @Email()
   readonly email!: string;
 
+  @ApiProperty({ minLength: 1, maxLength: 100, description: 'In one line' })
   @Line(100)
   readonly city!: string;
 
+  @ApiProperty({ type: 'integer', minimum: 1000, maximum: 9999, description: 'Year of birth' })
   @IsInt({ message: 'a year of four digits' })
   @Min(1000, { message: 'a year of four digits' })
   @Max(9999, { message: 'a year of four digits' })

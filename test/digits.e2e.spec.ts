@@ -326,7 +326,12 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
     });
 
     it.each([
-      ['a text', '/digits', 'text/plain', 'image/png, image/jpeg, uncompressed; got text/plain'],
+      [
+        'a text',
+        '/digits',
+        'text/plain',
+        'image/png, image/jpeg, image/webp, image/gif, uncompressed; got text/plain',
+      ],
       ['a form', '/digits', 'multipart/form-data; boundary=x', 'got multipart/form-data'],
       ['no type', '/digits', undefined, 'got none'],
       ['a strange type', '/digits', '__proto__', 'got __proto__'],
@@ -340,7 +345,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         'bytes for a photo',
         '/photos/upscale',
         bytesType,
-        'expected a body with Content-Type image/png, image/jpeg, uncompressed; got application/octet-stream',
+        'expected a body with Content-Type image/png, image/jpeg, image/webp, image/gif, uncompressed; got application/octet-stream',
       ],
     ])('%s: 415', async (_, path, type, words) => {
       const error = errorOf(await post(path, type, '7'));
@@ -354,8 +359,20 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
 
     it.each<[string, number, string, string, () => Promise<Buffer> | Buffer]>([
       ['nothing', 400, 'ERR_PICTURE_EMPTY', 'got 0 bytes', () => Buffer.alloc(0)],
-      ['a GIF', 422, 'ERR_PICTURE_FORMAT', 'expected a PNG or JPEG picture', () => Buffer.from('GIF89a')],
-      ['an SVG', 422, 'ERR_PICTURE_FORMAT', 'expected a PNG or JPEG picture', () => Buffer.from('<svg/>')],
+      [
+        'a BMP',
+        422,
+        'ERR_PICTURE_FORMAT',
+        'expected a PNG, JPEG, WebP or GIF picture',
+        () => Buffer.from('BM6'),
+      ],
+      [
+        'an SVG',
+        422,
+        'ERR_PICTURE_FORMAT',
+        'expected a PNG, JPEG, WebP or GIF picture',
+        () => Buffer.from('<svg/>'),
+      ],
       [
         'a cut off PNG',
         422,
@@ -473,7 +490,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
         { path: 'pixels', expected: 'an array of 784 integers from 0 to 255', received: 'an array of 1' },
       ]);
       expect(errorOf(await post('/digits', 'a/b', '')).details).toEqual({
-        accepted: [json, bytesType, 'image/png', 'image/jpeg'],
+        accepted: [json, bytesType, 'image/png', 'image/jpeg', 'image/webp', 'image/gif'],
       });
     });
   });
@@ -547,7 +564,14 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       }
       expect(examples).toBe(2);
       const content = (document.paths['/digits']?.post?.requestBody as { content: object }).content;
-      expect(Object.keys(content)).toEqual(['application/json', bytesType, 'image/png', 'image/jpeg']);
+      expect(Object.keys(content)).toEqual([
+        'application/json',
+        bytesType,
+        'image/png',
+        'image/jpeg',
+        'image/webp',
+        'image/gif',
+      ]);
       expect(content).toHaveProperty([bytesType, 'schema', 'description'], '784 bytes');
       expect(document.paths['/digits/many']?.post?.requestBody).toHaveProperty(
         ['content', bytesType, 'schema', 'description'],

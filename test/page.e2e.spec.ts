@@ -70,7 +70,7 @@ const phone: BrowserContextOptions = {
     for (const name of ['notes.txt', 'renamed.png']) {
       const mimeType = name.endsWith('png') ? 'image/png' : 'text/plain';
       await page.locator('#file').setInputFiles({ name, mimeType, buffer: Buffer.from('7') });
-      await page.locator('#reader-error').getByText('That is no PNG or JPEG picture.').waitFor();
+      await page.locator('#reader-error').getByText('That is no PNG, JPEG, WebP or GIF picture.').waitFor();
       await expectDigit('–');
       // The picture before has gone, as its verdict has.
       expect(await page.evaluate(isBlank)).toBe(true);

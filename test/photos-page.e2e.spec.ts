@@ -96,7 +96,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
   it('takes what is chosen or dropped, and says what is wrong with what is no picture', async () => {
     const text = { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('photo') };
     await page.locator('#file').setInputFiles(text);
-    await page.locator('#photo-error').getByText('That is no PNG or JPEG picture.').waitFor();
+    await page.locator('#photo-error').getByText('That is no PNG, JPEG, WebP or GIF picture.').waitFor();
     expect(await page.locator('#comparison').isHidden()).toBe(true);
 
     const picture = await sharp(boats).extract({ left: 0, top: 0, width: 84, height: 84 }).png().toBuffer();

@@ -63,6 +63,16 @@ describe.each(adapters)('POST /photos/upscale, %s', (adapter) => {
     expect(await pixelsOf(picture)).toMatchObject({ width: 600, height: 296 });
   });
 
+  it.each(['webp', 'gif'] as const)('takes a %s', async (format) => {
+    const photo = await sharp(await part(100, 90))
+      .toFormat(format)
+      .toBuffer();
+    const answer = await post(url, photo, { 'content-type': `image/${format}` });
+    expect(answer.status).toBe(200);
+    const enlarged = Buffer.from(await answer.arrayBuffer());
+    expect(await pixelsOf(enlarged)).toMatchObject({ width: 200, height: 180 });
+  });
+
   it('runs tiles of several photos in one batch', async () => {
     const sizes: number[] = [];
     const stop = app.get(BatchingRegistry).onBatch(({ size }) => sizes.push(size));
@@ -100,8 +110,22 @@ describe.each(adapters)('POST /photos/upscale, %s', (adapter) => {
   describe.each(['image/png', 'text/event-stream'])('refuses, as JSON, where %s was wanted:', (accept) => {
     it.each<[string, string, number, string, string, () => Promise<Buffer> | Buffer]>([
       ['nothing', 'image/png', 400, 'ERR_PICTURE_EMPTY', 'got 0 bytes', () => Buffer.alloc(0)],
-      ['a text', 'text/plain', 415, 'ERR_BODY_TYPE', 'image/png, image/jpeg', () => Buffer.from('photo')],
-      ['a GIF', 'image/png', 422, 'ERR_PICTURE_FORMAT', 'a PNG or JPEG picture', () => Buffer.from('GIF89a')],
+      [
+        'a text',
+        'text/plain',
+        415,
+        'ERR_BODY_TYPE',
+        'image/png, image/jpeg, image/webp, image/gif',
+        () => Buffer.from('photo'),
+      ],
+      [
+        'a BMP',
+        'image/png',
+        422,
+        'ERR_PICTURE_FORMAT',
+        'a PNG, JPEG, WebP or GIF picture',
+        () => Buffer.from('BM6'),
+      ],
       [
         'half a picture',
         'image/png',

@@ -11,7 +11,7 @@
 /** @typedef {{ done: number, total: number }} Progress in tiles */
 
 /**
- * Reads the digit in a PNG or JPEG picture.
+ * Reads the digit in a PNG, JPEG, WebP or GIF picture.
  * @param {Blob} picture
  * @param {AbortSignal} signal
  * @returns {Promise<Digit>}
@@ -73,7 +73,7 @@ export function whereItRuns() {
 }
 
 /**
- * Doubles the sides of a PNG or JPEG picture.
+ * Doubles the sides of a PNG, JPEG, WebP or GIF picture.
  * @param {Blob} photo
  * @param {AbortSignal} signal
  * @param {(progress: Progress) => void} onProgress called at the beginning, and after each tile
@@ -134,8 +134,8 @@ async function call(path, init) {
  * @type {Record<string, (details: any) => string>}
  */
 const sentences = {
-  ERR_BODY_TYPE: () => 'That is no PNG or JPEG picture.',
-  ERR_PICTURE_FORMAT: () => 'That is no PNG or JPEG picture.',
+  ERR_BODY_TYPE: () => 'That is no PNG, JPEG, WebP or GIF picture.',
+  ERR_PICTURE_FORMAT: () => 'That is no PNG, JPEG, WebP or GIF picture.',
   ERR_PICTURE_EMPTY: () => 'That file is empty.',
   ERR_PICTURE_TOO_LARGE: ({ limit }) => `That picture is too large: it may have at most ${limit} pixels.`,
   ERR_PICTURE_BROKEN: () => 'That picture is damaged and cannot be opened.',

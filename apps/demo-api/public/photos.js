@@ -25,7 +25,7 @@ let enlarging = new AbortController();
 startLive();
 takeFiles(stage, (file) => {
   if (file) void enlarge(file, file.name);
-  else show(error, 'That was no file. Drop a PNG or JPEG picture.');
+  else show(error, 'That was no file. Drop a PNG, JPEG, WebP or GIF picture.');
 });
 element('sample').addEventListener('click', async () => {
   const response = await fetch('/page/boats.jpg').catch(() => undefined);

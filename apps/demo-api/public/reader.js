@@ -40,7 +40,7 @@ export function startReader() {
   element('sample').addEventListener('click', () => void readSample());
   takeFiles(paper, (file) => {
     if (file) void readFile(file);
-    else show(error, 'That was no file. Drop a PNG or JPEG picture.');
+    else show(error, 'That was no file. Drop a PNG, JPEG, WebP or GIF picture.');
   });
   onReturn(() => {
     if (isUnread) void read(() => board.toPng());
@@ -70,7 +70,7 @@ async function readFile(file) {
   const picture = await createImageBitmap(file).catch(() => undefined);
   if (signal.aborted) return;
   if (!picture) {
-    show(error, 'That is no PNG or JPEG picture.');
+    show(error, 'That is no PNG, JPEG, WebP or GIF picture.');
     return;
   }
   board.show(picture);

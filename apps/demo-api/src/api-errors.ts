@@ -54,7 +54,7 @@ function pictureErrors(pixels: number, size: string): DocumentedError[] {
       'The picture has no bytes.',
       400,
       'ERR_PICTURE_EMPTY',
-      'expected a PNG or JPEG picture, got 0 bytes',
+      'expected a PNG, JPEG, WebP or GIF picture, got 0 bytes',
     ),
     error(
       'The picture has too many pixels.',
@@ -67,13 +67,13 @@ function pictureErrors(pixels: number, size: string): DocumentedError[] {
       'The file is of another format.',
       422,
       'ERR_PICTURE_FORMAT',
-      'expected a PNG or JPEG picture, got data that begins with the bytes 3c7376672f3e',
+      'expected a PNG, JPEG, WebP or GIF picture, got data that begins with the bytes 3c7376672f3e',
     ),
     error(
       'The file is damaged.',
       422,
       'ERR_PICTURE_BROKEN',
-      'expected a whole PNG or JPEG picture, got 8 bytes that cannot be decoded',
+      'expected a whole PNG, JPEG, WebP or GIF picture, got 8 bytes that cannot be decoded',
     ),
     error('The JPEG has too many scans.', 422, 'ERR_PICTURE_SCANS', scans, { limit: 100 }),
     error(

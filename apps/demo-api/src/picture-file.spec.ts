@@ -80,7 +80,7 @@ describe('decodePicture', () => {
   });
 
   it('counts the pixels by the header, before its turn comes', async () => {
-    for (const format of ['png', 'jpeg'] as const) {
+    for (const format of ['png', 'jpeg', 'webp', 'gif'] as const) {
       const file = await noise(500, 400).toFormat(format).toBuffer();
       await expect(decodePicture(file, { pixels: 199_999 }, asItIs)).rejects.toMatchObject({
         code: 'ERR_PICTURE_TOO_LARGE',
@@ -90,7 +90,13 @@ describe('decodePicture', () => {
   });
 
   it('reads the structure of any bytes, however they are cut or changed', async () => {
-    const files = [await noise(60, 50).png().toBuffer(), progressive(32, { coefficients: 3, planes: 2 })];
+    const files = [
+      await noise(60, 50).png().toBuffer(),
+      progressive(32, { coefficients: 3, planes: 2 }),
+      await noise(60, 50).webp().toBuffer(),
+      await animation('webp'),
+      await animation('gif'),
+    ];
     for (const file of files) {
       for (let at = 8; at < file.length; at += 13) {
         structureOf(file.subarray(0, at));
@@ -100,7 +106,88 @@ describe('decodePicture', () => {
       }
     }
     expect(structureOf(Buffer.from('ffd8ff', 'hex'))).toMatchObject({ scans: 0, width: 0 });
-    expect(structureOf(Buffer.from('GIF89a'))).toBeUndefined();
+    expect(structureOf(Buffer.from('BM6'))).toBeUndefined();
+  });
+
+  describe('WebP and GIF', () => {
+    it.each<[string, (picture: Sharp) => Sharp]>([
+      ['a WebP with losses', (picture) => picture.webp()],
+      ['a WebP without losses', (picture) => picture.webp({ lossless: true })],
+      ['a transparent WebP', (picture) => picture.ensureAlpha(0.5).webp()],
+      [
+        'a WebP with a profile and a side to turn',
+        (picture) => picture.withMetadata({ orientation: 3, icc: 'p3' }).webp(),
+      ],
+      ['a GIF', (picture) => picture.gif()],
+    ])('%s is what sharp makes of it', async (_, make) => {
+      const file = await make(noise(40, 30)).toBuffer();
+      const { data, info } = await decodePicture(file, limit, asItIs);
+      const expected = await sharp(file).autoOrient().raw().toBuffer();
+      expect(info).toMatchObject({ width: 40, height: 30 });
+      expect(data.equals(expected)).toBe(true);
+      expect(structureOf(file)).toMatchObject({ width: 40, height: 30, scans: 1 });
+    });
+
+    it.each(['webp', 'gif'] as const)(
+      'of an animated %s the first frame, and the decoder sees no other',
+      async (format) => {
+        const file = await animation(format);
+        expect((await sharp(file).metadata()).pages).toBe(3);
+        const kept = structureOf(file)?.file ?? Buffer.alloc(0);
+        expect(kept.length).toBeLessThan(file.length / 2);
+        expect((await sharp(kept).metadata()).pages ?? 1).toBe(1);
+        // Whether there is transparency is said of all frames together.
+        const { data, info } = await decodePicture(file, limit, (picture) => picture.ensureAlpha());
+        expect(info).toMatchObject({ width: 40, height: 30 });
+        expect(data.equals(await sharp(file).ensureAlpha().raw().toBuffer())).toBe(true);
+      },
+    );
+
+    it('pixels are counted of whatever part says most: the canvas, the frame, the picture in it', async () => {
+      const still = await noise(40, 30).webp().toBuffer();
+      const moving = await animation('webp');
+      const gif = await noise(40, 30).gif().toBuffer();
+      const frame = gif.indexOf(Buffer.from([0x2c, 0, 0, 0, 0, 40, 0, 30, 0]));
+      const bombs = [
+        change(still, still.indexOf('VP8 ') + 8 + 6, [0xff, 0x3f, 0xff, 0x3f]),
+        change(moving, moving.indexOf('VP8X') + 8 + 4, [0xff, 0xff, 0, 0xff, 0xff, 0]),
+        change(moving, moving.indexOf('ANMF') + 8 + 6, [0xff, 0xff, 0, 0xff, 0xff, 0]),
+        change(gif, 6, [0xff, 0xff, 0xff, 0xff]),
+        change(gif, frame + 5, [0xff, 0xff, 0xff, 0xff]),
+      ];
+      for (const bomb of bombs) {
+        await expect(decodePicture(bomb, limit, asItIs)).rejects.toMatchObject({
+          code: 'ERR_PICTURE_TOO_LARGE',
+        });
+      }
+    });
+
+    it('frames without end are passed over, in files and in frames', async () => {
+      const empty = Buffer.concat([Buffer.from('ANMF\x10\0\0\0', 'latin1'), Buffer.alloc(16)]);
+      const moving = await animation('webp');
+      const file = Buffer.concat([moving, ...Array<Buffer>(100_000).fill(empty)]);
+      file.writeUInt32LE(file.length - 8, 4);
+      const begin = performance.now();
+      const { info } = await decodePicture(file, limit, asItIs);
+      expect(info).toMatchObject({ width: 40, height: 30 });
+      expect(performance.now() - begin).toBeLessThan(5000);
+      // Each frame says that it holds all that follow.
+      const nested = Array.from({ length: 20_000 }, (_, i) => {
+        const head = Buffer.from(empty);
+        head.writeUInt32LE(16 + 24 * (20_000 - i), 4);
+        return head;
+      });
+      expect(
+        structureOf(Buffer.concat([Buffer.from('RIFF\xff\xff\xff\x00WEBP', 'latin1'), ...nested]))?.width,
+      ).toBe(1);
+    });
+
+    it.each(['webp', 'gif'] as const)('a cut off %s is refused', async (format) => {
+      const file = await noise(200, 100).toFormat(format).toBuffer();
+      await expect(decodePicture(file.subarray(0, -2000), limit, asItIs)).rejects.toMatchObject({
+        code: 'ERR_PICTURE_BROKEN',
+      });
+    });
   });
 
   it('two at once, however many come; the others wait in order', async () => {
@@ -274,4 +361,20 @@ function progressive(
     ...scans,
     Buffer.from('ffd9', 'hex'),
   ]);
+}
+
+/** Three frames of noise, none like the one before. */
+async function animation(format: 'webp' | 'gif'): Promise<Buffer> {
+  const frames = await Promise.all(
+    [noise(40, 30), noise(40, 30).negate(), noise(40, 30).flop()].map((frame) => frame.png().toBuffer()),
+  );
+  return sharp(frames, { join: { animated: true } })
+    .toFormat(format)
+    .toBuffer();
+}
+
+function change(file: Buffer, at: number, bytes: number[]): Buffer {
+  const changed = Buffer.from(file);
+  changed.set(bytes, at);
+  return changed;
 }

@@ -7,7 +7,7 @@ import { structureOf } from './picture-structure.js';
 const statuses = {
   ERR_PICTURE_EMPTY: 400,
   ERR_PICTURE_TOO_LARGE: 413,
-  /** Neither PNG nor JPEG. */
+  /** Of another format. */
   ERR_PICTURE_FORMAT: 422,
   ERR_PICTURE_SCANS: 422,
   ERR_PICTURE_TOO_SLOW: 422,
@@ -59,7 +59,7 @@ interface Decoded {
 }
 
 /**
- * Decodes a PNG or JPEG file, upright, in the way that `prepare` adds; of an animation the first frame. What it costs is
+ * Decodes a PNG, JPEG, WebP or GIF file, upright, in the way that `prepare` adds; of an animation the first frame. What it costs is
  * bounded before anything is decoded: by the file's own words about its size and its scans.
  *
  * @param signal gives up: a picture that waits for its turn is never decoded
@@ -111,7 +111,7 @@ async function decodeNow(
     if (error instanceof Error && error.message.startsWith('timeout')) throw tooSlow(time, error);
     throw new PictureError(
       'ERR_PICTURE_BROKEN',
-      `expected a whole PNG or JPEG picture, got ${file.length} bytes that cannot be decoded`,
+      `expected a whole PNG, JPEG, WebP or GIF picture, got ${file.length} bytes that cannot be decoded`,
       { cause: error },
     );
   }
@@ -120,13 +120,13 @@ async function decodeNow(
 /** Looks at the signature first, so that no other format's decoder ever sees bytes from outside. */
 function checkedFile(file: Buffer, limit: PictureLimit): Buffer {
   if (file.length === 0) {
-    throw new PictureError('ERR_PICTURE_EMPTY', 'expected a PNG or JPEG picture, got 0 bytes');
+    throw new PictureError('ERR_PICTURE_EMPTY', 'expected a PNG, JPEG, WebP or GIF picture, got 0 bytes');
   }
   const structure = structureOf(file);
   if (!structure) {
     throw new PictureError(
       'ERR_PICTURE_FORMAT',
-      `expected a PNG or JPEG picture, got data that begins with the bytes ${file.toString('hex', 0, 8)}`,
+      `expected a PNG, JPEG, WebP or GIF picture, got data that begins with the bytes ${file.toString('hex', 0, 8)}`,
     );
   }
   checkSize(structure.width, structure.height, limit);

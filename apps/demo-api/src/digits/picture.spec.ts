@@ -142,11 +142,11 @@ describe('pictureToPixels', () => {
     it.each<[string, string, RegExp, () => Promise<Buffer> | Buffer]>([
       ['nothing', 'ERR_PICTURE_EMPTY', /got 0 bytes/, () => Buffer.alloc(0)],
       ['text', 'ERR_PICTURE_FORMAT', /begins with the bytes 736576656e/, () => Buffer.from('seven')],
-      ['a GIF', 'ERR_PICTURE_FORMAT', /bytes 474946383961/, () => enlarged(seven).gif().toBuffer()],
+      ['a TIFF', 'ERR_PICTURE_FORMAT', /bytes 49492a00/, () => enlarged(seven).tiff().toBuffer()],
       [
         'an SVG',
         'ERR_PICTURE_FORMAT',
-        /PNG or JPEG/,
+        /PNG, JPEG, WebP or GIF/,
         () => Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'),
       ],
       [

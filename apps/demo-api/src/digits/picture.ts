@@ -30,7 +30,7 @@ const [SIDE, DIGIT_SIDE, CENTRE] = [28, 20, 14];
  * Paper is what most of the picture's edge shows, be it light, dark, coloured or transparent; ink is what differs
  * from it.
  *
- * @param picture a PNG or JPEG file of at most 16 million pixels; of an animation the first frame counts
+ * @param picture a PNG, JPEG, WebP or GIF file of at most 16 million pixels; of an animation the first frame counts
  * @param signal gives up, if the picture still waits for its turn to be decoded
  * @throws {PictureError} for every picture that cannot be used; its `code` says why
  */

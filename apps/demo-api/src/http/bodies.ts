@@ -23,7 +23,7 @@ export const UploadedBody = createParamDecorator((_: unknown, context: Execution
   };
 });
 
-export const PICTURE_TYPES = ['image/png', 'image/jpeg'];
+export const PICTURE_TYPES = ['image/png', 'image/jpeg', 'image/webp', 'image/gif'];
 /** Of a body that is the pixels themselves. */
 export const BYTES_TYPE = 'application/octet-stream';
 

@@ -40,7 +40,7 @@ export class PhotoUpscaler {
   }
 
   /**
-   * Doubles the sides of a PNG or JPEG picture and gives it as PNG, upright, in sRGB with 8 bits per channel, without its
+   * Doubles the sides of a PNG, JPEG, WebP or GIF picture and gives it as PNG, upright, in sRGB with 8 bits per channel, without its
    * metadata. The network enlarges the colours; opacity is interpolated.
    *
    * @param signal gives up: tiles that wait leave the queue, and no others are cut

@@ -26,7 +26,7 @@ export class PhotosController {
   @ApiOperation({
     summary: 'Double the sides of a photo',
     description:
-      'Takes a PNG or JPEG picture and gives a PNG, upright, in sRGB, without metadata. With `Accept: text/event-stream` ' +
+      'Takes a PNG, JPEG, WebP or GIF picture and gives a PNG, upright, in sRGB, without metadata. With `Accept: text/event-stream` ' +
       'it gives server-sent events: `progress` at the beginning and after each tile; at the end `picture`, the PNG in ' +
       'base64, or `error`, with the body of any other error. When the connection is closed, no more tiles are enlarged.',
   })

@@ -116,6 +116,48 @@ export class InferenceWorkerError extends BatchingError {
   }
 }
 
+/**
+ * The inference worker no longer has the state of this stream: it has died, or has loaded changed files of the model.
+ * Open a new state and repeat the stream's inputs, or end the stream.
+ */
+export class StateLostError extends BatchingError {
+  static {
+    brand(this, 'StateLostError');
+  }
+
+  readonly code = 'ERR_BATCHING_STATE';
+  override readonly kind = 'unavailable';
+
+  override get publicMessage(): string {
+    return 'the state of this stream was lost; begin it again';
+  }
+}
+
+/** The streams of a model have as many states as the option `maxStates` allows. */
+export class StateLimitError extends BatchingError {
+  static {
+    brand(this, 'StateLimitError');
+  }
+
+  readonly code = 'ERR_BATCHING_STATE_LIMIT';
+  override readonly kind = 'overload';
+
+  constructor(
+    /** Name of the model. */
+    readonly model: string,
+    /** The bound. */
+    readonly maxStates: number,
+  ) {
+    super(
+      `model '${model}' has ${maxStates} states of streams: dispose of those of streams that have ended, or raise maxStates`,
+    );
+  }
+
+  override get publicMessage(): string {
+    return `model '${this.model}' has as many streams as it takes`;
+  }
+}
+
 /** The message of any thrown value, for the message of an error that it causes. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -1,10 +1,10 @@
 import { MODEL_REPORT, type ModelReport } from '../../core/application.js';
 import { invariant } from '../../core/invariant.js';
-import type { InferenceWorkerError } from '../errors.js';
+import { InferenceWorkerError, ModelInputError, StateLostError } from '../errors.js';
 import { type BatchTensor, type TensorValues, tensorsOf } from '../protocol/batch-layout.js';
-import type { TensorDescription } from '../protocol/model-description.js';
+import { type TensorDescription, withoutState } from '../protocol/model-description.js';
 import type { BatchPiece } from './batch-sizes.js';
-import type { InferenceMemory, InferencePool, PlacedPiece } from './inference-pool.js';
+import type { InferenceMemory, InferencePool, PlacedPiece, PlacedSteps } from './inference-pool.js';
 import type { BatchSteps } from './inference-worker.js';
 import {
   bytesOnly,
@@ -16,6 +16,7 @@ import {
   type ModelInput,
   type NamedModelInput,
 } from './model-input.js';
+import type { ModelState, ModelStates, StateRecord } from './model-state.js';
 import type { PooledModel } from './pooled-model.js';
 
 /**
@@ -23,6 +24,21 @@ import type { PooledModel } from './pooled-model.js';
  * returns.
  */
 export type NamedModelResult = Record<string, Float32Array | Int32Array | Uint8Array>;
+
+/** One step of a stream whose state stays in an inference worker. */
+export interface ModelStep<Input extends ModelInput | NamedModelInput = NamedModelInput> {
+  /** The tensors besides the state. */
+  readonly input: Input;
+  readonly state: ModelState;
+}
+
+/** The result of one step. */
+export interface ModelStepResult<Output extends Float32Array | NamedModelResult = NamedModelResult> {
+  /** The tensors besides the state. */
+  readonly output: Output;
+  /** The state after the step. The one before is as it was, until it is disposed of. */
+  readonly state: ModelState;
+}
 
 /**
  * Time that predictions have taken since the start of the application, by step, in the order of the steps:
@@ -223,6 +239,150 @@ export class InferenceModel {
   }
 
   /**
+   * Opens the state of a stream, for a model with the option `state`. It takes up no memory of a worker before its first
+   * step.
+   *
+   * @param initial its tensors by name. Default: zeros
+   * @throws {StateLimitError} if there are `maxStates`
+   * @throws {ModelInputError} for tensors that the model does not accept
+   * @throws TypeError if the model has no option `state`
+   */
+  openState(initial?: NamedModelInput): ModelState {
+    return this.#states.open(initial);
+  }
+
+  /** States that were opened, or returned by a step, and not disposed of. */
+  get states(): number {
+    return this.#model.states?.live ?? 0;
+  }
+
+  /**
+   * Runs one step of each of several streams, as one batch; of several workers, each runs the steps whose states it
+   * has. It is what a batch method of `createSession` does:
+   *
+   * ```ts
+   * @BatchedService(64, 2)
+   * hear(steps: readonly ModelStep[]) { return this.model.step(steps); }
+   *
+   * createSession(this.detector.hear, { initialState: () => this.model.openState() });
+   * ```
+   *
+   * Inputs are given as those of `predict`, without the tensors of the state; so are the outputs.
+   *
+   * @returns one result per step, in their order. In place of one that failed is its error, and its state is as it was: a
+   *   `ModelInputError`; a `StateLostError` if the worker that had its state died; a `StateLimitError` if states are
+   *   not disposed of; or one of those of `predict`
+   * @throws {ModelInputError} if the steps are not an array
+   * @throws {ModelNotReadyError} while a restart of the worker refuses the model
+   * @throws TypeError if the model has no option `state`
+   */
+  step(steps: readonly ModelStep<ModelInput>[]): Promise<(ModelStepResult<Float32Array> | Error)[]>;
+  step(steps: readonly ModelStep[]): Promise<(ModelStepResult | Error)[]>;
+  async step(
+    steps: readonly ModelStep<ModelInput | NamedModelInput>[],
+  ): Promise<(ModelStepResult<Float32Array | NamedModelResult> | Error)[]> {
+    const start = performance.now();
+    const { refusal } = this.#model;
+    if (refusal) throw refusal;
+    const checked = this.#checkSteps(steps);
+    const good = checked.filter((step): step is CheckedStep => !(step instanceof Error));
+    const results = new Map<CheckedStep, ModelStepResult<Float32Array | NamedModelResult> | Error>();
+    const placed = this.#pool.planSteps(
+      this.#model,
+      good.map(({ record }) => record.worker),
+    );
+    this.#timings.fill += performance.now() - start;
+    await Promise.all(
+      placed.map(async (piece) => {
+        const members = piece.steps.map((i) => good[i]).filter((step) => step !== undefined);
+        const outcome = await this.#runSteps(piece, members);
+        for (const [i, step] of members.entries()) {
+          const result = outcome[i];
+          if (result) results.set(step, result);
+        }
+      }),
+    );
+    return checked.map((step) => {
+      if (step instanceof Error) return step;
+      const result = results.get(step);
+      invariant(result !== undefined, 'a step has no result');
+      return result;
+    });
+  }
+
+  get #states(): ModelStates {
+    const { states } = this.#model;
+    if (states) return states;
+    throw new TypeError(
+      `model '${this.name}' keeps no states: register it with the option state, such as { h: 'nextH' }`,
+    );
+  }
+
+  #checkSteps(steps: unknown): (CheckedStep | Error)[] {
+    const states = this.#states;
+    const travelling = withoutState(this.#model.description);
+    if (!Array.isArray(steps)) {
+      throw new ModelInputError(this.name, undefined, undefined, 'must be an array of { input, state }');
+    }
+    return Array.from(steps, (step: Partial<ModelStep> | undefined, i) => {
+      try {
+        const tensors = checkInput(this.name, travelling, step?.input, i);
+        return { tensors, named: isNamed(step?.input), record: states.recordOf(step?.state, i) };
+      } catch (error) {
+        if (error instanceof Error) return error;
+        throw error;
+      }
+    });
+  }
+
+  /** @returns a result, or an error, for each step */
+  async #runSteps(
+    piece: PlacedSteps,
+    steps: readonly CheckedStep[],
+  ): Promise<(ModelStepResult<Float32Array | NamedModelResult> | Error)[]> {
+    const start = performance.now();
+    const states = this.#states;
+    const travelling = withoutState(this.#model.description);
+    const inputs = steps.map(({ tensors }) => tensors);
+    const batch = this.#pool.memory.take(travelling, piece.size, bytesOnly(inputs, travelling.inputs));
+    try {
+      const shared = tensorsOf(batch, travelling);
+      fillBatch(shared.inputs, inputs, piece.size);
+      this.#timings.fill += performance.now() - start;
+      const worker = piece.slot.index;
+      const after = states.number(steps.length);
+      const before = steps.map(({ record }) => record.before);
+      const sent = { before, after, dropped: states.takeDropped(worker) };
+      const ran = await this.#pool.predict(this.#model, piece, batch, sent);
+      this.#count(piece, ran);
+      const outputs = this.#split(
+        shared.outputs,
+        piece,
+        steps.map(({ named }) => named),
+      );
+      return outputs.map((output, i) =>
+        ran.lost.includes(i)
+          ? new StateLostError(
+              `model '${this.name}' has lost the state of a stream: its worker was started again, or has loaded other files`,
+            )
+          : { output, state: states.kept(worker, Number(after[i])) },
+      );
+    } catch (error) {
+      return steps.map(({ record }) => this.#errorOf(error, record));
+    } finally {
+      this.#pool.memory.giveBack(batch);
+    }
+  }
+
+  /** The worker's end is the end of a state that it had; a stream's first step may be repeated. */
+  #errorOf(error: unknown, { worker }: StateRecord): Error {
+    if (!(error instanceof InferenceWorkerError) || worker === undefined) return error as Error;
+    return new StateLostError(`model '${this.name}' has lost the state of a stream: ${error.message}`, {
+      cause: error,
+    });
+  }
+
+  /**
    * @returns the memory in use by all models of the application, in all workers; constant from one prediction to the next
    * @throws {InferenceWorkerError} if the worker is down or dies
    */
@@ -244,7 +404,11 @@ export class InferenceModel {
       fillBatch(shared.inputs, inputs, piece.size);
       this.#timings.fill += performance.now() - start;
       this.#count(piece, await this.#pool.predict(this.#model, piece, batch));
-      return this.#split(shared.outputs, piece, named);
+      return this.#split(
+        shared.outputs,
+        piece,
+        Array.from({ length: piece.count }, () => named),
+      );
     } finally {
       this.#pool.memory.giveBack(batch);
     }
@@ -260,22 +424,33 @@ export class InferenceModel {
     this.#timings.answer += answer;
   }
 
-  /** Copies each result: a view that a caller keeps would keep the memory of the whole batch. */
+  /**
+   * @param named for each result, whether it is given by name
+   *
+   * Copies each result: a view that a caller keeps would keep the memory of the whole batch. */
   #split(
     outputs: readonly BatchTensor[],
-    { count, size }: BatchPiece,
-    named: boolean,
+    { size }: BatchPiece,
+    named: readonly boolean[],
   ): (Float32Array | NamedModelResult)[] {
     const start = performance.now();
-    const results = Array.from({ length: count }, (_, i) => {
+    const results = named.map((isNamed, i) => {
       const rows = outputs.map(({ values }) => row(values, i, size));
-      if (named) return Object.fromEntries(outputs.map(({ name }, k) => [name, rows[k]])) as NamedModelResult;
+      if (isNamed)
+        return Object.fromEntries(outputs.map(({ name }, k) => [name, rows[k]])) as NamedModelResult;
       const [values = new Float32Array()] = rows;
       return values instanceof Float32Array ? values : Float32Array.from(values);
     });
     this.#timings.split += performance.now() - start;
     return results;
   }
+}
+
+/** A step whose input and state are valid. */
+interface CheckedStep {
+  tensors: InputTensors;
+  named: boolean;
+  record: StateRecord;
 }
 
 function row(values: TensorValues, i: number, size: number): TensorValues {

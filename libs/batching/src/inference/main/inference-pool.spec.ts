@@ -90,19 +90,28 @@ class FakeWorker implements PoolWorker {
 
   predict(_: string, batch: SharedBatch) {
     if (this.closed !== undefined) return Promise.reject(new ServiceStoppedError("model 'm'"));
-    return new Promise<{ wait: number; upload: number; run: number; read: number; answer: number }>(
-      (resolve, reject) => {
-        const end = (error?: Error) => {
-          this.running.splice(
-            this.running.findIndex((running) => running.batch === batch),
-            1,
-          );
-          if (error) reject(error);
-          else resolve({ wait: 0, upload: 0, run: batch.size, read: 0, answer: 0 });
-        };
-        this.running.push({ batch, end });
-      },
-    );
+    return new Promise<{
+      wait: number;
+      upload: number;
+      run: number;
+      read: number;
+      answer: number;
+      lost: number[];
+    }>((resolve, reject) => {
+      const end = (error?: Error) => {
+        this.running.splice(
+          this.running.findIndex((running) => running.batch === batch),
+          1,
+        );
+        if (error) reject(error);
+        else resolve({ wait: 0, upload: 0, run: batch.size, read: 0, answer: 0, lost: [] });
+      };
+      this.running.push({ batch, end });
+    });
+  }
+
+  drop(): Promise<void> {
+    return Promise.resolve();
   }
 
   usedMemory() {

@@ -47,7 +47,7 @@ async function simulate(
         const run = (perBatch + perInput * size) * (0.9 + 0.2 * random());
         freeAt = Math.max(freeAt, now + message) + run;
         const happen = () => {
-          resolve({ wait: 0, upload: 0, run, read: 0, answer: 0 });
+          resolve({ wait: 0, upload: 0, run, read: 0, answer: 0, lost: [] });
         };
         events.push({ at: freeAt + message, happen });
       });

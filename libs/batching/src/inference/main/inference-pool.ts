@@ -2,12 +2,14 @@ import { Logger } from '@nestjs/common';
 import { invariant } from '../../core/invariant.js';
 import { InferenceWorkerError, messageOf } from '../errors.js';
 import type { SharedBatch } from '../protocol/batch-layout.js';
+import type { BatchStates } from '../protocol/batch-states.js';
 import type { BackendMemory, BackendReport } from '../protocol/messages.js';
 import { BatchMemory } from './batch-memory.js';
 import type { BatchPiece, BatchSizes } from './batch-sizes.js';
 import type { InferenceRuntime } from './inference-runtime.js';
 import { type BatchSteps, InferenceWorker, type SharedByWorkers } from './inference-worker.js';
 import type { ModelSource } from './model-source.js';
+import { ModelStates } from './model-state.js';
 import { PooledModel } from './pooled-model.js';
 import { usableCpus, workersFor } from './usable-cpus.js';
 
@@ -38,6 +40,7 @@ export type PoolWorker = Pick<
   | 'load'
   | 'reload'
   | 'predict'
+  | 'drop'
   | 'usedMemory'
   | 'close'
 >;
@@ -57,6 +60,12 @@ export interface PlacedPiece extends BatchPiece {
   slot: Slot;
 }
 
+/** A piece of a batch of steps. */
+export interface PlacedSteps extends PlacedPiece {
+  /** Indices of its steps. */
+  steps: readonly number[];
+}
+
 /** How a batch runs. */
 export interface BatchPlan {
   pieces: PlacedPiece[];
@@ -64,6 +73,8 @@ export interface BatchPlan {
   done?: () => void;
 }
 
+/** Default of `maxStates`. */
+const DEFAULT_MAX_STATES = 10_000;
 /** Most workers that may be configured. */
 const MOST_WORKERS = 256;
 
@@ -196,9 +207,17 @@ export class InferencePool {
     const known = this.#models.get(name);
     if (known) return known;
     const model = new PooledModel(name, loads);
+    if (source.state) model.states = this.#statesOf(model, source.maxStates);
     this.#models.set(name, model);
     if (this.#slots.length > 1) await this.#logMemory(name);
     return model;
+  }
+
+  #statesOf({ name, description }: PooledModel, maxStates = DEFAULT_MAX_STATES): ModelStates {
+    return new ModelStates(name, description, maxStates, (index, states) => {
+      // A thread that has died has no states.
+      this.#slots[index]?.worker.drop(name, states).catch(() => undefined);
+    });
   }
 
   async #logMemory(name: string): Promise<void> {
@@ -231,6 +250,42 @@ export class InferencePool {
     };
   }
 
+  /**
+   * Decides which workers run the steps of streams: each where its state is. The first step of a stream runs in the
+   * worker that keeps the fewest states.
+   *
+   * @param workers for each step, the index of the worker that keeps its state, if one does
+   */
+  planSteps(model: PooledModel, workers: readonly (number | undefined)[]): PlacedSteps[] {
+    const usable = this.#slots.filter((slot) => isUsable(slot, model));
+    const fewest = this.#fewestStates(model, usable.length > 0 ? usable : [this.#nextBest(model)]);
+    const bySlot = new Map<Slot, number[]>();
+    for (const [step, worker] of workers.entries()) {
+      const slot = worker === undefined ? fewest() : this.#slots[worker];
+      invariant(slot !== undefined, 'a state is in a worker that there is not');
+      const steps = bySlot.get(slot) ?? [];
+      steps.push(step);
+      bySlot.set(slot, steps);
+    }
+    return [...bySlot].flatMap(([slot, steps]) =>
+      model.sizes.cut(steps.length).map((piece) => ({
+        ...piece,
+        slot,
+        steps: steps.slice(piece.start, piece.start + piece.count),
+      })),
+    );
+  }
+
+  /** @returns the slot for the next stream, at each call */
+  #fewestStates({ states }: PooledModel, slots: readonly Slot[]): () => Slot {
+    const counts = slots.map((slot) => ({ slot, count: states?.keptBy(slot.index) ?? 0 }));
+    return () => {
+      const next = counts.reduce((one, other) => (other.count < one.count ? other : one));
+      next.count += 1;
+      return next.slot;
+    };
+  }
+
   /** The worker for a batch if none is up: rather one that is being started than one that pauses before it. */
   #nextBest(model: PooledModel): Slot {
     const accepting = this.#slots.filter(({ index }) => !model.isRefusedBy(index)).sort(byWork);
@@ -240,12 +295,17 @@ export class InferencePool {
   }
 
   /** Runs a piece of a batch. When this resolves, the results are in the memory of `batch`. */
-  async predict(model: PooledModel, { slot, size }: PlacedPiece, batch: SharedBatch): Promise<BatchSteps> {
+  async predict(
+    model: PooledModel,
+    { slot, size }: PlacedPiece,
+    batch: SharedBatch,
+    states?: BatchStates,
+  ): Promise<BatchSteps> {
     const work = model.expectedTime(size);
     slot.batches += 1;
     slot.work += work;
     try {
-      const steps = await slot.worker.predict(model.name, batch);
+      const steps = await slot.worker.predict(model.name, batch, states);
       model.measured(size, steps.upload + steps.run + steps.read);
       return steps;
     } finally {
@@ -306,11 +366,13 @@ function place(pieces: readonly BatchPiece[], slots: readonly Slot[]): PlacedPie
 }
 
 function sum(one: BackendMemory, other: BackendMemory): BackendMemory {
-  const { gpuBytes = 0 } = other;
+  const { gpuBytes = 0, states = 0, stateBytes = 0 } = other;
   return {
     tensors: one.tensors + other.tensors,
     bytes: one.bytes + other.bytes,
     ...(one.gpuBytes === undefined ? {} : { gpuBytes: one.gpuBytes + gpuBytes }),
+    ...(one.states === undefined ? {} : { states: one.states + states }),
+    ...(one.stateBytes === undefined ? {} : { stateBytes: one.stateBytes + stateBytes }),
   };
 }
 

@@ -11,6 +11,7 @@ import {
   UnsupportedModelError,
 } from '../errors.js';
 import type { SharedBatch } from '../protocol/batch-layout.js';
+import type { BatchStates } from '../protocol/batch-states.js';
 import type { BackendMemory, BackendReport } from '../protocol/messages.js';
 import type { BatchMemory } from './batch-memory.js';
 import { Heartbeat } from './heartbeat.js';
@@ -26,6 +27,8 @@ export interface BatchSteps {
   run: number;
   read: number;
   answer: number;
+  /** Indices of the inputs whose state the worker does not have. */
+  lost: readonly number[];
 }
 
 /** What the workers of one application share. */
@@ -180,8 +183,12 @@ export class InferenceWorker {
     );
   }
 
-  /** Runs a batch. When this resolves, the results are in the batch's memory. */
-  async predict(model: string, batch: SharedBatch): Promise<BatchSteps> {
+  /**
+   * Runs a batch. When this resolves, the results are in the batch's memory.
+   *
+   * @param states if the states of its streams stay in the worker
+   */
+  async predict(model: string, batch: SharedBatch, states?: BatchStates): Promise<BatchSteps> {
     if (this.#closing) throw new ServiceStoppedError(`model '${model}'`);
     const filled = now();
     // A thread that runs gets the batch at once, before the caller fills the next one.
@@ -190,9 +197,14 @@ export class InferenceWorker {
     const refusal = this.#models.get(model)?.model.refusal;
     if (refusal) throw refusal;
     try {
-      const { started, upload, run, read } = await thread.call('predict', [model, batch], `model '${model}'`);
+      const { started, upload, run, read, lost } = await thread.call(
+        'predict',
+        [model, batch, states],
+        `model '${model}'`,
+      );
       this.#failures = 0;
-      return { wait: started - filled, upload, run, read, answer: now() - (started + upload + run + read) };
+      const answer = now() - (started + upload + run + read);
+      return { wait: started - filled, upload, run, read, answer, lost };
     } catch (error) {
       if (error instanceof InferenceWorkerError) throw error;
       const why = messageOf(error);
@@ -202,6 +214,11 @@ export class InferenceWorker {
         cause: error,
       });
     }
+  }
+
+  /** Drops states of streams of a model. Without effect while no thread runs, as none has them then. */
+  async drop(model: string, states: readonly number[]): Promise<void> {
+    if (this.#up) await this.#latest?.call('drop', [model, states]);
   }
 
   async usedMemory(): Promise<BackendMemory> {

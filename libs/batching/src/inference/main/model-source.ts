@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
-import type { InputShape, ModelChecksums } from '../protocol/model-description.js';
+import type { InputShape, ModelChecksums, StateTensors } from '../protocol/model-description.js';
 import { checkBatchSizes } from './batch-sizes.js';
+import { checkStateOptions } from './model-state.js';
 import { type ModelSelfTest, readSelfTests } from './self-test.js';
 
 /** The options of a model that every runtime takes. */
@@ -36,6 +37,17 @@ export interface InferenceModelOptions {
    * are.
    */
   checksums?: ModelChecksums;
+  /**
+   * For a model whose streams have a state that stays in the inference worker (`openState` and `step` of the model): for each input
+   * tensor that is a state, the output tensor of the same shape that is the next one: `{ h: 'nextH' }`. `predict` goes
+   * on to take and return all tensors. Default: no state stays there.
+   */
+  state?: StateTensors;
+  /**
+   * Most states at once, an integer ≥ 1: `openState` throws a `StateLimitError` beyond it. During a step a stream has two, and
+   * together there may be twice as many. Default 10,000.
+   */
+  maxStates?: number;
 }
 
 /** The checked options of a model, without its name. */
@@ -54,6 +66,7 @@ export function readModelSource(method: string, { name, ...options }: InferenceM
   const selfTest = readSelfTests(subject('selfTest'), options.selfTest);
   checkBatchSizes(subject('batchSizes'), options.batchSizes);
   checkChecksums(subject('checksums'), options.checksums);
+  checkStateOptions(subject, options.state, options.maxStates);
   const { allowNonFinite } = options;
   if (allowNonFinite !== undefined && typeof allowNonFinite !== 'boolean') {
     throw new TypeError(

@@ -3,6 +3,7 @@ import { ModelFileError, type ModelNotReadyError } from '../errors.js';
 import type { ModelDescription } from '../protocol/model-description.js';
 import type { BatchSizes } from './batch-sizes.js';
 import { BatchSplitting } from './batch-splitting.js';
+import type { ModelStates } from './model-state.js';
 import { differingFiles, type PreparedModel } from './registered-model.js';
 
 /** Weight of a new batch in the mean time per input. */
@@ -15,6 +16,8 @@ const WEIGHT = 0.2;
 export class PooledModel {
   readonly splitting = new BatchSplitting();
   readonly description: ModelDescription;
+  /** The states of its streams; `undefined` if none stay in the workers. */
+  states: ModelStates | undefined;
   /** The first worker's. */
   readonly #first: PreparedModel;
   /** The version in use, and when its load began. */

@@ -89,7 +89,7 @@ export class RegisteredModel {
   async #prepare(thread: InferenceThread): Promise<PreparedModel> {
     const { name, source } = this;
     const since = performance.now();
-    const report = await thread.call('load', [name, source.path, source.inputShape]);
+    const report = await thread.call('load', [name, source.path, source.inputShape, source.state]);
     const { description, checksums } = report;
     checkReport(name, source, report, this.#prepared?.description);
     this.#logger.log(

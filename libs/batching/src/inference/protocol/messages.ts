@@ -1,5 +1,6 @@
 import type { SharedBatch } from './batch-layout.js';
-import type { InputShape, ModelChecksums, ModelDescription } from './model-description.js';
+import type { BatchStates } from './batch-states.js';
+import type { InputShape, ModelChecksums, ModelDescription, StateTensors } from './model-description.js';
 
 /**
  * The calls of the main thread to the worker. The worker answers them one at a time, in order, so that
@@ -9,12 +10,18 @@ export interface WorkerCalls {
   /** The first call, made once: starts the backend of this name, or for `auto` the best that works. */
   start: (backend: string) => Promise<BackendReport>;
   /** Loads a model, and replaces one of the same name. */
-  load: (name: string, path: string, inputShape?: InputShape) => Promise<LoadReport>;
+  load: (name: string, path: string, inputShape?: InputShape, state?: StateTensors) => Promise<LoadReport>;
   unload: (name: string) => Promise<void>;
   /** Whether the files that the last load of the model read have changed since. */
   changed: (name: string) => Promise<boolean>;
-  /** Runs a batch; its results are in its memory when this resolves. */
-  predict: (name: string, batch: SharedBatch) => Promise<WorkerSteps>;
+  /**
+   * Runs a batch; its results are in its memory when this resolves.
+   *
+   * @param states if the states of its streams stay in the worker; the memory is then laid out without them
+   */
+  predict: (name: string, batch: SharedBatch, states?: BatchStates) => Promise<WorkerSteps>;
+  /** Drops states of streams. */
+  drop: (name: string, states: readonly number[]) => Promise<void>;
   memory: () => Promise<BackendMemory>;
 }
 
@@ -77,6 +84,8 @@ export interface WorkerSteps {
   upload: number;
   run: number;
   read: number;
+  /** Indices of the inputs whose state the worker does not have; their results are of no use. */
+  lost: number[];
 }
 
 /** Memory that the backend uses for all models: between two predictions, for their weights only. */
@@ -85,4 +94,8 @@ export interface BackendMemory {
   bytes: number;
   /** On `webgpu`, bytes allocated on the GPU, including those kept for reuse. */
   gpuBytes?: number;
+  /** States of streams that the workers keep, if models have such. */
+  states?: number;
+  /** Their size. */
+  stateBytes?: number;
 }

@@ -9,8 +9,24 @@ export interface TensorDescription {
 export interface ModelDescription {
   inputs: readonly TensorDescription[];
   outputs: readonly TensorDescription[];
-  /** All of this as text, by `signatureOf`: models with equal signatures are interchangeable. */
+  /** Those of the inputs that are a stream's state, if the model was registered with the option `state`. */
+  state?: StateTensors;
+  /** Inputs and outputs as text, by `signatureOf`: models with equal signatures are interchangeable. */
   signature: string;
+}
+
+/** For each input tensor that is a stream's state, the output tensor that is its next state, by their names. */
+export type StateTensors = Readonly<Record<string, string>>;
+
+/** The tensors that are sent to the worker and back if the state of each stream stays there. */
+export function withoutState(description: ModelDescription): ModelDescription {
+  const { state = {}, inputs, outputs } = description;
+  const next = Object.values(state);
+  return {
+    ...description,
+    inputs: inputs.filter(({ name }) => !(name in state)),
+    outputs: outputs.filter(({ name }) => !next.includes(name)),
+  };
 }
 
 /** Shape of one input, or of each by name: for dimensions that the model leaves open. */

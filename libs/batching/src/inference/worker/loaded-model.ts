@@ -1,4 +1,5 @@
 import { BatchingError } from '../../core/errors.js';
+import { invariant } from '../../core/invariant.js';
 import { messageOf, UnsupportedModelError } from '../errors.js';
 import {
   type BatchTensor,
@@ -8,19 +9,24 @@ import {
   type TensorValues,
   tensorsOf,
 } from '../protocol/batch-layout.js';
+import type { BatchStates } from '../protocol/batch-states.js';
 import type { WorkerSteps } from '../protocol/messages.js';
 import {
   type InputShape,
   type ModelDescription,
   signatureOf,
+  type StateTensors,
   type TensorDescription,
+  withoutState,
 } from '../protocol/model-description.js';
+import { checkState, KeptStates } from './kept-states.js';
 import { ModelFiles } from './model-files.js';
 import type { DeclaredTensor, Network, Runtime, RuntimeTensor } from './runtime.js';
 
 export interface ModelLoad {
   path: string;
   inputShape?: InputShape | undefined;
+  state?: StateTensors | undefined;
   /** Records the files that are read. */
   files?: ModelFiles;
   /** Number of earlier loads of this model in this thread. Default 0. */
@@ -34,6 +40,8 @@ export class LoadedModel<Tensor extends RuntimeTensor> {
   /** For each input tensor, memory for converting bytes to the tensor's type. */
   readonly #widening = new Map<string, Widening>();
   readonly description: ModelDescription;
+  /** The states of its streams. */
+  readonly states: KeptStates;
   /** Describes the first number that is not finite in the results of zeros; `undefined` if all are finite. */
   readonly nonFinite: string | undefined;
 
@@ -46,7 +54,7 @@ export class LoadedModel<Tensor extends RuntimeTensor> {
    */
   static async load<Tensor extends RuntimeTensor>(
     runtime: Runtime<Tensor>,
-    { path, inputShape, files = new ModelFiles(path), attempt = 0 }: ModelLoad,
+    { path, inputShape, state, files = new ModelFiles(path), attempt = 0 }: ModelLoad,
   ): Promise<LoadedModel<Tensor>> {
     let network: Network<Tensor> | undefined;
     try {
@@ -55,7 +63,9 @@ export class LoadedModel<Tensor extends RuntimeTensor> {
       const inputs = loaded.inputs.map((tensor) => describe(tensor, loaded.inputs.length === 1, inputShape));
       const { outputs, nonFinite } = await runtime.checked(() => probe(runtime, loaded, inputs));
       const signature = signatureOf(loaded.kind, { inputs, outputs });
-      return new LoadedModel(runtime, loaded, { inputs, outputs, signature }, nonFinite);
+      const description = { inputs, outputs, ...(state && { state }), signature };
+      if (state) checkState(description);
+      return new LoadedModel(runtime, loaded, description, nonFinite);
     } catch (cause) {
       network?.dispose();
       if (cause instanceof BatchingError) throw cause;
@@ -75,27 +85,35 @@ export class LoadedModel<Tensor extends RuntimeTensor> {
     this.#runtime = runtime;
     this.#network = network;
     this.description = description;
+    this.states = new KeptStates(description);
     this.nonFinite = nonFinite;
   }
 
-  /** Runs the batch. When this resolves, the results are in its memory. */
-  async run(batch: SharedBatch): Promise<WorkerSteps> {
+  /**
+   * Runs the batch. When this resolves, the results are in its memory, and the next states are kept; when it
+   * rejects, no state has changed.
+   */
+  async run(batch: SharedBatch, states?: BatchStates): Promise<WorkerSteps> {
     if (batch.signature !== this.description.signature) {
       throw new UnsupportedModelError(
         `the batch is for the ${batch.signature}; the worker has the ${this.description.signature}`,
       );
     }
-    const { inputs, outputs } = tensorsOf(batch, this.description);
+    const sent = tensorsOf(batch, states ? withoutState(this.description) : this.description);
+    const lost = states ? this.states.lost(states) : [];
+    const kept = states && this.states.gather(states, batch.size);
     return this.#runtime.inScope(async () => {
       const start = performance.now();
-      const tensors = inputs.map((input) =>
-        this.#runtime.tensor(this.#numbersOf(input), [batch.size, ...input.shape], input.dtype),
-      );
+      const tensors = this.description.inputs.map(({ name, shape, dtype }) => {
+        const values = kept?.get(name) ?? this.#numbersOf(sent.inputs.find((input) => input.name === name));
+        return this.#runtime.tensor(values, [batch.size, ...shape], dtype);
+      });
       const uploaded = performance.now();
       const results = await this.#network.run(tensors);
       const ran = performance.now();
+      const next = new Map<string, TensorValues>();
       await Promise.all(
-        outputs.map(async ({ name, shape, values }) => {
+        this.description.outputs.map(async ({ name, shape }) => {
           const result = results[name];
           const expected = [batch.size, ...shape];
           if (result?.shape.join() !== expected.join()) {
@@ -104,14 +122,25 @@ export class LoadedModel<Tensor extends RuntimeTensor> {
                 `not [${expected.join(', ')}]`,
             );
           }
-          values.set(await result.data());
+          const values = await result.data();
+          const output = sent.outputs.find((output) => output.name === name);
+          if (output) output.values.set(values);
+          else next.set(name, values);
         }),
       );
+      if (states) {
+        this.states.keep(states, lost, (output) => {
+          const values = next.get(output);
+          invariant(values !== undefined, 'an output that is a state was not read');
+          return values;
+        });
+      }
       return {
         started: performance.timeOrigin + start,
         upload: uploaded - start,
         run: ran - uploaded,
         read: performance.now() - ran,
+        lost,
       };
     });
   }
@@ -124,7 +153,9 @@ export class LoadedModel<Tensor extends RuntimeTensor> {
    * Converts bytes to the tensor's type, in memory that is reused. They are copied first, because V8 is slow
    * at converting shared memory.
    */
-  #numbersOf({ name, dtype, values }: BatchTensor): TensorValues {
+  #numbersOf(tensor: BatchTensor | undefined): TensorValues {
+    invariant(tensor !== undefined, 'an input is neither sent nor a state');
+    const { name, dtype, values } = tensor;
     if (!(values instanceof Uint8Array) || dtype === 'bool') return values;
     let widening = this.#widening.get(name);
     if (!widening || widening.bytes.length < values.length) {

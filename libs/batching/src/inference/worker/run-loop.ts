@@ -4,6 +4,7 @@ import { parentPort } from 'node:worker_threads';
 import { BatchingError } from '../../core/errors.js';
 import { UnsupportedModelError } from '../errors.js';
 import type { Answer, Call, Failure, WorkerCalls } from '../protocol/messages.js';
+import type { KeptStates } from './kept-states.js';
 import { LoadedModel } from './loaded-model.js';
 import { ModelFiles } from './model-files.js';
 import type { Runtime, RuntimeTensor } from './runtime.js';
@@ -45,12 +46,12 @@ class ModelHost<Tensor extends RuntimeTensor> implements WorkerCalls {
     return this.#runtime.report;
   };
 
-  readonly load: WorkerCalls['load'] = async (name, path, inputShape) => {
+  readonly load: WorkerCalls['load'] = async (name, path, inputShape, state) => {
     await this.unload(name);
     const files = new ModelFiles(path);
     const attempt = this.#loads.get(name)?.attempts ?? 0;
     this.#loads.set(name, { files, attempts: attempt + 1 });
-    const model = await LoadedModel.load(this.#runtime, { path, inputShape, files, attempt });
+    const model = await LoadedModel.load(this.#runtime, { path, inputShape, state, files, attempt });
     this.#models.set(name, model);
     return { description: model.description, checksums: files.checksums, nonFinite: model.nonFinite };
   };
@@ -64,11 +65,12 @@ class ModelHost<Tensor extends RuntimeTensor> implements WorkerCalls {
   readonly changed: WorkerCalls['changed'] = (name) =>
     this.#loads.get(name)?.files.changed() ?? Promise.resolve(true);
 
-  readonly predict: WorkerCalls['predict'] = async (name, batch) => {
+  readonly predict: WorkerCalls['predict'] = async (name, batch, states) => {
     const model = this.#models.get(name);
+    if (states) model?.states.drop(states.dropped);
     if (!model) throw new UnsupportedModelError('the worker has not loaded it');
     try {
-      return await this.#runtime.checked(() => model.run(batch));
+      return await this.#runtime.checked(() => model.run(batch, states));
     } catch (error) {
       await this.#runtime.verify().catch((reason: unknown) => {
         this.broken = reason instanceof Error ? reason : new Error(String(reason));
@@ -77,7 +79,23 @@ class ModelHost<Tensor extends RuntimeTensor> implements WorkerCalls {
     }
   };
 
-  readonly memory: WorkerCalls['memory'] = () => Promise.resolve(this.#runtime.memory());
+  readonly drop: WorkerCalls['drop'] = (name, states) => {
+    this.#models.get(name)?.states.drop(states);
+    return Promise.resolve();
+  };
+
+  readonly memory: WorkerCalls['memory'] = () => {
+    const models = [...this.#models.values()].filter(({ description }) => description.state);
+    const memory = this.#runtime.memory();
+    if (models.length === 0) return Promise.resolve(memory);
+    const sum = (of: (states: KeptStates) => number) =>
+      models.reduce((total, { states }) => total + of(states), 0);
+    return Promise.resolve({
+      ...memory,
+      states: sum(({ count }) => count),
+      stateBytes: sum(({ bytes }) => bytes),
+    });
+  };
 }
 
 async function answerTo({ id, name, args }: Call, calls: WorkerCalls): Promise<Answer> {

@@ -7,11 +7,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import sparticuz from '@sparticuz/chromium';
 import { chromium, type Page } from 'playwright-core';
+import sharp from 'sharp';
 
 const [url = 'http://localhost:3000', folder = 'docs/images'] = process.argv.slice(2);
 const views = [
-  { name: 'light', colorScheme: 'light', viewport: { width: 1280, height: 900 }, hasTouch: false },
-  { name: 'dark', colorScheme: 'dark', viewport: { width: 1280, height: 900 }, hasTouch: false },
+  { name: 'light', colorScheme: 'light', viewport: { width: 1280, height: 800 }, hasTouch: false },
+  { name: 'dark', colorScheme: 'dark', viewport: { width: 1280, height: 800 }, hasTouch: false },
   { name: 'phone', colorScheme: 'light', viewport: { width: 390, height: 844 }, hasTouch: true },
 ] as const;
 
@@ -39,20 +40,28 @@ for (const { scene, path, play } of scenes) {
     await page.goto(new URL(path, url).href);
     const end = await play(page);
     await page.evaluate('scrollTo(0, 0)');
-    const file = join(folder, `${scene}-${name}.png`);
-    await page.screenshot({ path: file, fullPage: process.argv.includes('--full') });
+    const picture = sharp(await page.screenshot({ fullPage: process.argv.includes('--full') }));
+    // Few colours, but where a photograph is shown.
+    if (scene === 'photos') await picture.webp().toFile(join(folder, `${scene}-${name}.webp`));
+    else await picture.png({ palette: true }).toFile(join(folder, `${scene}-${name}.png`));
     await end?.();
     await page.close();
   }
 }
 await browser.close();
 
-async function readDigits(page: Page): Promise<undefined> {
+/** The race, finished, and a 7 that travels with others. */
+async function readDigits(page: Page): Promise<() => Promise<unknown>> {
+  await page.locator('#race-button').click();
+  await page.locator('#race-ratio', { hasText: 'as fast' }).waitFor({ timeout: 60_000 });
+  const stop = await sendDigits();
   await drawSeven(page);
-  await sendCrowds(page);
+  await sleep(2500);
+  return stop;
 }
 
 async function drawSeven(page: Page): Promise<void> {
+  await page.locator('#board').scrollIntoViewIfNeeded();
   const box = await page.locator('#board').boundingBox();
   if (!box) throw new Error(`${url} shows no paper to draw on`);
   const at = (x: number, y: number) => [box.x + x * box.width, box.y + y * box.height] as const;
@@ -64,17 +73,22 @@ async function drawSeven(page: Page): Promise<void> {
   await page.locator('#digit:not([data-empty])').waitFor();
 }
 
-async function sendCrowds(page: Page): Promise<void> {
-  for (const parcel of ['1', '32']) {
-    await page.locator('#count').fill(parcel === '1' ? '300' : '2000');
-    await page.locator('.choice span', { hasText: parcel }).first().click();
-    await page.locator('#send').click();
-    await page.locator('#send:enabled').waitFor();
-  }
-}
-
 /** Changes a setting, under load, until each has been measured. @returns ends the load */
 async function watchCrowds(page: Page): Promise<() => Promise<unknown>> {
+  const stop = await sendDigits();
+  const size = page.getByLabel('Batch size', { exact: true }).first();
+  await size.waitFor();
+  for (const batchSize of ['4', '16', '64']) {
+    await size.fill(batchSize);
+    await size.press('Enter');
+    await sleep(6000);
+  }
+  await size.blur();
+  return stop;
+}
+
+/** Callers that send one digit after the other. @returns ends them */
+async function sendDigits(): Promise<() => Promise<unknown>> {
   const answer = await fetch(new URL('/digits/samples?count=256', url));
   const images = ((await answer.json()) as { pixels: number[] }[]).map(({ pixels }) => pixels);
   let isOver = false;
@@ -90,14 +104,6 @@ async function watchCrowds(page: Page): Promise<() => Promise<unknown>> {
       await sleep(60 * Math.random());
     }
   });
-  const size = page.getByLabel('Batch size', { exact: true }).first();
-  await size.waitFor();
-  for (const batchSize of ['4', '16', '64']) {
-    await size.fill(batchSize);
-    await size.press('Enter');
-    await sleep(6000);
-  }
-  await size.blur();
   return () => {
     isOver = true;
     return Promise.all(callers);

@@ -10,7 +10,7 @@ import { isGone, onReturn, watchQueue } from './queue.js';
 /** Milliseconds without a stroke until the drawing is sent. */
 const PAUSE = 90;
 /** CSS pixels from one cell of a batch to the next, where there is room. */
-const CELL = 12;
+const CELL = 20;
 
 const paper = element('paper');
 const digit = element('digit');
@@ -191,9 +191,9 @@ function drawCells() {
   let step = CELL;
   while (step > 2 && Math.floor(width / step) * Math.floor(height / step) < size) step -= 0.5;
   const columns = Math.floor(width / step);
+  const gap = step > 4 ? 2 : 0.5;
   for (let cell = 0; cell < size; cell++) {
     context.fillStyle = colour(cell === place ? 'accent' : 'cell');
-    const gap = step > 4 ? 2 : 0.5;
     context.fillRect((cell % columns) * step, Math.floor(cell / columns) * step, step - gap, step - gap);
   }
 }

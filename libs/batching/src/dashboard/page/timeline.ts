@@ -10,6 +10,9 @@ const FALL = 200;
 /** Dots that fall into one block, at most, and batches in the picture from which on none fall: too many to follow. */
 const DOTS = { ofBlock: 12, batches: 120 };
 
+/** CSS pixels below which no pattern can be seen, and that a block has at least. */
+const NARROW = { plain: 4, least: 1.5 };
+
 /** What is drawn, and how. */
 export interface Scene {
   readonly history: QueueHistory;
@@ -141,7 +144,7 @@ export class Timeline {
     );
     this.#most = heightOf(history);
     const height = rowHeight(latest.slots);
-    return shown.map((block) => {
+    const shapes = shown.map((block): Shape => {
       const bottom = 4 + (block.slot + 1) * height - TAIL - 4;
       const begin = Math.max(left, x(block.start));
       const size = block.size / block.count;
@@ -149,12 +152,13 @@ export class Timeline {
       return {
         block,
         x: begin,
-        width: Math.max(1.5, x(Math.min(block.end, end)) - begin - 0.75),
+        width: Math.max(NARROW.least, x(Math.min(block.end, end)) - begin - 0.75),
         y: bottom - tall,
         height: tall,
         row: [bottom - height + TAIL + 4, bottom + TAIL + 4],
       };
     });
+    return oneForEachPixel(shapes);
   }
 
   /** Inputs that wait, as dots in a lane of their own; those of a batch that leaves fall into its block. */
@@ -210,6 +214,22 @@ export class Timeline {
       }
     }
   }
+}
+
+/**
+ * Of the narrowest blocks that begin on the same pixel of a row, keeps one, with errors if there is one, else the highest: there can
+ * be thousands, which nobody could tell apart and a slow machine could not draw.
+ */
+function oneForEachPixel(shapes: readonly Shape[]): Shape[] {
+  const kept = new Map<number | Shape, Shape>();
+  for (const shape of shapes) {
+    const { block, width, x } = shape;
+    const key = width > NARROW.least ? shape : block.slot + 100 * Math.floor(x);
+    const other = kept.get(key);
+    const rank = ({ block: { errors }, height }: Shape) => (errors > 0 ? Infinity : height);
+    if (!other || rank(shape) > rank(other)) kept.set(key, shape);
+  }
+  return [...kept.values()];
 }
 
 function drawAxis(
@@ -297,7 +317,7 @@ function drawBlock(
   const paint = theme.reasons[block.reason];
   if (!paint) return;
   const isRunning = block.end > end;
-  context.fillStyle = fills[block.reason] ?? paint.fill;
+  context.fillStyle = (width < NARROW.plain ? undefined : fills[block.reason]) ?? paint.fill;
   context.globalAlpha = isRunning ? 0.6 : 1;
   context.fillRect(x, y, width, height);
   context.globalAlpha = 1;
@@ -307,6 +327,7 @@ function drawBlock(
     context.lineWidth = 2;
     context.strokeRect(x - 2, y - 2, width + 4, height + 4);
   }
+  if (width < NARROW.plain) return;
   const text = block.count > 1 ? `${integer(block.count)}×` : integer(block.size);
   const room = context.measureText(text).width;
   if (width >= room + 6 && height >= 15) {

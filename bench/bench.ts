@@ -7,6 +7,7 @@ import { benchInference, inferenceBackends } from './inference.js';
 import { benchLookup } from './lookup.js';
 import { benchQueue } from './queue.js';
 import { benchRealtime } from './realtime.js';
+import { benchReliability } from './reliability.js';
 import { benchScheduling } from './scheduling.js';
 import { benchServing, servingOptions } from './serving.js';
 import { benchSoak } from './soak.js';
@@ -14,10 +15,11 @@ import { benchTransports } from './transports.js';
 
 /**
  * `npm run bench [queue] [events] [soak] [http [quick]] [lookup] [scheduling] [realtime [quick]] [inference [quick] [backend…]]
- * [serving] [autoscale [quick]] [transports [quick | long]]`: what a queue costs per
+ * [serving] [autoscale [quick]] [transports [quick | long]] [reliability [quick]]`: what a queue costs per
  * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
  * timed, in a simulation and in real time, what networks give on each backend (or on those that are named), and what is left of it
- * over HTTP, and what rules for the number of replicas miss and cost, and what inputs cost between processes. `quick`: too little to judge by, to see that it works. Every
+ * over HTTP, and what rules for the number of replicas miss and cost, and what inputs cost between processes,
+ * and what is lost in ten minutes of everything that goes wrong. `quick`: too little to judge by, to see that it works. Every
  * table compares in one run, checks the results it got, and ends with ratios. `npm run bench compare <commit>` compares this
  * working tree with a commit: `compare.ts`.
  */
@@ -45,13 +47,16 @@ async function bench(names: readonly string[]): Promise<void> {
     },
     autoscale: () => benchAutoscale(quick),
     serving: () => benchServing(names),
+    reliability: () => benchReliability(quick),
     transports: () => benchTransports(quick ? 'quick' : names.includes('long') ? 'long' : 'usual'),
   };
   const known = [
     ...Object.keys(benches),
     ...(names.includes('inference') ? inferenceBackends : []),
     ...(names.includes('serving') ? servingOptions : []),
-    ...(['http', 'realtime', 'inference', 'autoscale', 'transports'].some((name) => names.includes(name))
+    ...(['http', 'realtime', 'inference', 'autoscale', 'transports', 'reliability'].some((name) =>
+      names.includes(name),
+    )
       ? ['quick']
       : []),
     ...(names.includes('transports') ? ['long'] : []),

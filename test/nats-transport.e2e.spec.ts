@@ -1,14 +1,11 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
 import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
 import type { OnInput, Transport } from 'nest-batching';
 import { natsTransport, type NatsTransportOptions } from 'nest-batching/nats';
+import { SelfMadeCertificate } from './certificate.js';
+import { freePort } from './local-server.js';
 import { type NatsProgram, natsPrograms, NatsServer } from './nats-server.js';
 import { TcpProxy } from './tcp-proxy.js';
 
@@ -112,22 +109,8 @@ withNats.each(programs)('the transport over NATS %s', (_, program) => {
   });
 
   it('connects with TLS to a server whose certificate is of a CA of yours', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'nats-tls-'));
-    const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
-    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
-    const made = [
-      'req',
-      '-x509',
-      '-newkey',
-      'rsa:2048',
-      '-nodes',
-      '-keyout',
-      key,
-      '-out',
-      certificate,
-      ...subject,
-    ];
-    await promisify(execFile)('openssl', made);
+    const own = await SelfMadeCertificate.make();
+    const { key, certificate } = own;
     await start(`tls { cert_file: "${certificate}", key_file: "${key}" }`);
     const url = server.url.replace('nats:', 'tls:');
     const connection = { tls: { caFile: certificate } };
@@ -136,7 +119,36 @@ withNats.each(programs)('the transport over NATS %s', (_, program) => {
     const trusting = node({ url });
     expect(await outcome(trusting.call('service', 1))).toMatchObject({ code: 'ERR_BATCHING_TRANSPORT' });
     expect(warnings.join()).toMatch(/self-signed certificate/);
-    await rm(folder, { recursive: true });
+    await own.remove();
+  });
+
+  it("uses the JetStream of the hub from its leaf node, by the hub's domain", async () => {
+    const port = await freePort();
+    await start(`jetstream { domain: hub }\nleafnodes { listen: "127.0.0.1:${port}" }`);
+    const leaf = await NatsServer.start(
+      program,
+      `jetstream { domain: leaf }\nleafnodes { remotes: [{ url: "nats-leaf://127.0.0.1:${port}" }] }`,
+    );
+    try {
+      serving(echo, { domain: 'hub' });
+      const caller = node({ url: leaf.url, domain: 'hub' });
+      // The two servers need some time to find each other.
+      await until(() =>
+        caller.call('service', 1).then(
+          (result) => result === 1,
+          () => false,
+        ),
+      );
+      expect(await Promise.all(numbers(100).map((each) => caller.call('service', each)))).toEqual(
+        numbers(100),
+      );
+      expect(await (await manager()).streams.names().next()).toEqual([STREAM]);
+      const other = node({ url: leaf.url, domain: 'elsewhere' });
+      expect(await outcome(other.call('service', 1))).toMatchObject({ code: 'ERR_BATCHING_TRANSPORT' });
+    } finally {
+      await Promise.all(opened.splice(0).map((each) => each.close()));
+      await leaf.stop();
+    }
   });
 
   it('uses a connection of yours, leaves it open, and loses no call when it breaks at any moment', async () => {

@@ -1,9 +1,11 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { findProgram, freePort } from './local-server.js';
+
+type Settings = Readonly<Record<string, string>>;
 
 /**
  * A Redis server of one's own on loopback, on a port that was free, in a folder of its own: no other server is touched.
@@ -16,11 +18,15 @@ export class RedisServer {
   /** Jest may end a worker without its hooks. */
   readonly #kill = () => this.#process?.kill('SIGKILL');
 
-  static async start(): Promise<RedisServer> {
+  /**
+   * @param settings further ones, by their names
+   * @param configuration lines of a configuration file, which the server writes into; none: without such a file
+   */
+  static async start(settings: Settings = {}, configuration?: readonly string[]): Promise<RedisServer> {
     const program = findProgram('redis-server');
     if (program === undefined) throw new Error('Redis is not installed: apt-get install redis-server');
     for (let attempt = 1; ; attempt++) {
-      const server = new RedisServer(program, await freePort());
+      const server = new RedisServer(program, await freePort(), settings, configuration);
       try {
         await server.#listen();
         return server;
@@ -37,34 +43,64 @@ export class RedisServer {
   private constructor(
     private readonly program: string,
     readonly port: number,
+    private readonly settings: Settings,
+    private readonly configuration: readonly string[] | undefined,
   ) {
     this.url = `redis://127.0.0.1:${port}`;
   }
 
+  /** A Sentinel that watches a server by the name `main`, and has a replica take its place when it is gone. */
+  static startSentinel({ port }: RedisServer): Promise<RedisServer> {
+    return RedisServer.start({ sentinel: '' }, [
+      `sentinel monitor main 127.0.0.1 ${port} 1`,
+      'sentinel down-after-milliseconds main 300',
+      'sentinel failover-timeout main 3000',
+    ]);
+  }
+
   async stop(): Promise<void> {
-    const server = this.#process;
-    process.off('exit', this.#kill);
-    if (server?.exitCode === null && server.kill('SIGTERM')) {
-      await new Promise((resolve) => server.once('close', resolve));
-    }
+    await this.#end('SIGTERM');
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
   /** Kills it and starts it again on the same port, with nothing in it. */
   async restart(): Promise<void> {
-    const server = this.#process;
-    process.off('exit', this.#kill);
-    if (server?.exitCode === null && server.kill('SIGKILL')) {
-      await new Promise((resolve) => server.once('close', resolve));
-    }
+    await this.kill();
     await this.#listen();
   }
 
+  /** Ends it as a crash does. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const server = this.#process;
+    process.off('exit', this.#kill);
+    if (server?.exitCode === null && server.kill(signal)) {
+      await new Promise((resolve) => server.once('close', resolve));
+    }
+  }
+
   async #listen(): Promise<void> {
-    const settings = { port: this.port, bind: '127.0.0.1', dir: this.#folder, save: '', appendonly: 'no' };
+    const file = join(this.#folder, 'redis.conf');
+    if (this.configuration) writeFileSync(file, this.configuration.join('\n'));
+    const isSentinel = 'sentinel' in this.settings;
+    const settings: Settings = {
+      port: String(this.port),
+      bind: '127.0.0.1',
+      dir: this.#folder,
+      ...(isSentinel ? {} : { save: '', appendonly: 'no' }),
+      ...this.settings,
+    };
     const server = spawn(
       this.program,
-      Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]),
+      [
+        ...(this.configuration ? [file] : []),
+        ...Object.entries(settings).flatMap(([name, value]) =>
+          name === 'sentinel' ? ['--sentinel'] : [`--${name}`, ...(value === '' ? [''] : value.split(' '))],
+        ),
+      ],
       { cwd: this.#folder, stdio: ['ignore', 'pipe', 'ignore'] },
     );
     this.#process = server;
@@ -73,7 +109,7 @@ export class RedisServer {
     await new Promise<void>((resolve, reject) => {
       server.stdout.on('data', (chunk: Buffer) => {
         log += chunk.toString();
-        if (log.includes('Ready to accept connections')) resolve();
+        if (/Ready to accept connections|Sentinel ID is/.test(log)) resolve();
       });
       server.once('error', reject);
       server.once('close', () => {

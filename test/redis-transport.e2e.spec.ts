@@ -1,8 +1,11 @@
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
 import type { OnInput, Transport } from 'nest-batching';
 import { redisTransport, type RedisTransportOptions } from 'nest-batching/redis';
+import { SelfMadeCertificate } from './certificate.js';
+import { freePort } from './local-server.js';
 import { hasRedis, RedisServer } from './redis-server.js';
 
 describe('redisTransport', () => {
@@ -92,6 +95,69 @@ withRedis('the transport over Redis', () => {
     expect(await node({ prefix: 'x:b' }).call('service', 1)).toBe('b');
     expect((await redis.keys('*')).every((key) => /^(a|x:b):/.test(key))).toBe(true);
   });
+
+  it('connects with TLS to a server whose certificate is of a CA of yours', async () => {
+    const own = await SelfMadeCertificate.make();
+    const port = await freePort();
+    const files = {
+      'tls-cert-file': own.certificate,
+      'tls-key-file': own.key,
+      'tls-ca-cert-file': own.certificate,
+    };
+    const secured = await RedisServer.start({ ...files, 'tls-port': String(port), 'tls-auth-clients': 'no' });
+    try {
+      const url = `rediss://127.0.0.1:${port}`;
+      const connection = { tls: { ca: await readFile(own.certificate, 'utf8') } };
+      serving(echo, { url, connection });
+      expect(await node({ url, connection }).call('service', 1)).toBe(1);
+      expect(warnings).toEqual([]);
+      const trusting = node({ url });
+      expect(await outcome(trusting.call('service', 1))).toMatchObject({ code: 'ERR_BATCHING_TRANSPORT' });
+      expect(warnings.join()).toMatch(/self-signed certificate/);
+    } finally {
+      await Promise.all(opened.splice(0).map((each) => each.close()));
+      await secured.stop();
+      await own.remove();
+    }
+  });
+
+  it('goes on with the replica that Sentinel has take the place of a server that crashed, and loses no call', async () => {
+    // Else it waits for further replicas.
+    await redis.config('SET', 'repl-diskless-sync-delay', '0');
+    const replica = await RedisServer.start({ replicaof: `127.0.0.1 ${server.port}` });
+    const ofReplica = new Redis(replica.url);
+    await until(async () => (await ofReplica.info('replication')).includes('master_link_status:up'));
+    const sentinel = await RedisServer.startSentinel(server);
+    const ofSentinel = new Redis(sentinel.url);
+    try {
+      await until(
+        async () => ((await ofSentinel.call('SENTINEL', 'REPLICAS', 'main')) as unknown[]).length === 1,
+      );
+      const sentinels = [{ host: '127.0.0.1', port: sentinel.port }];
+      // A failover takes some seconds; inputs of a machine that is busy still more.
+      const options = {
+        url: undefined,
+        connection: { sentinels, name: 'main' },
+        awayTimeout: 30_000,
+        noNodeTimeout: 30_000,
+      };
+      const caller = node(options);
+      serving(async (input) => {
+        await sleep(20);
+        return input;
+      }, options);
+      expect(await caller.call('service', 'before')).toBe('before');
+      const calls = numbers(200).map((each) => caller.call('service', each));
+      await server.kill();
+      expect(await Promise.all(calls)).toEqual(numbers(200));
+      expect(await ofReplica.role()).toMatchObject({ 0: 'master' });
+    } finally {
+      await Promise.all(opened.splice(0).map((each) => each.close()));
+      ofReplica.disconnect();
+      ofSentinel.disconnect();
+      await Promise.all([sentinel.stop(), replica.stop()]);
+    }
+  }, 60_000);
 
   it('connects with a user and a password', async () => {
     await redis.acl(

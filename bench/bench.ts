@@ -11,15 +11,17 @@ import { benchReliability } from './reliability.js';
 import { benchScheduling } from './scheduling.js';
 import { benchServing, servingOptions } from './serving.js';
 import { benchSoak } from './soak.js';
+import { benchStreams } from './streams.js';
 import { benchTransports } from './transports.js';
 
 /**
  * `npm run bench [queue] [events] [soak] [http [quick]] [lookup] [scheduling] [realtime [quick]] [inference [quick] [backend…]]
- * [serving] [autoscale [quick]] [transports [quick | long]] [reliability [quick]]`: what a queue costs per
+ * [serving] [autoscale [quick]] [transports [quick | long]] [reliability [quick]] [streams [quick]]`: what a queue costs per
  * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
  * timed, in a simulation and in real time, what networks give on each backend (or on those that are named), and what is left of it
  * over HTTP, and what rules for the number of replicas miss and cost, and what inputs cost between processes,
- * and what is lost in ten minutes of everything that goes wrong. `quick`: too little to judge by, to see that it works. Every
+ * and what is lost in ten minutes of everything that goes wrong, and
+ * what streams whose steps share batches write. `quick`: too little to judge by, to see that it works. Every
  * table compares in one run, checks the results it got, and ends with ratios. `npm run bench compare <commit>` compares this
  * working tree with a commit: `compare.ts`.
  */
@@ -49,12 +51,13 @@ async function bench(names: readonly string[]): Promise<void> {
     serving: () => benchServing(names),
     reliability: () => benchReliability(quick),
     transports: () => benchTransports(quick ? 'quick' : names.includes('long') ? 'long' : 'usual'),
+    streams: () => benchStreams(quick),
   };
   const known = [
     ...Object.keys(benches),
     ...(names.includes('inference') ? inferenceBackends : []),
     ...(names.includes('serving') ? servingOptions : []),
-    ...(['http', 'realtime', 'inference', 'autoscale', 'transports', 'reliability'].some((name) =>
+    ...(['http', 'realtime', 'inference', 'autoscale', 'transports', 'reliability', 'streams'].some((name) =>
       names.includes(name),
     )
       ? ['quick']

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { progressBar } from '@app/figures';
 import {
   AppValidationPipe,
+  checkBody,
   checkUrl,
   enableShutdown,
   ErrorFilter,
@@ -15,7 +16,6 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import { BatchingExceptionFilter } from 'nest-batching';
 import { createApiDocument } from './api-document.js';
 import { AppModule } from './app.module.js';
-import { checkBody } from './check-body.js';
 import type { Configuration } from './configuration.js';
 import type { MemberDatabase } from './members/member-database.js';
 import { PostgresDatabase } from './members/postgres-database.js';

@@ -2,6 +2,7 @@ export { ApiError, type ApiErrorOptions, type ErrorBody, errorBody } from './api
 export { ApiErrors, type DocumentedError } from './api-errors.js';
 export { appFolder } from './app-folder.js';
 export { type BodyLimits, limitBodies } from './body-limits.js';
+export { checkBody } from './check-body.js';
 export { checkUrl } from './check-url.js';
 export { Connections } from './connections.js';
 export { CONFIGURATION, configurationModule, readEnvironment, variableOf } from './environment.js';

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { ApiError } from '@app/serving';
+import { ApiError } from './api-error.js';
 
 /**
  * For the parser of JSON, which reads every body, whatever its type: one that is empty may have any. The type is more than

@@ -5,6 +5,7 @@ import { benchEvents } from './events.js';
 import { benchHttp } from './http.js';
 import { benchInference, inferenceBackends } from './inference.js';
 import { benchLookup } from './lookup.js';
+import { benchMicrophones } from './microphones.js';
 import { benchQueue } from './queue.js';
 import { benchRealtime } from './realtime.js';
 import { benchReliability } from './reliability.js';
@@ -16,12 +17,12 @@ import { benchTransports } from './transports.js';
 
 /**
  * `npm run bench [queue] [events] [soak] [http [quick]] [lookup] [scheduling] [realtime [quick]] [inference [quick] [backend…]]
- * [serving] [autoscale [quick]] [transports [quick | long]] [reliability [quick]] [streams [quick]]`: what a queue costs per
+ * [serving] [autoscale [quick]] [transports [quick | long]] [reliability [quick]] [streams [quick]] [microphones [quick]]`: what a queue costs per
  * input, what it leaves behind after ten million, what it does for HTTP traffic and for a database, how well batches are
  * timed, in a simulation and in real time, what networks give on each backend (or on those that are named), and what is left of it
  * over HTTP, and what rules for the number of replicas miss and cost, and what inputs cost between processes,
- * and what is lost in ten minutes of everything that goes wrong, and
- * what streams whose steps share batches write. `quick`: too little to judge by, to see that it works. Every
+ * what is lost in ten minutes of everything that goes wrong,
+ * what streams whose steps share batches write, and how many microphones are heard in real time. `quick`: too little to judge by, to see that it works. Every
  * table compares in one run, checks the results it got, and ends with ratios. `npm run bench compare <commit>` compares this
  * working tree with a commit: `compare.ts`.
  */
@@ -52,14 +53,22 @@ async function bench(names: readonly string[]): Promise<void> {
     reliability: () => benchReliability(quick),
     transports: () => benchTransports(quick ? 'quick' : names.includes('long') ? 'long' : 'usual'),
     streams: () => benchStreams(quick),
+    microphones: () => benchMicrophones(quick),
   };
   const known = [
     ...Object.keys(benches),
     ...(names.includes('inference') ? inferenceBackends : []),
     ...(names.includes('serving') ? servingOptions : []),
-    ...(['http', 'realtime', 'inference', 'autoscale', 'transports', 'reliability', 'streams'].some((name) =>
-      names.includes(name),
-    )
+    ...([
+      'http',
+      'realtime',
+      'inference',
+      'autoscale',
+      'transports',
+      'reliability',
+      'streams',
+      'microphones',
+    ].some((name) => names.includes(name))
       ? ['quick']
       : []),
     ...(names.includes('transports') ? ['long'] : []),

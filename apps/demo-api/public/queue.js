@@ -66,7 +66,12 @@ function setState(now) {
   const isLive = now === 'live';
   note.classList.toggle('bad', !isLive);
   if (!isLive) {
-    write(note, 'The connection to the server is lost. Trying to get it back…');
+    write(
+      note,
+      now === 'refused'
+        ? 'The server shows its batches to no more visitors now. Trying again…'
+        : 'The connection to the server is lost. Trying to get it back…',
+    );
     return;
   }
   void tellWhere();

@@ -359,20 +359,24 @@ const phone: BrowserContextOptions = {
   it('keeps its layout while it loads and while answers come, on a phone', async () => {
     await page.context().close();
     await open({ ...phone, reducedMotion: 'reduce' });
+    // As on a slow network: the page is seen before its timeline is there.
+    await page.route('**/timeline.js', async (route) => {
+      const isPainted = () =>
+        page.evaluate<boolean>("performance.getEntriesByName('first-contentful-paint').length > 0");
+      while (!(await isPainted())) await page.waitForTimeout(20);
+      await route.continue();
+    });
+    await page.reload();
+    await page.locator('#rate').getByText('digits/s').waitFor();
+    // An emulated phone counts its first moments as input.
+    expect(await layoutShift(() => true)).toBeLessThan(0.1);
     await page.getByRole('button', { name: 'Start the race' }).tap();
     await page.locator('#race-ratio').getByText('as fast').waitFor();
     await page.getByRole('button', { name: 'Sample' }).tap();
     await page.locator('#digit:not([data-empty])').waitFor();
     await page.getByRole('button', { name: 'Send' }).tap();
     await page.getByText('Read right', { exact: true }).waitFor();
-    const shift = await page.evaluate<number>(`new Promise((resolve) => {
-      let sum = 0;
-      new PerformanceObserver((list) => {
-        for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) sum += value;
-      }).observe({ type: 'layout-shift', buffered: true });
-      setTimeout(() => resolve(sum), 200);
-    })`);
-    expect(shift).toBeLessThan(0.1);
+    expect(await layoutShift((shift) => !shift.hadRecentInput)).toBeLessThan(0.1);
   });
 
   it('works on a slow network', async () => {
@@ -490,6 +494,20 @@ const phone: BrowserContextOptions = {
       const at = [${x} * canvas.width - 6, ${y} * canvas.height - 6, 12, 12];
       return canvas.getContext('2d').getImageData(...at).data.some((value) => value > 0);
     })()`);
+  }
+
+  /** How far what is seen has moved so far, as the sum of the shifts that count. */
+  async function layoutShift(counts: (shift: { hadRecentInput: boolean }) => boolean): Promise<number> {
+    const shifts = await page.evaluate<
+      { value: number; hadRecentInput: boolean }[]
+    >(`new Promise((resolve) => {
+      const shifts = [];
+      new PerformanceObserver((list) => {
+        for (const { value, hadRecentInput } of list.getEntries()) shifts.push({ value, hadRecentInput });
+      }).observe({ type: 'layout-shift', buffered: true });
+      setTimeout(() => resolve(shifts), 200);
+    })`);
+    return shifts.filter(counts).reduce((sum, { value }) => sum + value, 0);
   }
 
   /** What axe finds, in short. */

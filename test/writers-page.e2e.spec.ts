@@ -1,0 +1,120 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import type { INestApplication } from '@nestjs/common';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { findChromium, launch, openPage } from './browser.js';
+import { startWriters } from './writers.js';
+
+// A busy machine may be ten times as slow as an idle one.
+jest.setTimeout(120_000);
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const executablePath = await findChromium();
+
+(executablePath ? describe : describe.skip)('The wall of writers in headless Chromium', () => {
+  let browser: Browser;
+  let app: INestApplication;
+  let url: string;
+  let page: Page;
+  let complaints: string[];
+
+  beforeAll(async () => {
+    ({ app, url } = await startWriters());
+    browser = await launch(executablePath);
+  });
+  afterAll(async () => {
+    await browser.close();
+    await app.close();
+  });
+  beforeEach(() => open({}));
+  afterEach(async () => {
+    await page.context().close();
+    expect(complaints).toEqual([]);
+  });
+
+  async function open(options: BrowserContextOptions): Promise<void> {
+    ({ page, complaints } = await openPage(browser, url, options));
+    page.context().setDefaultTimeout(60_000);
+    await page.locator('#share').getByText('–').waitFor();
+  }
+
+  const button = (name: string) => page.getByRole('button', { name, exact: true });
+  const lines = () => page.locator('#wall li');
+
+  it('shows texts that grow, and those that leave', async () => {
+    await page.getByLabel('Characters', { exact: true }).fill('2000');
+    await button('A crowd of 16').click();
+    await lines().nth(15).waitFor();
+    await page.locator('#writing').getByText('16', { exact: true }).waitFor();
+    await page.getByText('16 writers joined.').waitFor();
+    expect(await lines().first().locator('.text').textContent()).toMatch(/^The whale /);
+    await button('Writer 3 leaves').click();
+    await page.getByText('One writer left.').waitFor();
+    await page.locator('#writing').getByText('15', { exact: true }).waitFor();
+    expect(await page.locator('#wall .ended').getAttribute('title')).toBe('it left');
+    await button('Half leave').click();
+    await page.locator('#writing').getByText('7', { exact: true }).waitFor();
+    await button('All leave').click();
+    await page.locator('#writing').getByText('0', { exact: true }).waitFor();
+    expect(await button('All leave').isDisabled()).toBe(true);
+  });
+
+  it('can be used with the keyboard alone, and says what it does not take', async () => {
+    await page.getByLabel('Begins with').fill('Ahab ');
+    await page.keyboard.press('Enter');
+    await page.getByText('One writer joined.').waitFor();
+    await lines().first().waitFor();
+    await page.getByLabel('Begins with').fill('鯨');
+    await page.keyboard.press('Enter');
+    await page.locator('#note').getByText('expected characters that the network has learned').waitFor();
+    // The browser logs the refusal as well.
+    complaints = complaints.filter((complaint) => !complaint.includes('400'));
+    await button('All leave').focus();
+    await page.keyboard.press('Enter');
+    await page.locator('#writing').getByText('0', { exact: true }).waitFor();
+  });
+
+  it.each<[string, BrowserContextOptions]>([
+    ['light', { colorScheme: 'light' }],
+    ['dark, with less motion', { colorScheme: 'dark', reducedMotion: 'reduce' }],
+    ['on a phone', { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }],
+  ])('has no fault that axe finds, %s, and fits', async (_, options) => {
+    await page.context().close();
+    await open(options);
+    expect(await faults()).toEqual([]);
+    await button('A crowd of 16').click();
+    await lines().nth(15).locator('.text').getByText('The whale ').waitFor();
+    expect(await faults()).toEqual([]);
+    await button('All leave').click();
+    await page.locator('#writing').getByText('0', { exact: true }).waitFor();
+    expect(await faults()).toEqual([]);
+    expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+  });
+
+  it('races continuous batches against static ones', async () => {
+    await button('Race against static batches').click();
+    await page
+      .getByText(/^192 texts, 64 at a time: continuous batches wrote [\d.]+ times as fast\.$/)
+      .waitFor({
+        timeout: 110_000,
+      });
+    expect(await page.locator('tbody th').allTextContents()).toEqual(['continuous', 'static']);
+    // More texts share a step where they may join at any step.
+    const [continuous = 0, fixed = 0] = (
+      await page.locator('tbody tr > :nth-child(6)').allTextContents()
+    ).map(Number);
+    expect(continuous).toBeGreaterThan(fixed);
+    expect(await button('Race against static batches').isEnabled()).toBe(true);
+    expect(await faults()).toEqual([]);
+  });
+
+  /** What axe finds, as rule and element. Its code is evaluated by the debugger, past the page's policy. */
+  async function faults(): Promise<string[]> {
+    await page.evaluate(axe);
+    const found = await page.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>(
+      'axe.run()',
+    );
+    return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
+  }
+});

@@ -1,6 +1,7 @@
 /**
  * Takes the pictures of the demo for the README from a running server:
- * `tsx scripts/screenshot-demo.ts http://localhost:3000 docs/images`, of one scene with `--scene=dashboard`
+ * `tsx scripts/screenshot-demo.ts http://localhost:3000 docs/images`, of one scene with `--scene=dashboard`; those of the
+ * writers from theirs: `tsx scripts/screenshot-demo.ts http://localhost:3002 docs/images --scene=writers`
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,15 +27,18 @@ const scenes: {
   scene: string;
   path: string;
   play: (page: Page) => Promise<(() => Promise<unknown>) | undefined>;
+  /** Of another application than the demo: taken if it is named. */
+  isOther?: true;
 }[] = [
   { scene: 'demo', path: '/', play: readDigits },
   { scene: 'photos', path: '/photos', play: enlargeSample },
   // With TUNE=on, so that its knobs are there.
   { scene: 'dashboard', path: '/batching', play: watchCrowds },
+  { scene: 'writers', path: '/', play: watchWriters, isOther: true },
 ];
 const only = process.argv.find((argument) => argument.startsWith('--scene='))?.slice('--scene='.length);
-for (const { scene, path, play } of scenes) {
-  if (only !== undefined && scene !== only) continue;
+for (const { scene, path, play, isOther = false } of scenes) {
+  if (only === undefined ? isOther : scene !== only) continue;
   for (const { name, ...options } of views) {
     const page = await browser.newPage({ ...options, deviceScaleFactor: 2 });
     await page.goto(new URL(path, url).href);
@@ -49,6 +53,13 @@ for (const { scene, path, play } of scenes) {
   }
 }
 await browser.close();
+
+/** A crowd in the middle of its texts. */
+async function watchWriters(page: Page): Promise<undefined> {
+  await page.getByRole('button', { name: 'A crowd of 64' }).click();
+  // The policy of the page lets no condition be evaluated in it again and again.
+  while (((await page.locator('#wall .text').first().textContent()) ?? '').length < 60) await sleep(50);
+}
 
 /** The race, finished, and a 7 that travels with others. */
 async function readDigits(page: Page): Promise<() => Promise<unknown>> {

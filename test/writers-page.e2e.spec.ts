@@ -95,7 +95,7 @@ const executablePath = await findChromium();
   it('races continuous batches against static ones', async () => {
     await button('Race against static batches').click();
     await page
-      .getByText(/^192 texts, 64 at a time: continuous batches wrote [\d.]+ times as fast\.$/)
+      .getByText(/^128 texts, 64 at a time: continuous batches wrote [\d.]+ times as fast\.$/)
       .waitFor({
         timeout: 110_000,
       });

@@ -141,17 +141,16 @@ export class Wall {
     this.#changes.race = race;
   }
 
-  readonly #onText = ({ number }: Line, text: string): void => {
+  readonly #onText = ({ number, first = 0, length }: Line, text: string): void => {
+    if (length === text.length) this.#firsts.push(first);
+    if (this.#firsts.length > RECENT) this.#firsts.shift();
     this.#changes.texts[number] = (this.#changes.texts[number] ?? '') + text;
     this.#unsent += text.length;
   };
 
-  readonly #onEnd = ({ number, first }: Line, reason: string): void => {
+  readonly #onEnd = ({ number }: Line, reason: string): void => {
     this.#lines.delete(number);
     this.#changes.ended.push([number, reason]);
-    if (first === undefined) return;
-    this.#firsts.push(first);
-    if (this.#firsts.length > RECENT) this.#firsts.shift();
   };
 
   /** What has happened since the last call. */

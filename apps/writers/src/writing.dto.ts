@@ -41,7 +41,7 @@ export class RaceCall {
   /** Texts that are written at the same time. */
   @Integer(1, MOST_CROWD) readonly streams: number = 64;
   /** Texts in all. */
-  @Integer(1, 1000) readonly texts: number = 192;
+  @Integer(1, 1000) readonly texts: number = 128;
   @Integer(0, MOST_SEED) readonly seed: number = 1;
 }
 

@@ -1,34 +1,49 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { natsPrograms, NatsServer } from '../test/nats-server.js';
 import { hasRedis, RedisServer } from '../test/redis-server.js';
+import { hasRabbit, RabbitServer } from './rabbitmq-server.js';
 import { median, printTable, ratio } from './table.js';
-import type { Load, Role, Seen } from './transports-node.js';
+import { BATCH_SIZE, LOST_AFTER, PREFETCH, REDELIVER_AFTER } from './transports-load.js';
+import { Processes, RUN_MS } from './transports-processes.js';
+import type { SystemName } from './transports-systems.js';
 
-const BATCH_SIZE = 32;
-const RUN_MS = 5;
-/** What a model node has at most: `batchSize · (concurrency + 1)`. */
-const PREFETCH = 2 * BATCH_SIZE;
-/** Callers of each of two web nodes; together 8 · prefetch. */
+/** Callers of each of two web processes; together 8 · prefetch. */
 const CALLERS = 4 * PREFETCH;
-const REDELIVER_AFTER = 1_000;
 const SIZES = { '64 B': 64, '12 KB': 12 * 1024 };
 type Size = keyof typeof SIZES;
 
 const MOST_ADDED = 0.6;
 const LEAST_THROUGHPUT = { redis: { '64 B': 0.8, '12 KB': 0.65 }, nats: { '64 B': 0.8, '12 KB': 0.45 } };
+/** CPU for an input, beside a plain loop over the same broker. */
+const MOST_CPU = 1.5;
 const LEAST_WITH_SLOW_NODE = 0.55;
 /** Longest answer after a kill: until the node counts as dead, what the others have before, and 100 ms. */
 const MOST_WAIT = REDELIVER_AFTER + (PREFETCH / BATCH_SIZE + 1) * RUN_MS + 100;
 
-type Name = keyof typeof LEAST_THROUGHPUT;
+type BrokerName = keyof typeof LEAST_THROUGHPUT;
+const PLAIN = { redis: 'plainRedis', nats: 'plainNats' } as const;
+
+/** Others that carry calls over a broker, by what each is called in the table. */
+const PEERS = {
+  redis: { 'BullMQ, waitUntilFinished': 'bullmq', 'Nest over Redis': 'nestRedis' },
+  nats: { 'Nest over NATS': 'nestNats' },
+  rabbit: { 'Nest over RMQ, acknowledged': 'nestRmq' },
+} satisfies Record<string, Record<string, SystemName>>;
 
 interface Broker {
   readonly url: string;
   restart(): Promise<void>;
   stop(): Promise<void>;
 }
+
+type Form = 'quick' | 'usual' | 'long';
+
+/** Rounds of every measurement, and their milliseconds. */
+const ROUNDS: Record<Form, readonly [rounds: number, milliseconds: number]> = {
+  quick: [1, 300],
+  usual: [5, 1_000],
+  long: [7, 2_000],
+};
 
 /** Faults while a crowd sends. */
 interface Faults {
@@ -39,7 +54,7 @@ interface Faults {
   inputs: number;
 }
 
-const FAULTS: Record<'quick' | 'usual' | 'long', Faults> = {
+const FAULTS: Record<Form, Faults> = {
   quick: { kills: 1, restarts: 1, freezes: 1, inputs: 1_000 },
   usual: { kills: 5, restarts: 2, freezes: 1, inputs: 10_000 },
   long: { kills: 20, restarts: 5, freezes: 3, inputs: 100_000 },
@@ -47,60 +62,82 @@ const FAULTS: Record<'quick' | 'usual' | 'long', Faults> = {
 
 /**
  * Inputs of two web processes for two model processes, over each broker that is installed here, beside two processes that do
- * everything themselves: round trips, throughput, faults, and one node ten times slower. Each row says whether its aim is met.
+ * everything themselves, and beside a plain loop that does the same reads and writes: round trips, throughput, CPU, faults, and
+ * one node ten times slower. Then what others do with the same load. Each row says whether its aim is met.
  */
-export async function benchTransports(form: 'quick' | 'usual' | 'long'): Promise<void> {
-  const starts: Partial<Record<Name, () => Promise<Broker>>> = {};
+export async function benchTransports(form: Form): Promise<void> {
+  const starts: Partial<Record<BrokerName, () => Promise<Broker>>> = {};
   if (hasRedis('transports over Redis')) starts.redis = () => RedisServer.start();
   const [program] = natsPrograms('transports over NATS');
   if (program) starts.nats = () => NatsServer.start(program);
-  const [rounds, milliseconds] = form === 'quick' ? [1, 300] : [5, 2_000];
-  for (const [name, start] of Object.entries(starts) as [Name, () => Promise<Broker>][]) {
-    const broker = await start();
-    const processes = new Processes(name, broker.url);
-    try {
-      await benchSpeed(name, processes, rounds, milliseconds);
-      await benchFaults(name, processes, broker, FAULTS[form]);
-    } finally {
-      await processes.end();
-      await broker.stop();
+  const peers: string[][] = [];
+  const local = await Processes.start('local');
+  try {
+    for (const [name, start] of Object.entries(starts) as [BrokerName, () => Promise<Broker>][]) {
+      const broker = await start();
+      const ours = await Processes.start(name, broker.url);
+      try {
+        await benchSpeed(name, broker.url, local, ours, form);
+        await benchFaults(name, broker, ours, form);
+        peers.push(...(await benchPeers(PEERS[name], broker.url, ours, form)));
+        if (name === 'redis' && hasRabbit('Nest over RMQ')) {
+          const rabbit = await RabbitServer.start();
+          try {
+            peers.push(...(await benchPeers(PEERS.rabbit, rabbit.url, ours, form)));
+          } finally {
+            await rabbit.stop();
+          }
+        }
+      } finally {
+        await ours.end();
+        await broker.stop();
+      }
     }
+  } finally {
+    await local.end();
   }
+  console.log(
+    `\nOthers: the same load and compute, a queue of this library where inputs are run; ratios to this library over the same broker (RMQ: ` +
+      `over Redis), in turns. Lost: answers of ${2 * CALLERS} callers that had not come ${LOST_AFTER} ms after one of two was killed`,
+  );
+  printTable([['', 'inputs/s 64 B', '', '12 KB', '', 'round trip', 'CPU', 'lost', 'longest'], ...peers]);
 }
 
 async function benchSpeed(
-  name: Name,
-  processes: Processes,
-  rounds: number,
-  milliseconds: number,
+  name: BrokerName,
+  url: string,
+  local: Processes,
+  ours: Processes,
+  form: Form,
 ): Promise<void> {
+  const [rounds, milliseconds] = ROUNDS[form];
   console.log(
-    `\n${name}: 2 web and 2 model processes, batches of ${BATCH_SIZE}, ${RUN_MS} ms, beside 2 processes that do everything; ` +
-      `medians of ${rounds} rounds of ${milliseconds} ms`,
+    `\n${name}: 2 web and 2 model processes, batches of ${BATCH_SIZE}, ${RUN_MS} ms, beside 2 processes that do everything, and a plain ` +
+      `loop; medians of ${rounds} rounds of ${milliseconds} ms`,
   );
-  const local = [await processes.start('local'), await processes.start('local')];
-  const models = [await processes.start('model'), await processes.start('model')];
-  const webs = [await processes.start('web'), await processes.start('web')];
-  const rows = [['', 'inputs', 'in process', 'between', '', 'aim', '']];
+  const plain = await Processes.start(PLAIN[name], url);
+  const systems = { local, ours, plain };
+  const rows = [['', 'inputs', 'in process', 'plain loop', 'between', '', 'aim', '']];
   for (const size of Object.keys(SIZES) as Size[]) {
-    const alone = { callers: 1, milliseconds, size: SIZES[size] };
     const crowd = { callers: CALLERS, milliseconds, size: SIZES[size] };
     // Not counted: warms up the compiler.
-    await Promise.all([processes.send(local, crowd), processes.send(webs, crowd)]);
-    const trips = { local: [] as number[], between: [] as number[] };
-    const speeds = { local: [] as number[], between: [] as number[] };
+    for (const system of Object.values(systems)) await system.measure(crowd);
+    const trips = { local: [] as number[], plain: [] as number[], ours: [] as number[] };
+    const speeds = { local: [] as number[], plain: [] as number[], ours: [] as number[] };
+    const cpu = { local: [] as number[], plain: [] as number[], ours: [] as number[] };
     for (let round = 0; round < rounds; round++) {
-      trips.local.push(one(await processes.send(local.slice(0, 1), alone)).p50);
-      trips.between.push(one(await processes.send(webs.slice(0, 1), alone)).p50);
-      speeds.local.push(perSecond(await processes.send(local, crowd)));
-      speeds.between.push(perSecond(await processes.send(webs, crowd)));
+      for (const [key, system] of Object.entries(systems) as [keyof typeof systems, Processes][]) {
+        trips[key].push(await system.roundTrip(milliseconds / 2, SIZES[size]));
+        const measured = await system.measure(crowd);
+        speeds[key].push(measured.perSecond);
+        cpu[key].push(measured.cpu);
+      }
     }
-    const added = median(trips.between.map((trip, round) => trip - (trips.local[round] ?? NaN)));
+    const added = median(trips.ours.map((trip, round) => trip - (trips.local[round] ?? NaN)));
     rows.push([
       'round trip of one caller, p50 ms',
       size,
-      median(trips.local).toFixed(2),
-      median(trips.between).toFixed(2),
+      ...[trips.local, trips.plain, trips.ours].map((each) => median(each).toFixed(2)),
       `added ${added.toFixed(2)}`,
       `≤ ${MOST_ADDED}`,
       verdict(added <= MOST_ADDED),
@@ -109,61 +146,74 @@ async function benchSpeed(
     rows.push([
       `inputs/s of ${2 * CALLERS} callers`,
       size,
-      median(speeds.local).toFixed(0),
-      median(speeds.between).toFixed(0),
-      ratio(speeds.between, speeds.local),
+      ...[speeds.local, speeds.plain, speeds.ours].map((each) => median(each).toFixed(0)),
+      ratio(speeds.ours, speeds.local),
       `≥ ${least}`,
-      verdict(median(speeds.between.map((speed, round) => speed / (speeds.local[round] ?? NaN))) >= least),
+      verdict(medianRatio(speeds.ours, speeds.local) >= least),
+    ]);
+    rows.push([
+      'CPU for an input, µs, to the plain loop',
+      size,
+      ...[cpu.local, cpu.plain, cpu.ours].map((each) => median(each).toFixed(0)),
+      ratio(cpu.ours, cpu.plain),
+      `≤ ${MOST_CPU}`,
+      verdict(medianRatio(cpu.ours, cpu.plain) <= MOST_CPU),
     ]);
   }
+  await plain.end();
   const crowd = { callers: CALLERS, milliseconds, size: SIZES['64 B'] };
   const both: number[] = [];
-  for (let round = 0; round < rounds; round++) both.push(perSecond(await processes.send(webs, crowd)));
-  await processes.kill(models.splice(0, 1));
-  models.push(await processes.start('model', 10 * RUN_MS));
+  for (let round = 0; round < rounds; round++) both.push((await ours.measure(crowd)).perSecond);
+  await ours.killModel();
+  await ours.startModel(10 * RUN_MS);
   // What the dead node had is delivered again first.
   await sleep(2 * REDELIVER_AFTER);
   const slow: number[] = [];
-  for (let round = 0; round < rounds; round++) slow.push(perSecond(await processes.send(webs, crowd)));
+  for (let round = 0; round < rounds; round++) slow.push((await ours.measure(crowd)).perSecond);
   rows.push([
     'inputs/s, one node of two ten times slower',
     '64 B',
-    `(two) ${median(both).toFixed(0)}`,
+    '',
+    '',
     median(slow).toFixed(0),
-    ratio(slow, both),
+    `of two ${ratio(slow, both)}`,
     `≥ ${LEAST_WITH_SLOW_NODE}`,
-    verdict(median(slow) / median(both) >= LEAST_WITH_SLOW_NODE),
+    verdict(medianRatio(slow, both) >= LEAST_WITH_SLOW_NODE),
   ]);
   printTable(rows);
-  await processes.end();
+  await ours.killModel();
+  await ours.startModel();
+  // The slow one is the older of two now.
+  await ours.killModel();
+  await ours.startModel();
 }
 
-async function benchFaults(name: Name, processes: Processes, broker: Broker, faults: Faults): Promise<void> {
-  const { kills, restarts, freezes, inputs } = faults;
-  const models = [await processes.start('model'), await processes.start('model')];
-  const webs = [await processes.start('web'), await processes.start('web')];
+async function benchFaults(
+  name: BrokerName,
+  broker: Broker,
+  processes: Processes,
+  form: Form,
+): Promise<void> {
+  const { kills, restarts, freezes, inputs } = FAULTS[form];
   const total = { answers: 0, lost: 0 };
   const longest: Record<string, number> = { kill: 0, restart: 0, freeze: 0, none: 0 };
-  /** A crowd that sends for a while, in the midst of which something happens. */
   const during = async (kind: string, fault: () => Promise<void>): Promise<void> => {
-    const sent = processes.send(webs, { callers: CALLERS, milliseconds: 3 * REDELIVER_AFTER, size: 64 });
-    await Promise.all([sleep(REDELIVER_AFTER / 2).then(fault), sent]);
-    for (const { answers, wrong, errors, longest: wait } of await sent) {
-      total.answers += answers;
-      total.lost += wrong + Object.values(errors).reduce((sum, count) => sum + count, 0);
-      longest[kind] = Math.max(longest[kind] ?? 0, wait);
-    }
+    const seen = await sendDuring(processes, fault);
+    total.answers += seen.answers;
+    total.lost += seen.lost;
+    longest[kind] = Math.max(longest[kind] ?? 0, seen.longest);
   };
   for (let kill = 0; kill < kills; kill++) {
-    await during('kill', () => processes.kill(models.splice(0, 1)));
-    models.push(await processes.start('model'));
+    await during('kill', () => processes.killModel());
+    await processes.startModel();
   }
   for (let restart = 0; restart < restarts; restart++) await during('restart', () => broker.restart());
   for (let freeze = 0; freeze < freezes; freeze++) {
     await during('freeze', async () => {
-      models[0]?.kill('SIGSTOP');
+      const [frozen] = processes.models;
+      frozen?.kill('SIGSTOP');
       await sleep(2 * REDELIVER_AFTER);
-      models[0]?.kill('SIGCONT');
+      frozen?.kill('SIGCONT');
     });
   }
   while (total.answers < inputs) await during('none', () => Promise.resolve());
@@ -181,68 +231,66 @@ async function benchFaults(name: Name, processes: Processes, broker: Broker, fau
   ]);
 }
 
-/** Processes that meet over one broker. */
-class Processes {
-  readonly #all = new Set<ChildProcess>();
-
-  constructor(
-    private readonly transport: Name,
-    private readonly url: string,
-  ) {}
-
-  async start(role: Role, runMs = RUN_MS): Promise<ChildProcess> {
-    const child = fork(new URL('transports-node.ts', import.meta.url), {
-      execArgv: ['--import', 'tsx'],
-      env: {
-        ...process.env,
-        ROLE: role,
-        TRANSPORT: this.transport,
-        BROKER_URL: this.url,
-        REDELIVER_AFTER: String(REDELIVER_AFTER),
-        RUN_MS: String(runMs),
-      },
-    });
-    this.#all.add(child);
-    await once(child, 'message');
-    return child;
-  }
-
-  send(to: readonly ChildProcess[], load: Load): Promise<Seen[]> {
-    return Promise.all(
-      to.map(async (child) => {
-        const seen = once(child, 'message');
-        child.send(load);
-        return ((await seen) as [Seen])[0];
-      }),
+/** Others over a broker, in turns with ours over its own. @returns a row for each */
+async function benchPeers(
+  peers: Readonly<Record<string, SystemName>>,
+  url: string,
+  ours: Processes,
+  form: Form,
+): Promise<string[][]> {
+  const [rounds, milliseconds] = ROUNDS[form];
+  const rows: string[][] = [];
+  for (const [name, system] of Object.entries(peers)) {
+    const theirs = await Processes.start(system, url);
+    const row = [name];
+    const cpu = { ours: [] as number[], theirs: [] as number[] };
+    for (const size of Object.values(SIZES)) {
+      const crowd = { callers: CALLERS, milliseconds, size };
+      await theirs.measure(crowd);
+      await ours.measure(crowd);
+      const speeds = { ours: [] as number[], theirs: [] as number[] };
+      for (let round = 0; round < rounds; round++) {
+        const [their, our] = [await theirs.measure(crowd), await ours.measure(crowd)];
+        speeds.theirs.push(their.perSecond);
+        speeds.ours.push(our.perSecond);
+        if (size !== SIZES['64 B']) continue;
+        cpu.theirs.push(their.cpu);
+        cpu.ours.push(our.cpu);
+      }
+      row.push(median(speeds.theirs).toFixed(0), ratio(speeds.theirs, speeds.ours));
+    }
+    const trip = await theirs.roundTrip(milliseconds, SIZES['64 B']);
+    const { lost, longest } = await sendDuring(theirs, () => theirs.killModel());
+    row.push(
+      `${trip.toFixed(2)} ms`,
+      ratio(cpu.theirs, cpu.ours, 1),
+      String(lost),
+      `${longest.toFixed(0)} ms`,
     );
+    rows.push(row);
+    await theirs.end();
   }
-
-  async kill(children: readonly ChildProcess[]): Promise<void> {
-    await Promise.all(
-      children.map(async (child) => {
-        const exit = once(child, 'exit');
-        child.kill('SIGKILL');
-        await exit;
-        this.#all.delete(child);
-      }),
-    );
-  }
-
-  async end(): Promise<void> {
-    await this.kill([...this.#all]);
-  }
+  return rows;
 }
 
-/** @throws Error if an answer was wrong or missing, since its speed then means nothing */
-function perSecond(seen: readonly Seen[]): number {
-  const bad = seen.find(({ wrong, errors }) => wrong > 0 || Object.keys(errors).length > 0);
-  if (bad) throw new Error(`${bad.wrong} wrong answers, and errors: ${JSON.stringify(bad.errors)}`);
-  return seen.reduce((sum, each) => sum + each.perSecond, 0);
+/** A crowd that sends for a while, in the midst of which something happens. */
+async function sendDuring(
+  processes: Processes,
+  fault: () => Promise<void>,
+): Promise<{ answers: number; lost: number; longest: number }> {
+  const sent = processes.send({ callers: CALLERS, milliseconds: 3 * REDELIVER_AFTER, size: SIZES['64 B'] });
+  await Promise.all([sleep(REDELIVER_AFTER / 2).then(fault), sent]);
+  const total = { answers: 0, lost: 0, longest: 0 };
+  for (const { answers, wrong, errors, longest } of await sent) {
+    total.answers += answers;
+    total.lost += wrong + Object.values(errors).reduce((sum, count) => sum + count, 0);
+    total.longest = Math.max(total.longest, longest);
+  }
+  return total;
 }
 
-function one([seen]: readonly Seen[]): Seen {
-  if (!seen) throw new Error('no process has sent anything');
-  return seen;
+function medianRatio(ours: readonly number[], theirs: readonly number[]): number {
+  return median(ours.map((value, round) => value / (theirs[round] ?? NaN)));
 }
 
 function verdict(isMet: boolean): string {

@@ -1,5 +1,6 @@
 import type { Msg } from '@nats-io/transport-node';
 import { QueueFullError } from '../core/errors.js';
+import { splitAnswers } from '../transport/answer-frames.js';
 import { NoNodeError, PayloadSizeError, TransportError } from '../transport/errors.js';
 import {
   type CallSettings,
@@ -8,7 +9,7 @@ import {
   type Sender,
 } from '../transport/pending-calls.js';
 import type { ResolvedSettings } from '../transport/settings.js';
-import { bufferOf, readJson, splitAnswers } from './frames.js';
+import { bufferOf, readJson } from './frames.js';
 import type { Names } from './names.js';
 import { isRefusal, type LinkSubscription, messageOf, type NatsLink } from './nats-link.js';
 import type { NatsNodes } from './nats-nodes.js';

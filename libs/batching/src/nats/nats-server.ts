@@ -1,11 +1,12 @@
 import { headers, type Msg } from '@nats-io/transport-node';
+import { joinAnswers, LENGTH } from '../transport/answer-frames.js';
 import { readRoute } from '../transport/envelope.js';
 import { type Answerer, ServedInputs, type ServeSettings } from '../transport/served-inputs.js';
 import type { Served } from '../transport/served-services.js';
 import type { OnInput, ServeOptions } from '../transport/transport.js';
 import { BrokerClock } from './broker-clock.js';
 import { Credit } from './credit.js';
-import { bufferOf, joinAnswers, LENGTH, readJson } from './frames.js';
+import { bufferOf, readJson } from './frames.js';
 import { CONSUMER, type Names } from './names.js';
 import {
   ignore,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { bufferOf, joinAnswers, splitAnswers } from './frames.js';
+import { bufferOf } from './frames.js';
 import { Names } from './names.js';
 import { NatsNodes, writeBeat } from './nats-nodes.js';
 import { natsTransport, type NatsTransportOptions } from './nats-transport.js';
@@ -49,17 +49,6 @@ describe('names', () => {
 });
 
 describe('frames', () => {
-  it('carry many answers, also empty ones', () => {
-    const answers = ['one', '', 'three'].map((text) => Buffer.from(text));
-    expect([...splitAnswers(joinAnswers(answers))].map(String)).toEqual(['one', '', 'three']);
-  });
-
-  it('leave out what is cut off', () => {
-    const bytes = joinAnswers([Buffer.from('one'), Buffer.from('two')]);
-    expect([...splitAnswers(bytes.subarray(0, -1))].map(String)).toEqual(['one']);
-    expect([...splitAnswers(bytes.subarray(0, 2))]).toEqual([]);
-  });
-
   it('are read where they lie', () => {
     const bytes = new Uint8Array([1, 2, 3, 4]).subarray(1, 3);
     expect([...bufferOf(bytes)]).toEqual([2, 3]);

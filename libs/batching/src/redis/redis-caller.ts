@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import { QueueFullError } from '../core/errors.js';
+import { splitAnswers } from '../transport/answer-frames.js';
 import { NoNodeError, TransportError } from '../transport/errors.js';
 import {
   type CallSettings,
@@ -19,6 +20,8 @@ type Entries = [id: Buffer, fields: Buffer[]][];
 
 /** When to try again what Redis has refused, for example because it has no memory left, in milliseconds. */
 const RETRY_REFUSED = 1_000;
+/** Instead of the id of an input. */
+const NO_ROOM = '-';
 /** Most bytes of inputs in one script. */
 const MOST_BYTES = 4 * 2 ** 20;
 /** Milliseconds that an entry may be missing without an answer before its input is sent again. */
@@ -176,20 +179,21 @@ export class RedisCaller implements Sender<string> {
     const bound = Number.isFinite(most) ? most : Number.MAX_SAFE_INTEGER;
     const now = performance.now();
     for (const call of calls) call.sentAt = now;
-    let ids: Buffer[];
+    let ids: string[];
     try {
-      ids = (await this.link.run(
+      const reply = await this.link.run(
         'send',
         [this.keys.inputs(service)],
         [bound, this.settings.keep, ...messages],
-      )) as Buffer[];
+      );
+      ids = String(reply).split(' ');
     } catch (error) {
       this.#notSent(calls, error);
       return;
     }
     calls.forEach((call, index) => {
-      const id = ids[index]?.toString('latin1') ?? '';
-      if (id === '') {
+      const id = ids[index] ?? NO_ROOM;
+      if (id === NO_ROOM) {
         this.calls.fail(call, new QueueFullError(service, maxQueued, this.calls.roundTrip(service)));
         return;
       }
@@ -291,7 +295,7 @@ export class RedisCaller implements Sender<string> {
       for (let index = 0; index + 1 < fields.length; index += 2) {
         const [name, value] = [fields[index]?.toString('latin1'), fields[index + 1]];
         if (!value) continue;
-        if (name === 'a') this.calls.answer(value);
+        if (name === 'a') for (const answer of splitAnswers(value)) this.calls.answer(answer);
         else if (name === 'm') this.#move(value.toString('latin1'));
       }
       this.#lastId = id.toString('latin1');

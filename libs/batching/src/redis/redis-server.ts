@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { joinAnswers } from '../transport/answer-frames.js';
 import { type Answerer, ServedInputs, type ServeSettings } from '../transport/served-inputs.js';
 import type { OnInput, ServeOptions } from '../transport/transport.js';
 import type { Keys } from './keys.js';
@@ -200,13 +201,15 @@ export class RedisServer implements Answerer<string> {
   #take(name: string, entries: readonly Entry[]): void {
     for (const [id, fields] of entries) {
       const text = id.toString('latin1');
-      const values = new Map<string, Buffer>();
+      let message: Buffer = EMPTY;
+      let before = 0;
       for (let index = 0; index + 1 < (fields?.length ?? 0); index += 2) {
         const [field, value] = [fields?.[index], fields?.[index + 1]];
-        if (field && value) values.set(field.toString('latin1'), value);
+        if (!field || !value) continue;
+        if (field[0] === MESSAGE) message = value;
+        else if (field[0] === DELIVERIES) before = Number(value.toString('latin1'));
       }
-      const before = Number(values.get('d')?.toString('latin1') ?? 0);
-      this.served.take(name, values.get('p') ?? EMPTY, before + 1, this.nodes.ageOf(text), text);
+      this.served.take(name, message, before + 1, this.nodes.ageOf(text), text);
     }
   }
 
@@ -276,8 +279,7 @@ export class RedisServer implements Answerer<string> {
       else ofCallers.set(caller, [bytes]);
     }
     const keys = [service.inputs, ...Array.from(ofCallers.keys(), (caller) => this.keys.answers(caller))];
-    const values: (string | number | Buffer)[] = [answers.length, ...answers.map(({ id }) => id)];
-    for (const bytes of ofCallers.values()) values.push(bytes.length, ...bytes);
+    const values = [answers.map(({ id }) => id).join(' '), ...Array.from(ofCallers.values(), joinAnswers)];
     try {
       await this.link.run('answer', keys, values);
     } catch (error) {
@@ -346,6 +348,8 @@ export class RedisServer implements Answerer<string> {
 }
 
 const EMPTY = Buffer.alloc(0);
+/** Fields of an entry: `p` and `d`. */
+const [MESSAGE, DELIVERIES] = Buffer.from('pd');
 
 function* parts(answers: readonly Answer[]): Generator<Answer[]> {
   let part: Answer[] = [];

@@ -4,6 +4,7 @@ import { ServiceStoppedError } from '../core/errors.js';
 import { msgpackCodec } from '../transport/msgpack-codec.js';
 import { nodeName } from '../transport/node-name.js';
 import {
+  notOpen,
   opened,
   OPENED_TWICE,
   resolveSettings,
@@ -151,8 +152,8 @@ class RedisTransport implements Transport {
     this.#tickSoon();
   }
 
-  async call(service: string, input: unknown, options?: CallOptions): Promise<unknown> {
-    return opened(this.#parts).caller.calls.open(service, input, options);
+  call(service: string, input: unknown, options?: CallOptions): Promise<unknown> {
+    return this.#parts?.caller.calls.open(service, input, options) ?? notOpen();
   }
 
   serve(service: string, options: ServeOptions, onInput: OnInput): void {

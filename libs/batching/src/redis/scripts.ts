@@ -3,7 +3,7 @@
  *
  *     inputs:SERVICE   one entry per input: `p` the message, `d` how often it was delivered under an earlier id;
  *                      read by the consumer group, acknowledged and deleted when the input has ended
- *     answers:CALLER   entries of many answers: `a` an answer; `m` an input that has another id now
+ *     answers:CALLER   entries: `a` many answers; `m` an input that has another id now
  *     nodes            sorted set: the nodes that serve something, by the time of their last sign of life
  *     node:NODE        what a node serves, as JSON
  */
@@ -12,7 +12,8 @@ export const GROUP = 'nodes';
 /**
  * Adds inputs while the stream has less than `bound` entries.
  *
- * KEYS: inputs. ARGV: bound, keep (ms), messages. Returns an id for each; an empty one where there was no room.
+ * KEYS: inputs. ARGV: bound, keep (ms), messages. Returns the ids as one text, `-` where there was no room: clients read one
+ * text faster than many.
  */
 export const SEND = `
 local room = tonumber(ARGV[1]) - redis.call('XLEN', KEYS[1])
@@ -22,35 +23,25 @@ for i = 3, #ARGV do
     ids[i - 2] = redis.call('XADD', KEYS[1], '*', 'p', ARGV[i])
     room = room - 1
   else
-    ids[i - 2] = ''
+    ids[i - 2] = '-'
   end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return ids`;
+return table.concat(ids, ' ')`;
 
 /**
  * Adds answers, one entry per caller, and then acknowledges and deletes the inputs: if Redis has no memory for an answer,
  * its input stays. The stream of a caller that is gone has expired, and is not made anew.
  *
- * KEYS: inputs, answers of each caller. ARGV: number of ids, ids, then for each caller the number of its answers, and these.
+ * KEYS: inputs, answers of each caller. ARGV: ids as one text, then the answers of each caller as one.
  */
 export const ANSWER = `
-local count = tonumber(ARGV[1])
-local at = count + 2
-for i = 2, #KEYS do
-  local entry = { 'XADD', KEYS[i], 'NOMKSTREAM', '*' }
-  for j = at + 1, at + tonumber(ARGV[at]) do
-    entry[#entry + 1] = 'a'
-    entry[#entry + 1] = ARGV[j]
-  end
-  at = at + tonumber(ARGV[at]) + 1
-  redis.call(unpack(entry))
-end
+for i = 2, #KEYS do redis.call('XADD', KEYS[i], 'NOMKSTREAM', '*', 'a', ARGV[i]) end
 local ack = { 'XACK', KEYS[1], '${GROUP}' }
 local del = { 'XDEL', KEYS[1] }
-for i = 2, count + 1 do
-  ack[#ack + 1] = ARGV[i]
-  del[#del + 1] = ARGV[i]
+for id in string.gmatch(ARGV[1], '%S+') do
+  ack[#ack + 1] = id
+  del[#del + 1] = id
 end
 redis.call(unpack(ack))
 redis.call(unpack(del))

@@ -1,9 +1,34 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { readAnswer, readInput, readRoute, VERSION, writeAnswer, writeInput } from './envelope.js';
+import { withRoom } from './codec.js';
+import {
+  ANSWER_ROOM,
+  type AnswerKind,
+  type InputEnvelope,
+  inputRoom,
+  readAnswer,
+  readInput,
+  readRoute,
+  VERSION,
+  writeAnswer,
+  writeInput,
+  writeTimeout,
+} from './envelope.js';
 
 const bytes = () => fc.uint8Array({ maxLength: 40 });
 const number = () => fc.double({ noNaN: true, noDefaultInfinity: true });
+
+function inputOf(route: { caller: string; call: number }, { body, ...fields }: InputEnvelope): Buffer {
+  const message = withRoom(inputRoom(route.caller, fields), body);
+  writeInput(message, route, fields);
+  return message;
+}
+
+function answerOf(call: number, kind: AnswerKind, body: Uint8Array): Buffer {
+  const answer = withRoom(ANSWER_ROOM, body);
+  writeAnswer(answer, call, kind);
+  return answer;
+}
 
 describe('the envelope of an input', () => {
   it('has what was put into it', () => {
@@ -19,7 +44,7 @@ describe('the envelope of an input', () => {
     });
     fc.assert(
       fc.property(route, input, (to, written) => {
-        const message = writeInput(to, written);
+        const message = inputOf(to, written);
         expect(readRoute(message)).toEqual({ version: VERSION, ...to });
         const { timeout, priority, extras, body } = readInput(message);
         expect([timeout, priority]).toEqual([written.timeout, written.priority]);
@@ -27,6 +52,14 @@ describe('the envelope of an input', () => {
         expect([...body]).toEqual([...written.body]);
       }),
     );
+  });
+
+  it('has another timeout when it is sent again, and is else the same', () => {
+    const written = { timeout: 500, priority: 2, extras: Buffer.of(7, 8), body: Buffer.of(1, 2, 3) };
+    const message = inputOf({ caller: 'caller', call: 9 }, written);
+    writeTimeout(message, 123);
+    expect(readInput(message)).toEqual({ ...written, timeout: 123 });
+    expect(readRoute(message)).toEqual({ version: VERSION, caller: 'caller', call: 9 });
   });
 
   it('throws a RangeError, and nothing else, for whatever bytes arrive', () => {
@@ -50,12 +83,12 @@ describe('the envelope of an input', () => {
     ['priority', Infinity, 'priority: expected a finite number, got Infinity'],
   ])('refuses the %s %p', (field, value, message) => {
     const written = { timeout: undefined, priority: undefined, extras: undefined, body: Buffer.of() };
-    const damaged = writeInput({ caller: 'a', call: 1 }, { ...written, [field]: value });
+    const damaged = inputOf({ caller: 'a', call: 1 }, { ...written, [field]: value });
     expect(() => readInput(damaged)).toThrow(message);
   });
 
   it('says whom to answer in any version', () => {
-    const message = writeInput(
+    const message = inputOf(
       { caller: 'caller', call: 7 },
       { timeout: undefined, priority: undefined, extras: undefined, body: Buffer.of(1) },
     );
@@ -66,13 +99,13 @@ describe('the envelope of an input', () => {
 
 describe('the envelope of an answer', () => {
   it('has what was put into it', () => {
-    const answer = writeAnswer(2 ** 32 - 1, 'error', Buffer.of(1, 2));
+    const answer = answerOf(2 ** 32 - 1, 'error', Buffer.of(1, 2));
     expect(readAnswer(answer)).toEqual({ call: 2 ** 32 - 1, kind: 'error', body: Buffer.of(1, 2) });
-    expect(readAnswer(writeAnswer(0, 'result', Buffer.of()))).toMatchObject({ call: 0, kind: 'result' });
+    expect(readAnswer(answerOf(0, 'result', Buffer.of()))).toMatchObject({ call: 0, kind: 'result' });
   });
 
   it('names its call in any version, and no kind that is not known', () => {
-    const answer = writeAnswer(5, 'result', Buffer.of(1));
+    const answer = answerOf(5, 'result', Buffer.of(1));
     answer[5] = 77;
     expect(readAnswer(answer)).toMatchObject({ call: 5, kind: undefined });
     answer[0] = 2;

@@ -26,12 +26,15 @@ export interface Route {
   readonly call: number;
 }
 
-/** An input without what is in `extras`. */
-export interface InputEnvelope {
+/** What an envelope says of an input, without what is in `extras`. */
+export interface InputFields {
   readonly timeout: number | undefined;
   readonly priority: number | undefined;
   /** Encoded tenant, trace and what later versions add. */
   readonly extras: Uint8Array | undefined;
+}
+
+export interface InputEnvelope extends InputFields {
   /** The encoded input. */
   readonly body: Uint8Array;
 }
@@ -46,40 +49,45 @@ export interface AnswerEnvelope {
   readonly body: Buffer;
 }
 
-/** Bytes that an envelope adds to an input without extras, at most. */
-export const INPUT_OVERHEAD = 1 + 1 + 255 + 4 + 1 + 8 + 8 + 4;
+/** Bytes of the envelope of an input. */
+export function inputRoom(caller: string, { timeout, priority, extras }: InputFields): number {
+  return (
+    timeoutAt(caller.length) +
+    (timeout === undefined ? 0 : 8) +
+    (priority === undefined ? 0 : 8) +
+    (extras ? 4 + extras.byteLength : 0)
+  );
+}
 
-export function writeInput({ caller, call }: Omit<Route, 'version'>, input: InputEnvelope): Buffer {
-  const { timeout, priority, extras, body } = input;
-  let size = 1 + 1 + caller.length + 4 + 1 + body.byteLength;
-  let flags = 0;
-  if (timeout !== undefined) {
-    flags |= HAS_TIMEOUT;
-    size += 8;
-  }
-  if (priority !== undefined) {
-    flags |= HAS_PRIORITY;
-    size += 8;
-  }
-  if (extras) {
-    flags |= HAS_EXTRAS;
-    size += 4 + extras.byteLength;
-  }
-  const bytes = Buffer.allocUnsafe(size);
-  bytes[0] = VERSION;
-  bytes[1] = caller.length;
-  let at = 2 + bytes.write(caller, 2, 'latin1');
-  at = bytes.writeUInt32BE(call, at);
-  at = bytes.writeUInt8(flags, at);
-  if (timeout !== undefined) at = bytes.writeDoubleBE(timeout, at);
-  if (priority !== undefined) at = bytes.writeDoubleBE(priority, at);
-  if (extras) {
-    at = bytes.writeUInt32BE(extras.byteLength, at);
-    bytes.set(extras, at);
-    at += extras.byteLength;
-  }
-  bytes.set(body, at);
-  return bytes;
+/** Writes the envelope into the first `inputRoom` bytes of a message, where the encoded input follows. */
+export function writeInput(
+  message: Buffer,
+  { caller, call }: Omit<Route, 'version'>,
+  { timeout, priority, extras }: InputFields,
+): void {
+  message[0] = VERSION;
+  message[1] = caller.length;
+  let at = 2 + message.write(caller, 2, 'latin1');
+  at = message.writeUInt32BE(call, at);
+  const flags =
+    (timeout === undefined ? 0 : HAS_TIMEOUT) |
+    (priority === undefined ? 0 : HAS_PRIORITY) |
+    (extras ? HAS_EXTRAS : 0);
+  at = message.writeUInt8(flags, at);
+  if (timeout !== undefined) at = message.writeDoubleBE(timeout, at);
+  if (priority !== undefined) at = message.writeDoubleBE(priority, at);
+  if (!extras) return;
+  at = message.writeUInt32BE(extras.byteLength, at);
+  message.set(extras, at);
+}
+
+/** Changes the timeout of a message that has one. */
+export function writeTimeout(message: Buffer, timeout: number): void {
+  message.writeDoubleBE(timeout, timeoutAt(message.readUInt8(1)));
+}
+
+function timeoutAt(callerLength: number): number {
+  return 1 + 1 + callerLength + 4 + 1;
 }
 
 /**
@@ -123,20 +131,19 @@ export function readInput(bytes: Buffer): InputEnvelope {
   return { timeout, priority, extras, body: bytes.subarray(at) };
 }
 
-const ANSWER_HEAD = 6;
+/** Bytes of the envelope of an answer. */
+export const ANSWER_ROOM = 6;
 
-export function writeAnswer(call: number, kind: AnswerKind, body: Uint8Array): Buffer {
-  const bytes = Buffer.allocUnsafe(ANSWER_HEAD + body.byteLength);
-  bytes[0] = VERSION;
-  bytes.writeUInt32BE(call, 1);
-  bytes[5] = KINDS.indexOf(kind);
-  bytes.set(body, ANSWER_HEAD);
-  return bytes;
+/** Writes the envelope into the first `ANSWER_ROOM` bytes of an answer, where what is encoded follows. */
+export function writeAnswer(answer: Buffer, call: number, kind: AnswerKind): void {
+  answer[0] = VERSION;
+  answer.writeUInt32BE(call, 1);
+  answer[5] = KINDS.indexOf(kind);
 }
 
 /** @throws RangeError if the bytes are too few */
 export function readAnswer(bytes: Buffer): AnswerEnvelope {
   const call = bytes.readUInt32BE(1);
   const kind = bytes[0] === VERSION ? KINDS[bytes.readUInt8(5)] : undefined;
-  return { call, kind, body: bytes.subarray(ANSWER_HEAD) };
+  return { call, kind, body: bytes.subarray(ANSWER_ROOM) };
 }

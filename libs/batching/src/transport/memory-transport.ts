@@ -8,7 +8,7 @@ import {
   type ResolvedSettings,
   type TransportSettings,
 } from './settings.js';
-import type { Codec } from './codec.js';
+import { type Codec, withRoom } from './codec.js';
 import { NoNodeError } from './errors.js';
 import { nodeName } from './node-name.js';
 import { type PendingCall, PendingCalls } from './pending-calls.js';
@@ -44,7 +44,7 @@ export function memoryTransport(options: MemoryTransportOptions = {}): MemoryTra
 }
 
 const codec: Codec = {
-  pack: serialize,
+  pack: (value, room) => withRoom(room, serialize(value)),
   // Of a copy, since arrays that it returns are views of what it reads.
   unpack: (bytes) => deserialize(new Uint8Array(bytes)) as unknown,
 };
@@ -285,7 +285,8 @@ export class MemoryTransport implements Transport {
     call.sent = {
       service,
       from: this,
-      bytes: call.write(),
+      // Of its own, as a broker has them: they are written anew when the call is sent again.
+      bytes: Buffer.from(call.write()),
       at,
       deliveries: 0,
       isGone: false,

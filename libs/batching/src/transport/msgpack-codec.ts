@@ -1,5 +1,5 @@
 import { addExtension, Packr } from 'msgpackr';
-import type { Codec } from './codec.js';
+import { type Codec, withRoom } from './codec.js';
 
 const packr = new Packr({ structuredClone: true, copyBuffers: true });
 
@@ -38,19 +38,20 @@ type TypedArrayClass = (new (buffer: ArrayBufferLike) => AnyTypedArray) & {
  * Imported by the transports that need it alone: msgpackr is an optional peer of the package.
  */
 export const msgpackCodec: Codec = {
-  pack: (value) =>
-    (ArrayBuffer.isView(value) ? packRaw(value as AnyTypedArray) : undefined) ?? packr.pack(value),
+  pack: (value, room) =>
+    (ArrayBuffer.isView(value) ? packRaw(value as AnyTypedArray, room) : undefined) ??
+    withRoom(room, packr.pack(value)),
   unpack: (bytes) => (bytes[0] === RAW ? unpackRaw(bytes) : (packr.unpack(bytes) as unknown)),
 };
 
 /** @returns `undefined` for a `DataView` */
-function packRaw(array: AnyTypedArray): Uint8Array | undefined {
+function packRaw(array: AnyTypedArray, room: number): Buffer | undefined {
   const type = Buffer.isBuffer(array) ? BUFFER : TYPED_ARRAYS.indexOf(array[Symbol.toStringTag]);
   if (type < 0) return undefined;
-  const bytes = Buffer.allocUnsafe(2 + array.byteLength);
-  bytes[0] = RAW;
-  bytes[1] = type;
-  bytes.set(bytesOf(array), 2);
+  const bytes = Buffer.allocUnsafe(room + 2 + array.byteLength);
+  bytes[room] = RAW;
+  bytes[room + 1] = type;
+  bytes.set(Buffer.isBuffer(array) ? array : bytesOf(array), room + 2);
   return bytes;
 }
 

@@ -4,7 +4,7 @@ import { LONGEST_TIMER } from '../core/clock.js';
 import { BatchTimeoutError, ServiceStoppedError } from '../core/errors.js';
 import { checkSubmitOptions } from '../core/options.js';
 import type { Codec } from './codec.js';
-import { INPUT_OVERHEAD, readAnswer, READS, writeInput } from './envelope.js';
+import { inputRoom, readAnswer, READS, writeInput, writeTimeout } from './envelope.js';
 import { PayloadError, PayloadSizeError } from './errors.js';
 import type { CallOptions, TransportContext } from './transport.js';
 import { putTogether } from './travelling-errors.js';
@@ -40,24 +40,19 @@ export class PendingCall<Sent> {
   constructor(
     readonly number: number,
     readonly service: string,
-    private readonly node: string,
     readonly openedAt: number,
     private readonly timeout: number | undefined,
-    private readonly priority: number | undefined,
-    private readonly extras: Uint8Array | undefined,
-    private readonly body: Uint8Array,
+    private readonly message: Buffer,
     readonly resolve: (result: unknown) => void,
     readonly reject: (error: unknown) => void,
   ) {}
 
-  /** The message, with what is left of the timeout at this moment. */
+  /** The message, with what is left of the timeout at this moment. The same bytes each time. */
   write(): Buffer {
-    const { priority, extras, body } = this;
-    const timeout =
-      this.timeout === undefined
-        ? undefined
-        : Math.max(0, this.timeout - (performance.now() - this.openedAt));
-    return writeInput({ caller: this.node, call: this.number }, { timeout, priority, extras, body });
+    if (this.timeout !== undefined) {
+      writeTimeout(this.message, Math.max(0, this.timeout - (performance.now() - this.openedAt)));
+    }
+    return this.message;
   }
 }
 
@@ -113,20 +108,23 @@ export class PendingCalls<Sent> {
 
       if (signal?.aborted) throw abortReason(signal);
       if (this.#isClosed) throw new ServiceStoppedError(service);
-      const body = this.#pack(service, input);
-      const extras = this.#packExtras(tenant, trace);
-      const size = INPUT_OVERHEAD + (extras?.byteLength ?? 0) + body.byteLength;
+      const { node } = this.settings;
+      const fields = {
+        timeout: timeout === undefined || timeout > LONGEST_TIMER ? undefined : timeout,
+        priority: priority === 0 ? undefined : priority,
+        extras: this.#packExtras(tenant, trace),
+      };
+      const message = this.#pack(service, input, inputRoom(node, fields));
       const limit = this.settings.maxPayload();
-      if (size > limit) throw new PayloadSizeError(service, 'input', size, limit);
+      if (message.length > limit) throw new PayloadSizeError(service, 'input', message.length, limit);
+      const number = this.#nextNumber();
+      writeInput(message, { caller: node, call: number }, fields);
       const call = new PendingCall<Sent>(
-        this.#nextNumber(),
+        number,
         service,
-        this.settings.node,
         performance.now(),
-        timeout === undefined || timeout > LONGEST_TIMER ? undefined : timeout,
-        priority === 0 ? undefined : priority,
-        extras,
-        body,
+        fields.timeout,
+        message,
         resolve,
         reject,
       );
@@ -228,9 +226,9 @@ export class PendingCalls<Sent> {
     return this.#lastNumber;
   }
 
-  #pack(service: string, input: unknown): Uint8Array {
+  #pack(service: string, input: unknown, room: number): Buffer {
     try {
-      return this.settings.codec.pack(input);
+      return this.settings.codec.pack(input, room);
     } catch (cause) {
       throw new PayloadError(service, `this input cannot travel: ${String(cause)}`, { cause });
     }
@@ -246,6 +244,6 @@ export class PendingCalls<Sent> {
         `tenant: between nodes expected a string, a number or the like, got ${show(tenant)}`,
       );
     }
-    return this.settings.codec.pack({ tenant, trace });
+    return this.settings.codec.pack({ tenant, trace }, 0);
   }
 }

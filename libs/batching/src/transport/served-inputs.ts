@@ -1,7 +1,15 @@
 import { show } from '../core/checks.js';
 import { ServiceStoppedError } from '../core/errors.js';
 import type { Codec } from './codec.js';
-import { type AnswerKind, readInput, readRoute, READS, type Route, writeAnswer } from './envelope.js';
+import {
+  ANSWER_ROOM,
+  type AnswerKind,
+  readInput,
+  readRoute,
+  READS,
+  type Route,
+  writeAnswer,
+} from './envelope.js';
 import { PayloadError, PayloadSizeError, RedeliveryError } from './errors.js';
 import type { Delivery, OnInput, ServeOptions, TraceCarrier, TransportContext } from './transport.js';
 import { takeApart } from './travelling-errors.js';
@@ -32,6 +40,8 @@ class ServedInput<Handle> {
   constructor(
     readonly service: Service<Handle>,
     readonly route: Route,
+    /** Under which its service has it. */
+    readonly key: string,
     /** More than one if its caller has sent it again while it runs. */
     readonly handles: Handle[],
   ) {}
@@ -124,7 +134,7 @@ export class ServedInputs<Handle> {
       return;
     }
     if (deliveries > 1) served.redelivered++;
-    const input = new ServedInput(served, route, [handle]);
+    const input = new ServedInput(served, route, key, [handle]);
     served.inputs.set(key, input);
     this.#run(input, bytes, deliveries, age);
   }
@@ -221,9 +231,9 @@ export class ServedInputs<Handle> {
   #answerResult(input: ServedInput<Handle>, result: unknown): void {
     if (input.hasEnded) return;
     const { name } = input.service;
-    let body: Uint8Array;
+    let answer: Buffer;
     try {
-      body = this.settings.codec.pack(result);
+      answer = this.settings.codec.pack(result, ANSWER_ROOM);
     } catch (cause) {
       this.#answerError(
         input,
@@ -232,38 +242,38 @@ export class ServedInputs<Handle> {
       return;
     }
     const limit = this.settings.maxPayload();
-    if (body.byteLength > limit) {
-      this.#answerError(input, new PayloadSizeError(name, 'result', body.byteLength, limit));
+    if (answer.length > limit) {
+      this.#answerError(input, new PayloadSizeError(name, 'result', answer.length, limit));
       return;
     }
-    this.#answer(input, 'result', body);
+    this.#answer(input, 'result', answer);
   }
 
   #answerError(input: ServedInput<Handle>, error: unknown): void {
     if (input.hasEnded) return;
     const { codec, context } = this.settings;
     const { name } = input.service;
-    let body: Uint8Array;
+    let answer: Buffer;
     try {
-      body = codec.pack(takeApart(error, context.errors));
-      if (body.byteLength > this.settings.maxPayload())
-        throw new RangeError(`it has ${body.byteLength} bytes`);
+      answer = codec.pack(takeApart(error, context.errors), ANSWER_ROOM);
+      if (answer.length > this.settings.maxPayload()) throw new RangeError(`it has ${answer.length} bytes`);
     } catch (cause) {
       const problem = `the error of its node cannot travel: ${String(cause)}`;
-      body = codec.pack(takeApart(new PayloadError(name, problem), context.errors));
+      answer = codec.pack(takeApart(new PayloadError(name, problem), context.errors), ANSWER_ROOM);
     }
-    this.#answer(input, 'error', body);
+    this.#answer(input, 'error', answer);
   }
 
-  #answer(input: ServedInput<Handle>, kind: AnswerKind, body: Uint8Array): void {
-    this.#end(input, writeAnswer(input.route.call, kind, body));
+  #answer(input: ServedInput<Handle>, kind: AnswerKind, answer: Buffer): void {
+    writeAnswer(answer, input.route.call, kind);
+    this.#end(input, answer);
   }
 
   #end(input: ServedInput<Handle>, answer: Buffer | undefined): void {
     if (input.hasEnded) return;
     input.hasEnded = true;
-    const { service, route, handles } = input;
-    service.inputs.delete(`${route.call} ${route.caller}`);
+    const { service, route, key, handles } = input;
+    service.inputs.delete(key);
     handles.forEach((handle, index) => {
       // One answer is enough; each of its deliveries is acknowledged.
       this.answerer.end(service.name, handle, route.caller, index === 0 ? answer : undefined);

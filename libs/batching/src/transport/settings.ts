@@ -47,7 +47,13 @@ export const OPENED_TWICE =
 /** @throws Error for a transport that is not open yet */
 export function opened<T>(value: T | undefined): T {
   if (value !== undefined) return value;
-  throw new Error(
-    'this transport is not open; BatchingModule.forRoot({ transport }) opens it when the application starts',
-  );
+  throw new Error(NOT_OPEN);
 }
+
+/** @returns a promise that rejects, for what never throws */
+export function notOpen(): Promise<never> {
+  return Promise.reject(new Error(NOT_OPEN));
+}
+
+const NOT_OPEN =
+  'this transport is not open; BatchingModule.forRoot({ transport }) opens it when the application starts';

@@ -48,7 +48,7 @@ withNats.each(programs)('the transport over NATS %s', (_, program) => {
     const transport = natsTransport({
       ...(!('publish' in (options.connection ?? {})) && { url: server.url }),
       redeliverAfter: 400,
-      noNodeTimeout: 700,
+      noNodeTimeout: 2_000,
       awayTimeout: 1000,
       ...options,
     });

@@ -57,7 +57,7 @@ withRedis('the transport over Redis', () => {
     const transport = redisTransport({
       url: server.url,
       redeliverAfter: 400,
-      noNodeTimeout: 700,
+      noNodeTimeout: 2_000,
       awayTimeout: 1000,
       ...options,
     });

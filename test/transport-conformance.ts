@@ -17,7 +17,7 @@ import {
 
 /** Milliseconds of silence after which a node of these tests counts as dead. */
 export const REDELIVER_AFTER = 400;
-export const NO_NODE_TIMEOUT = 700;
+export const NO_NODE_TIMEOUT = 2_000;
 export const MAX_DELIVER = 3;
 
 /** One kind of transport, and what the tests do to its nodes. */

@@ -277,14 +277,9 @@ export class NatsServer implements Answerer<Handle> {
     }
     service.credit.came();
     // $JS.ACK.<stream>.<consumer>.<deliveries>.…, and between ACK and the stream <domain>.<account> where there are more.
-    const [deliveredNow, , , storedAt, waiting] = at.slice(at.length > 9 ? 6 : 4).map(Number) as [
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
-    service.waiting = waiting;
+    const from = at.length > 9 ? 6 : 4;
+    const [deliveredNow, storedAt] = [Number(at[from]), Number(at[from + 3])];
+    service.waiting = Number(at[from + 4]);
     const [before, elapsed] = readBefore(message);
     const deliveries = before + deliveredNow;
     const sentAt = storedAt / 1e6 - elapsed;

@@ -44,7 +44,7 @@ export function memoryTransport(options: MemoryTransportOptions = {}): MemoryTra
 }
 
 const codec: Codec = {
-  pack: (value, room) => withRoom(room, serialize(value)),
+  pack: (value, room, allocate) => withRoom(room, serialize(value), allocate),
   // Of a copy, since arrays that it returns are views of what it reads.
   unpack: (bytes) => deserialize(new Uint8Array(bytes)) as unknown,
 };

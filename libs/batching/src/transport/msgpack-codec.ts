@@ -1,5 +1,5 @@
 import { addExtension, Packr } from 'msgpackr';
-import { type Codec, withRoom } from './codec.js';
+import { type Allocate, type Codec, newMessage, withRoom } from './codec.js';
 
 const packr = new Packr({ structuredClone: true, copyBuffers: true });
 
@@ -38,17 +38,17 @@ type TypedArrayClass = (new (buffer: ArrayBufferLike) => AnyTypedArray) & {
  * Imported by the transports that need it alone: msgpackr is an optional peer of the package.
  */
 export const msgpackCodec: Codec = {
-  pack: (value, room) =>
-    (ArrayBuffer.isView(value) ? packRaw(value as AnyTypedArray, room) : undefined) ??
-    withRoom(room, packr.pack(value)),
+  pack: (value, room, allocate) =>
+    (ArrayBuffer.isView(value) ? packRaw(value as AnyTypedArray, room, allocate) : undefined) ??
+    withRoom(room, packr.pack(value), allocate),
   unpack: (bytes) => (bytes[0] === RAW ? unpackRaw(bytes) : (packr.unpack(bytes) as unknown)),
 };
 
 /** @returns `undefined` for a `DataView` */
-function packRaw(array: AnyTypedArray, room: number): Buffer | undefined {
+function packRaw(array: AnyTypedArray, room: number, allocate: Allocate = newMessage): Buffer | undefined {
   const type = Buffer.isBuffer(array) ? BUFFER : TYPED_ARRAYS.indexOf(array[Symbol.toStringTag]);
   if (type < 0) return undefined;
-  const bytes = Buffer.allocUnsafe(room + 2 + array.byteLength);
+  const bytes = allocate(room + 2 + array.byteLength);
   bytes[room] = RAW;
   bytes[room + 1] = type;
   bytes.set(Buffer.isBuffer(array) ? array : bytesOf(array), room + 2);

@@ -6,6 +6,7 @@ import { checkSubmitOptions } from '../core/options.js';
 import type { Codec } from './codec.js';
 import { inputRoom, readAnswer, READS, writeInput, writeTimeout } from './envelope.js';
 import { PayloadError, PayloadSizeError } from './errors.js';
+import { MessagePool } from './message-pool.js';
 import type { CallOptions, TransportContext } from './transport.js';
 import { putTogether } from './travelling-errors.js';
 
@@ -42,7 +43,7 @@ export class PendingCall<Sent> {
     readonly service: string,
     readonly openedAt: number,
     private readonly timeout: number | undefined,
-    private readonly message: Buffer,
+    readonly message: Buffer,
     readonly resolve: (result: unknown) => void,
     readonly reject: (error: unknown) => void,
   ) {}
@@ -63,6 +64,7 @@ export class PendingCall<Sent> {
 export class PendingCalls<Sent> {
   readonly #calls = new Map<number, PendingCall<Sent>>();
   readonly #ofServices = new Map<string, { count: number; roundTrip: number }>();
+  readonly #pool = new MessagePool();
   #lastNumber = 0;
   #isClosed = false;
 
@@ -212,6 +214,8 @@ export class PendingCalls<Sent> {
     if (call.timer) clearTimeout(call.timer);
     call.unlisten?.();
     this.#calls.delete(call.number);
+    // One that the broker has not confirmed may not have been written yet.
+    if (call.sent !== undefined) this.#pool.give(call.message);
     const service = this.#ofServices.get(call.service);
     if (!service) return;
     service.count--;
@@ -228,7 +232,7 @@ export class PendingCalls<Sent> {
 
   #pack(service: string, input: unknown, room: number): Buffer {
     try {
-      return this.settings.codec.pack(input, room);
+      return this.settings.codec.pack(input, room, this.#pool.take);
     } catch (cause) {
       throw new PayloadError(service, `this input cannot travel: ${String(cause)}`, { cause });
     }

@@ -35,6 +35,7 @@ const scenes: {
   // With TUNE=on, so that its knobs are there.
   { scene: 'dashboard', path: '/batching', play: watchCrowds },
   { scene: 'writers', path: '/', play: watchWriters, isOther: true },
+  { scene: 'microphones', path: '/', play: hearCrowd, isOther: true },
 ];
 const only = process.argv.find((argument) => argument.startsWith('--scene='))?.slice('--scene='.length);
 for (const { scene, path, play, isOther = false } of scenes) {
@@ -59,6 +60,15 @@ async function watchWriters(page: Page): Promise<undefined> {
   await page.getByRole('button', { name: 'A crowd of 64' }).click();
   // The policy of the page lets no condition be evaluated in it again and again.
   while (((await page.locator('#wall .text').first().textContent()) ?? '').length < 60) await sleep(50);
+}
+
+/** A crowd of 200, and a recording that was heard to its end. */
+async function hearCrowd(page: Page): Promise<undefined> {
+  await page.getByRole('spinbutton').fill('200');
+  await page.getByRole('button', { name: 'Start' }).click();
+  await page.getByText('The crowd is heard').waitFor();
+  await page.getByLabel('A file with sound').setInputFiles('apps/microphones/recording/reading.wav');
+  await page.getByText('Heard to its end').waitFor({ timeout: 120_000 });
 }
 
 /** The race, finished, and a 7 that travels with others. */

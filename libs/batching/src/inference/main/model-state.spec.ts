@@ -298,7 +298,7 @@ describe('The state of a stream in an inference worker', () => {
   it('cannot leave its process', async () => {
     const model = await start();
     const state = model.openState();
-    expect(() => msgpackCodec.pack({ input: 1, state })).toThrow('a ModelState cannot leave its process');
+    expect(() => msgpackCodec.pack({ input: 1, state }, 0)).toThrow('a ModelState cannot leave its process');
     expect(() => serialize({ state })).toThrow('could not be cloned');
     expect(() => JSON.stringify({ state })).toThrow('a ModelState cannot leave its process');
 

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
@@ -12,6 +13,7 @@ import { startDemo } from './demo.js';
 jest.setTimeout(120_000);
 
 const executablePath = await findChromium();
+const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
 
 (executablePath ? describe : describe.skip)('The page of photos in headless Chromium', () => {
@@ -75,6 +77,84 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     expect(difference(after.right, (await halvesOf(enlarged)).right)).toBeLessThan(1);
   });
 
+  it('sharpens the tiles in their places; two photos share batches', async () => {
+    await page.getByRole('button', { name: 'Two at once' }).click();
+    await page.getByText(/^[1-9]\d* of 24 tiles, about/).waitFor();
+    // The grid in the photo's colour, and tiles that are there already.
+    const drawn = await page.evaluate(`{
+      const canvas = document.getElementById('tiles');
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      let seen = 0;
+      for (let i = 3; i < data.length; i += 4) if (data[i] > 0) seen++;
+      ({ width: canvas.width, height: canvas.height, share: seen / (canvas.width * canvas.height) }) }`);
+    expect(drawn).toMatchObject({ width: 808, height: 552 });
+    expect((drawn as { share: number }).share).toBeGreaterThan(0.02);
+    expect(await violations()).toEqual([]);
+    await page.locator('#download').waitFor();
+    await page.getByText(/^12 batches, \d+ shared$/).waitFor();
+    const words = await page.locator('#blocks li').allTextContents();
+    expect(words).toContain('Batch of 4: 2 of the photo, 2 of the second photo');
+    const cells: string[] = await page.evaluate(
+      "Array.from(document.querySelectorAll('#blocks i'), (cell) => cell.dataset.photo)",
+    );
+    expect(cells.toSorted()).toEqual([
+      ...Array<string>(24).fill('first'),
+      ...Array<string>(24).fill('second'),
+    ]);
+    expect(await page.locator('#tiles').isHidden()).toBe(true);
+    expect(await violations()).toEqual([]);
+  });
+
+  it('has a loupe, for the pointer and for the keyboard', async () => {
+    await page
+      .locator('#file')
+      .setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: await corner(84, 84) });
+    await page.locator('#download').waitFor();
+    await page.getByLabel('Loupe', { exact: true }).check();
+    const loupe = page.locator('#loupe');
+    await loupe.focus();
+    const place = () =>
+      loupe.evaluate((element) => (element as unknown as { style: { left: string } }).style.left);
+    expect(await place()).toBe('50%');
+    await page.keyboard.press('ArrowRight');
+    expect(await place()).toBe('52%');
+    const box = await page.locator('#comparison').boundingBox();
+    if (!box) throw new Error('there is no photo');
+    await page.mouse.move(box.x + box.width / 4, box.y + box.height / 2);
+    expect(Number.parseFloat(await place())).toBeCloseTo(25, 0);
+    const halves = await loupe
+      .locator('i')
+      .evaluateAll((all) =>
+        all.map((half) => (half as unknown as { style: { backgroundImage: string } }).style.backgroundImage),
+      );
+    expect(new Set(halves).size).toBe(2);
+    await page.getByLabel('Loupe', { exact: true }).uncheck();
+    expect(await loupe.isHidden()).toBe(true);
+  });
+
+  it.each([
+    ['small', 5, 4],
+    ['narrow', 4, 250],
+    ['flat', 250, 4],
+  ])('shows a %s photo large enough to compare', async (_, width, height) => {
+    await page.locator('#file').setInputFiles({
+      ...{ name: 'a.png', mimeType: 'image/png', buffer: await corner(width, height) },
+    });
+    await page.getByText(`${width} × ${height} became ${2 * width} × ${2 * height}`).waitFor();
+    const box = await page.locator('#comparison').boundingBox();
+    expect(box?.width).toBeGreaterThanOrEqual(96);
+    expect(Math.max(box?.width ?? 0, box?.height ?? 0)).toBeGreaterThanOrEqual(320);
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(1280);
+  });
+
+  it.each(['webp', 'gif'] as const)('takes a %s', async (format) => {
+    const buffer = await sharp(await corner(84, 84))
+      .toFormat(format)
+      .toBuffer();
+    await page.locator('#file').setInputFiles({ name: `a.${format}`, mimeType: `image/${format}`, buffer });
+    await page.getByText('84 × 84 became 168 × 168, 1 tile in').waitFor();
+  });
+
   it('can be cancelled, and pays no more then', async () => {
     const queue = () =>
       app
@@ -123,7 +203,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     complaints = complaints.filter((complaint) => !complaint.includes('413'));
   });
 
-  it.each([360, 390])('fits on a phone, %i pixels wide', async (width) => {
+  it.each([360])('fits on a phone, %i pixels wide', async (width) => {
     await page.context().close();
     await open({ viewport: { width, height: 780 }, hasTouch: true, isMobile: true });
     await page.getByRole('button', { name: 'Sample' }).tap();
@@ -132,6 +212,16 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     await page.getByLabel('Pixel for pixel').tap();
     expect(await page.locator('#comparison').boundingBox()).toMatchObject({ width: 808 });
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
+    // A finger pans the photo, on the divider too.
+    const touch = await page.context().newCDPSession(page);
+    await page.evaluate('scrollTo(0, 0)');
+    const stage = await page.locator('#stage').boundingBox();
+    if (!stage) throw new Error('there is no stage');
+    const [x, y] = [stage.x + stage.width / 2, stage.y + Math.min(stage.height, 300) / 2];
+    await touch.send('Input.synthesizeScrollGesture', { x, y, xDistance: -120, yDistance: 0 });
+    expect(await page.evaluate("document.getElementById('stage').scrollLeft")).toBeGreaterThan(50);
+    expect(await page.getByRole('slider').inputValue()).toBe('50');
+    expect(await violations()).toEqual([]);
   });
 
   it('says when the server is gone', async () => {
@@ -145,6 +235,14 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     complaints = complaints.filter((complaint) => !complaint.includes('ERR_CONNECTION_REFUSED'));
   });
 
+  /** What axe finds on the page. */
+  async function violations(): Promise<unknown[]> {
+    await page.evaluate(await readFile(axe, 'utf8'));
+    const found: { violations: { id: string; nodes: { html: string }[] }[] } =
+      await page.evaluate('axe.run()');
+    return found.violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]);
+  }
+
   /** What of the comparison lies on the left and on the right of the divider's handle in the middle. */
   async function halves(): Promise<{ left: Buffer; right: Buffer }> {
     return halvesOf(await page.locator('#comparison').screenshot());
@@ -156,6 +254,10 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     return readFile(await download.path());
   }
 });
+
+function corner(width: number, height: number): Promise<Buffer> {
+  return sharp(boats).extract({ left: 0, top: 0, width, height }).png().toBuffer();
+}
 
 async function halvesOf(picture: Buffer): Promise<{ left: Buffer; right: Buffer }> {
   const part = (left: number) =>

@@ -9,6 +9,8 @@
 /** @typedef {{ lane: LaneName, elapsed: number, time: number, digits: number }} RaceProgress */
 /** @typedef {{ pixels: number[], label: number }} Sample */
 /** @typedef {{ done: number, total: number }} Progress in tiles */
+/** @typedef {{ across: number[], down: number[] }} Grid where tiles begin and the last ones end, in pixels of the enlarged photo */
+/** @typedef {{ left: number, top: number, jpeg: string, journey: { batch: number, size: number, place: number } }} Tile */
 
 /**
  * Reads the digit in a PNG, JPEG, WebP or GIF picture.
@@ -76,16 +78,21 @@ export function whereItRuns() {
  * Doubles the sides of a PNG, JPEG, WebP or GIF picture.
  * @param {Blob} photo
  * @param {AbortSignal} signal
- * @param {(progress: Progress) => void} onProgress called at the beginning, and after each tile
+ * @param {object} listener
+ * @param {(grid: Grid) => void} listener.onGrid called at the beginning
+ * @param {(tile: Tile) => void} listener.onTile called with each tile
+ * @param {(progress: Progress) => void} listener.onProgress called at the beginning, and after each tile
  * @returns {Promise<Blob>} a PNG
  */
-export async function upscale(photo, signal, onProgress) {
+export async function upscale(photo, signal, { onGrid, onTile, onProgress }) {
   const headers = { 'Content-Type': photo.type, Accept: 'text/event-stream' };
-  const response = await call('/photos/upscale', { method: 'POST', headers, body: photo, signal });
+  const response = await call('/photos/upscale?tiles=true', { method: 'POST', headers, body: photo, signal });
   /** @type {Blob | undefined} */
   let picture;
   await readEvents(response, (event, data) => {
     if (event === 'progress') onProgress(data);
+    else if (event === 'grid') onGrid(data);
+    else if (event === 'tile') onTile(data);
     else if (event === 'picture') picture = pngOf(data.png);
     else throw errorOf(data);
   });

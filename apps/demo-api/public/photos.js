@@ -2,9 +2,13 @@
 import { ApiError, upscale } from './api.js';
 import { element, show, takeFiles } from './elements.js';
 import { startLive } from './live.js';
+import { showLoupe, startLoupe } from './loupe.js';
+import { Blocks, Tiles } from './photo-tiles.js';
 
 /** Most pixels of the smaller copy that is offered of a photo which the server refuses: some seconds' work for a CPU. */
 const SMALLER = 250_000;
+/** Pixels of the page that the longer side of a small photo has at least, and the width of a narrow one. */
+const [LEAST_SIDE, LEAST_WIDTH] = [320, 96];
 
 const stage = element('stage');
 const comparison = element('comparison');
@@ -22,15 +26,24 @@ const download = /** @type {HTMLAnchorElement} */ (element('download'));
 /** What is being enlarged; ended by whatever comes next. */
 let enlarging = new AbortController();
 
+/** The batches of what is being enlarged. */
+let blocks = new Blocks();
+
 startLive();
+startLoupe();
 takeFiles(stage, (file) => {
   if (file) void enlarge(file, file.name);
   else show(error, 'That was no file. Drop a PNG, JPEG, WebP or GIF picture.');
 });
 element('sample').addEventListener('click', async () => {
-  const response = await fetch('/page/boats.jpg').catch(() => undefined);
-  if (response?.ok) await enlarge(await response.blob(), 'boats.jpg');
-  else show(error, 'The server cannot be reached. Is it still running?');
+  const boats = await sample();
+  if (boats) await enlarge(boats, 'boats.jpg');
+});
+element('both').addEventListener('click', async () => {
+  const boats = await sample();
+  if (!boats) return;
+  const second = await mirrored(boats);
+  await Promise.all([enlarge(boats, 'boats.jpg'), accompany(second)]);
 });
 cancel.addEventListener('click', () => {
   enlarging.abort();
@@ -38,8 +51,59 @@ cancel.addEventListener('click', () => {
   element('choose').focus();
 });
 divider.addEventListener('input', showDivider);
+const line = /** @type {HTMLElement} */ (comparison.querySelector('.line'));
+line.addEventListener('pointerdown', (event) => line.setPointerCapture(event.pointerId));
+line.addEventListener('pointermove', (event) => {
+  if (!line.hasPointerCapture(event.pointerId)) return;
+  const { left, width } = comparison.getBoundingClientRect();
+  divider.value = String((100 * (event.clientX - left)) / width);
+  showDivider();
+});
 actual.addEventListener('change', fit);
 new ResizeObserver(fit).observe(stage);
+
+/** @returns {Promise<Blob | undefined>} */
+async function sample() {
+  const response = await fetch('/page/boats.jpg').catch(() => undefined);
+  if (response?.ok) return response.blob();
+  show(error, 'The server cannot be reached. Is it still running?');
+  return undefined;
+}
+
+/** @param {Blob} photo */
+async function mirrored(photo) {
+  const picture = await createImageBitmap(photo);
+  const { canvas, context } = canvasOf(picture.width, picture.height);
+  context.scale(-1, 1);
+  context.drawImage(picture, -picture.width, 0);
+  return blobOf(canvas);
+}
+
+/**
+ * Enlarges a second photo beside the first: their tiles meet in batches.
+ * @param {Blob} photo
+ */
+async function accompany(photo) {
+  const { signal } = enlarging;
+  const theirs = blocks;
+  const tiles = new Tiles(/** @type {HTMLCanvasElement} */ (element('companion-tiles')), 'second');
+  setSource(/** @type {HTMLImageElement} */ (element('companion-photo')), photo);
+  element('companion').hidden = false;
+  const onTile = (/** @type {import('./api.js').Tile} */ tile) => {
+    if (signal.aborted) return;
+    theirs.add('second', tile);
+    void tiles.draw(tile);
+  };
+  try {
+    await upscale(photo, signal, {
+      onGrid: (grid) => tiles.begin(grid),
+      onTile,
+      onProgress: () => undefined,
+    });
+  } catch {
+    // The first photo says what is wrong; both are cancelled together.
+  }
+}
 
 /**
  * Shows a photo, and what becomes of it.
@@ -51,15 +115,29 @@ async function enlarge(photo, name) {
   enlarging = new AbortController();
   const { signal } = enlarging;
   begin(photo);
+  const mine = blocks;
+  const overlay = new Tiles(/** @type {HTMLCanvasElement} */ (element('tiles')), 'first');
+  signal.addEventListener('abort', () => overlay.end());
   let done = 0;
   let total = 0;
   try {
     const start = performance.now();
     let begun = start;
-    const picture = await upscale(photo, signal, (now) => {
-      ({ done, total } = now);
-      if (done === 0) begun = performance.now();
-      tellProgress(done, total, performance.now() - begun);
+    const picture = await upscale(photo, signal, {
+      onGrid: (grid) => {
+        overlay.begin(grid);
+        element('shared').hidden = false;
+      },
+      onTile: (tile) => {
+        if (signal.aborted) return;
+        mine.add('first', tile);
+        void overlay.draw(tile);
+      },
+      onProgress: (now) => {
+        ({ done, total } = now);
+        if (done === 0) begun = performance.now();
+        tellProgress(done, total, performance.now() - begun);
+      },
     });
     if (signal.aborted) return;
     await reveal(picture, name);
@@ -81,6 +159,9 @@ function begin(photo) {
   show(error, '');
   smaller.hidden = download.hidden = comparison.hidden = true;
   comparison.classList.remove('done');
+  element('shared').hidden = element('companion').hidden = true;
+  blocks = new Blocks();
+  showLoupe();
   setSource(before, photo);
   before.onload = () => {
     comparison.hidden = false;
@@ -115,6 +196,7 @@ async function reveal(picture, name) {
   divider.value = '50';
   showDivider();
   fit();
+  showLoupe();
   download.href = after.src;
   download.download = `${name.replace(/\.\w+$/, '')}-2x.png`;
   download.hidden = false;
@@ -141,12 +223,27 @@ function refuse(photo, name, reason) {
 async function smallerCopy(photo, pixels) {
   const picture = await createImageBitmap(photo);
   const scale = Math.sqrt(pixels / (picture.width * picture.height));
-  const canvas = document.createElement('canvas');
-  canvas.width = Math.floor(picture.width * scale);
-  canvas.height = Math.floor(picture.height * scale);
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
+  const { canvas, context } = canvasOf(
+    Math.max(1, Math.floor(picture.width * scale)),
+    Math.max(1, Math.floor(picture.height * scale)),
+  );
   context.imageSmoothingQuality = 'high';
   context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  return blobOf(canvas);
+}
+
+/**
+ * @param {number} width
+ * @param {number} height
+ */
+function canvasOf(width, height) {
+  const canvas = document.createElement('canvas');
+  Object.assign(canvas, { width, height });
+  return { canvas, context: /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d')) };
+}
+
+/** @param {HTMLCanvasElement} canvas */
+function blobOf(canvas) {
   return /** @type {Promise<Blob>} */ (
     new Promise((resolve, reject) => {
       canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The photo cannot be read.'))));
@@ -159,11 +256,15 @@ function showDivider() {
   comparison.style.setProperty('--divider', `${divider.value}%`);
 }
 
-/** Shows both pictures with the sides of the enlarged one, or as large as they fit. */
+/** Shows both pictures with the sides of the enlarged one, or as large as they fit; small and narrow ones larger. */
 function fit() {
   const [width, height] = [2 * before.naturalWidth, 2 * before.naturalHeight];
   const room = { width: stage.clientWidth, height: Math.max(320, 0.65 * innerHeight) };
-  const scale = Math.min(1, room.width / width, room.height / height);
+  if (!(width > 0)) return;
+  const most = Math.min(room.width / width, room.height / height);
+  const least = Math.min(most, LEAST_SIDE / Math.max(width, height));
+  const scale = Math.max(Math.min(1, most), least, Math.min(room.width, LEAST_WIDTH) / width);
+  comparison.classList.toggle('actual', actual.checked && scale < 1);
   element('zoom').hidden = scale === 1 || !comparison.classList.contains('done');
   comparison.style.width = `${Math.floor(width * (actual.checked ? 1 : scale))}px`;
 }

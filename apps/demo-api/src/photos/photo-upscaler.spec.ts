@@ -1,14 +1,24 @@
-import { describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { asBatchedService, type BatchFunction, type BatchQueue } from 'nest-batching';
 import sharp, { type Sharp } from 'sharp';
 import { readConfiguration } from '../configuration.js';
+import { Journeys } from '../digits/journeys.js';
 import { PhotoUpscaler, type Progress } from './photo-upscaler.js';
 import { TILE_SIDE } from './tiles.js';
 
 type Network = BatchFunction<Uint8Array, Uint8ClampedArray>;
 
+const journeys = new Journeys();
+
 describe('PhotoUpscaler', () => {
+  beforeAll(() => {
+    journeys.onModuleInit();
+  });
+  afterAll(() => {
+    journeys.onApplicationShutdown();
+  });
+
   it('doubles pictures of any size', async () => {
     await fc.assert(
       fc.asyncProperty(
@@ -159,7 +169,7 @@ describe('PhotoUpscaler', () => {
 
 function upscaler(network: Network): PhotoUpscaler & { queue: BatchQueue<Uint8Array, Uint8ClampedArray> } {
   const upscale = asBatchedService(4, 1)(network);
-  const made = new PhotoUpscaler({ upscale }, readConfiguration({ MAX_PHOTO_PIXELS: '250000' }));
+  const made = new PhotoUpscaler({ upscale }, journeys, readConfiguration({ MAX_PHOTO_PIXELS: '250000' }));
   return Object.assign(made, { queue: upscale.queue });
 }
 

@@ -3,14 +3,40 @@ import { Inject, Injectable } from '@nestjs/common';
 import { type Batched, InjectBatched, QueueFullError } from 'nest-batching';
 import sharp, { type Raw } from 'sharp';
 import type { Configuration } from '../configuration.js';
+import { type Journey, Journeys } from '../digits/journeys.js';
 import { decodePicture } from '../picture-file.js';
 import { TileUpscaler } from './tile-upscaler.js';
-import { cut, paste, type Picture, SCALE, TILE_SIDE, tilesOf } from './tiles.js';
+import { cut, kept, paste, type Picture, SCALE, type Tile, TILE_SIDE, tilesOf } from './tiles.js';
 
 /** How far an upscaling is, in tiles. */
 export interface Progress {
   done: number;
   total: number;
+}
+
+/** Where a picture is cut, in pixels of the enlarged one: where columns and rows of tiles begin, and where the last ones end. */
+export interface Grid {
+  across: number[];
+  down: number[];
+}
+
+/** What is kept of an enlarged tile. */
+export interface EnlargedTile extends Picture {
+  /** Where it belongs in the enlarged picture. */
+  readonly left: number;
+  readonly top: number;
+  readonly journey: Journey;
+}
+
+export interface UpscaleOptions {
+  /** Gives up: tiles that wait leave the queue, and no others are cut. */
+  signal?: AbortSignal;
+  /** Called when the picture is decoded, and then after each tile. */
+  onProgress?: (progress: Progress) => void;
+  /** Called when the picture is decoded. */
+  onGrid?: (grid: Grid) => void;
+  /** Called after each tile. */
+  onTile?: (tile: EnlargedTile) => void;
 }
 
 /** A decoded file. Its sides are at least those of a tile: what is smaller is continued by its mirror image. */
@@ -34,6 +60,7 @@ export class PhotoUpscaler {
 
   constructor(
     @InjectBatched(TileUpscaler) private readonly tiles: Batched<TileUpscaler>,
+    private readonly journeys: Journeys,
     @Inject(CONFIGURATION) { maxPhotoPixels }: Configuration,
   ) {
     this.#maxPixels = maxPhotoPixels;
@@ -43,15 +70,11 @@ export class PhotoUpscaler {
    * Doubles the sides of a PNG, JPEG, WebP or GIF picture and gives it as PNG, upright, in sRGB with 8 bits per channel, without its
    * metadata. The network enlarges the colours; opacity is interpolated.
    *
-   * @param signal gives up: tiles that wait leave the queue, and no others are cut
-   * @param onProgress called when the picture is decoded, and then after each tile
    * @throws {PictureError} for a file that cannot be used
    * @throws {QueueFullError} when too many photos are in progress, or too many pictures wait to be decoded
    */
-  async upscale(
-    file: Buffer,
-    { signal, onProgress }: { signal?: AbortSignal; onProgress?: (progress: Progress) => void } = {},
-  ): Promise<Buffer> {
+  async upscale(file: Buffer, options: UpscaleOptions = {}): Promise<Buffer> {
+    const { signal } = options;
     if (this.#inProgress >= MOST_PHOTOS) {
       throw new QueueFullError(PhotoUpscaler.name, MOST_PHOTOS, RETRY_AFTER);
     }
@@ -59,7 +82,7 @@ export class PhotoUpscaler {
     try {
       const photo = await openPhoto(file, this.#maxPixels, signal);
       signal?.throwIfAborted();
-      const enlarged = await this.#enlarge(photo, signal, onProgress);
+      const enlarged = await this.#enlarge(photo, options);
       return await toPng(enlarged, photo);
     } finally {
       this.#inProgress--;
@@ -67,11 +90,7 @@ export class PhotoUpscaler {
   }
 
   /** Cuts tiles only as fast as they are enlarged: a queue full of one photo's tiles would be memory for nothing. */
-  async #enlarge(
-    photo: Photo,
-    signal: AbortSignal | undefined,
-    onProgress: (progress: Progress) => void = () => undefined,
-  ): Promise<Picture> {
+  async #enlarge(photo: Photo, { signal, onProgress, onGrid, onTile }: UpscaleOptions): Promise<Picture> {
     const [width, height] = [SCALE * photo.width, SCALE * photo.height];
     const enlarged = { values: new Uint8Array(3 * width * height), width, height };
     const tiles = tilesOf(photo);
@@ -82,12 +101,18 @@ export class PhotoUpscaler {
       tenant: photo,
     };
     let done = 0;
-    onProgress({ done, total: tiles.length });
+    onGrid?.(gridOf(tiles));
+    onProgress?.({ done, total: tiles.length });
     const rest = tiles.values();
     const takeTurns = async () => {
       for (const tile of rest) {
-        paste(await this.tiles.upscale(cut(photo, tile), options), tile, enlarged);
-        onProgress({ done: ++done, total: tiles.length });
+        const [answer] = await this.journeys.follow(() => [
+          this.tiles.upscale(cut(photo, tile), options).then((values) => ({ values })),
+        ]);
+        const { values, journey } = answer as { values: Uint8ClampedArray; journey: Journey };
+        paste(values, tile, enlarged);
+        onTile?.({ ...kept(values, tile), journey });
+        onProgress?.({ done: ++done, total: tiles.length });
       }
     };
     // As many tiles as may run, and another batch's worth that waits.
@@ -101,6 +126,13 @@ export class PhotoUpscaler {
     }
     return enlarged;
   }
+}
+
+function gridOf(tiles: readonly Tile[]): Grid {
+  const seams = (direction: 'across' | 'down') => [
+    ...new Set(tiles.flatMap(({ [direction]: { from, to } }) => [SCALE * from, SCALE * to])),
+  ];
+  return { across: seams('across'), down: seams('down') };
 }
 
 async function openPhoto(file: Buffer, maxPixels: number, signal: AbortSignal | undefined): Promise<Photo> {

@@ -1,13 +1,14 @@
-import { Controller, HttpCode, Post, Res, StreamableFile } from '@nestjs/common';
+import { Controller, HttpCode, Post, Query, Res, StreamableFile } from '@nestjs/common';
 import { ApiBody, ApiConsumes, ApiExtraModels, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import sharp from 'sharp';
 import { ApiErrors } from '@app/serving';
 import { photoErrors } from '../api-errors.js';
 import { PICTURE_TYPES, type Upload, UploadedBody } from '../http/bodies.js';
 import { WantsEvents } from '../http/caller.js';
 import { eventSchema } from '../http/event-schema.js';
-import { eventStream } from '../http/event-stream.js';
-import { PictureDto, ProgressDto } from './photo.dto.js';
-import { PhotoUpscaler, type Progress } from './photo-upscaler.js';
+import { eventStream, type SendEvent } from '../http/event-stream.js';
+import { GridDto, PhotoQuery, PictureDto, ProgressDto, TileDto } from './photo.dto.js';
+import { type EnlargedTile, type Grid, PhotoUpscaler, type Progress } from './photo-upscaler.js';
 
 /** The events of a picture of one red pixel, with the backend `wasm`. */
 const exampleEvents =
@@ -28,16 +29,23 @@ export class PhotosController {
     description:
       'Takes a PNG, JPEG, WebP or GIF picture and gives a PNG, upright, in sRGB, without metadata. With `Accept: text/event-stream` ' +
       'it gives server-sent events: `progress` at the beginning and after each tile; at the end `picture`, the PNG in ' +
-      'base64, or `error`, with the body of any other error. When the connection is closed, no more tiles are enlarged.',
+      'base64, or `error`, with the body of any other error. With `?tiles=true` also `grid` at the beginning, and each `tile`. ' +
+      'When the connection is closed, no more tiles are enlarged.',
   })
-  @ApiExtraModels(ProgressDto, PictureDto)
+  @ApiExtraModels(GridDto, TileDto, ProgressDto, PictureDto)
   @ApiConsumes(...PICTURE_TYPES)
   @ApiBody({ schema: { type: 'string', format: 'binary' } })
   @ApiOkResponse({
     content: {
       'image/png': { schema: { type: 'string', format: 'binary' } },
       'text/event-stream': {
-        schema: eventSchema({ progress: ProgressDto, picture: PictureDto, error: 'Error' }),
+        schema: eventSchema({
+          grid: GridDto,
+          tile: TileDto,
+          progress: ProgressDto,
+          picture: PictureDto,
+          error: 'Error',
+        }),
         example: exampleEvents,
       },
     },
@@ -49,6 +57,7 @@ export class PhotosController {
     @UploadedBody() { bytes: file, signal }: Upload,
     @Res({ passthrough: true }) reply: { header(name: string, value: string): unknown },
     @WantsEvents() wantsEvents: boolean,
+    @Query() { tiles: wantsTiles }: PhotoQuery,
   ): Promise<StreamableFile> {
     if (!wantsEvents) {
       return new StreamableFile(await this.photos.upscale(file, { signal }), { type: 'image/png' });
@@ -59,8 +68,28 @@ export class PhotosController {
       const onProgress = (progress: Progress) => {
         send('progress', progress);
       };
-      const picture = await this.photos.upscale(file, { signal, onProgress });
+      const sending: Promise<void>[] = [];
+      const tiles = {
+        onGrid: (grid: Grid) => {
+          send('grid', grid);
+        },
+        onTile: (tile: EnlargedTile) => {
+          sending.push(sendTile(tile, send));
+        },
+      };
+      const options = { signal, onProgress, ...(wantsTiles ? tiles : {}) };
+      // Also where it fails: the error is the last event.
+      const picture = await this.photos.upscale(file, options).finally(() => Promise.all(sending));
       send('picture', { png: picture.toString('base64') });
     });
   }
+}
+
+/** As JPEG, which is a tenth of its bytes: it is looked at for seconds, until the whole picture comes. */
+async function sendTile(tile: EnlargedTile, send: SendEvent): Promise<void> {
+  const { values, width, height, left, top, journey } = tile;
+  const jpeg = await sharp(values, { raw: { width, height, channels: 3 } })
+    .jpeg({ quality: 90 })
+    .toBuffer();
+  send('tile', { left, top, journey, jpeg: jpeg.toString('base64') });
 }

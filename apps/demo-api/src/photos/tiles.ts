@@ -58,6 +58,17 @@ export function cut({ values, width }: Picture, { across, down }: Tile): Uint8Ar
   return tile;
 }
 
+/** What is kept of a tile, enlarged by now, and where it belongs in the enlarged picture. */
+export function kept(enlarged: Uint8ClampedArray, tile: Tile): Picture & { left: number; top: number } {
+  const { across, down } = tile;
+  const [left, top] = [SCALE * across.from, SCALE * down.from];
+  const [width, height] = [SCALE * across.to - left, SCALE * down.to - top];
+  const moved = (span: Span) => ({ start: span.start - span.from, from: 0, to: span.to - span.from });
+  const picture = { values: new Uint8Array(3 * width * height), width, height };
+  paste(enlarged, { across: moved(across), down: moved(down) }, picture);
+  return { ...picture, left, top };
+}
+
 /** Puts what is kept of a tile, enlarged by now, into the enlarged picture. */
 export function paste(enlarged: Uint8ClampedArray, { across, down }: Tile, { values, width }: Picture): void {
   const [left, right] = [SCALE * across.from, SCALE * across.to];

@@ -134,7 +134,11 @@ describe('The writers', () => {
     await write({ prompt: '', length: 40, seed: 1 });
     // 250 others need four batches for a step each; a visitor's step is in each.
     expect(stepStats().batches - before).toBeLessThan(80);
+    // Most of the crowd waits for a batch, and gives up its place in the next one with its wall.
+    const { drops } = stepStats();
     await end();
+    await until(() => app.get(Streams).taken === 0);
+    expect(stepStats().drops.aborted).toBeGreaterThan(drops.aborted);
     await events.return(undefined);
   });
 

@@ -69,10 +69,25 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
 
   it('sends a crowd, some of whose requests meet', async () => {
     await page.getByRole('button', { name: 'Look up 2,000 at random' }).click();
-    await page.getByText(/^2000 answers in \d+ ms$/).waitFor({ timeout: 50_000 });
+    await page.getByText(/^2,000 requests, and [\d,]+ statements, in \d+ ms$/).waitFor({ timeout: 50_000 });
+    expect(await page.locator('#race dd').allTextContents()).toEqual([
+      '2,000',
+      '0',
+      expect.stringMatching(/^[1-9]/),
+    ]);
+    await page.getByText(/^SELECT \* FROM .* -- for \d+ requests?$/).waitFor();
     const { queues } = (await (await fetch(`${url}/numbers`)).json()) as { queues: { saved: number }[] };
     expect(queues[0]?.saved).toBeGreaterThan(0);
     expect(complaints).toEqual([]);
+  });
+
+  it('counts failures as failures', async () => {
+    await page.route(/members\/\d*[05]$/, (route) => route.abort());
+    await page.getByRole('button', { name: 'Look up 2,000 at random' }).click();
+    await page.getByText(/^2,000 requests, \d+ of which failed, and/).waitFor({ timeout: 50_000 });
+    const [answers = '', failures = ''] = await page.locator('#race dd').allTextContents();
+    expect(Number(answers.replace(',', '')) + Number(failures.replace(',', ''))).toBe(2000);
+    expect(Number(failures)).toBeGreaterThan(100);
   });
 
   it('is no wider than a phone', async () => {

@@ -1,5 +1,5 @@
 import { ApiErrors } from '@app/serving';
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiProperty, ApiSchema, ApiTags } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
 import { MemberDatabase } from './members/member-database.js';
@@ -18,6 +18,10 @@ interface QueueNumbers {
 
 interface Numbers {
   database: string;
+  /** The statement of a batch of lookups. */
+  sql: string;
+  /** Requests that the last one answered. */
+  lastBatch: number;
   queues: QueueNumbers[];
 }
 
@@ -47,6 +51,12 @@ class NumbersDto implements Numbers {
   @ApiProperty({ description: 'Where the members are' })
   database!: string;
 
+  @ApiProperty({ description: 'The statement of a batch of lookups' })
+  sql!: string;
+
+  @ApiProperty({ type: 'integer', description: 'Requests that the last one answered' })
+  lastBatch!: number;
+
   @ApiProperty({ type: [QueueNumbersDto] })
   queues!: QueueNumbersDto[];
 }
@@ -54,6 +64,8 @@ class NumbersDto implements Numbers {
 /** After a look at member 4711, and a receipt. */
 const example: Numbers = {
   database: 'SQLite 3.49.2',
+  sql: 'SELECT * FROM members WHERE id IN (SELECT value FROM json_each(?))',
+  lastBatch: 1,
   queues: [
     { queue: 'MemberDirectory.findById', requests: 2, batches: 2, meanBatch: 1, saved: 0 },
     { queue: 'MemberDirectory.add', requests: 0, batches: 0, meanBatch: 0, saved: 0 },
@@ -64,11 +76,24 @@ const example: Numbers = {
 /** The numbers on the page. */
 @ApiTags('operations')
 @Controller('numbers')
-export class NumbersController {
+export class NumbersController implements OnModuleInit, OnApplicationShutdown {
+  #lastBatch = 0;
+  #stopListening: (() => void) | undefined;
+
   constructor(
     private readonly database: MemberDatabase,
     private readonly registry: BatchingRegistry,
   ) {}
+
+  onModuleInit(): void {
+    this.#stopListening = this.registry.onBatch(({ queue, size }) => {
+      if (queue === 'MemberDirectory.findById') this.#lastBatch = size;
+    });
+  }
+
+  onApplicationShutdown(): void {
+    this.#stopListening?.();
+  }
 
   @ApiOperation({ summary: 'What the queues did since the start' })
   @ApiOkResponse({ type: NumbersDto, example })
@@ -82,6 +107,7 @@ export class NumbersController {
       meanBatch: batches === 0 ? 0 : Number((settled / batches).toFixed(1)),
       saved: settled - batches,
     }));
-    return { database: this.database.name, queues };
+    const { name, sql } = this.database;
+    return { database: name, sql, lastBatch: this.#lastBatch, queues };
   }
 }

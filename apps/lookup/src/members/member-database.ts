@@ -8,6 +8,8 @@ import type { Member, NewMember } from './member.js';
 export abstract class MemberDatabase {
   /** For people. */
   abstract readonly name: string;
+  /** The statement of `find`, whatever the number of ids. */
+  abstract readonly sql: string;
   /** How many calls of `find` it can do at the same time. */
   abstract readonly readers: number;
 

@@ -59,10 +59,11 @@ export class PostgresDatabase extends MemberDatabase {
     super();
   }
 
+  readonly sql = 'SELECT * FROM nest_batching_lookup.members WHERE id = ANY ($1::integer[])';
+
   async find(ids: readonly number[]): Promise<Member[]> {
-    const text = 'SELECT * FROM nest_batching_lookup.members WHERE id = ANY ($1::integer[])';
     // Named, so that each connection prepares it once, for any number of ids.
-    const query = this.pool.query<Member>({ name: 'find', text, values: [ids] });
+    const query = this.pool.query<Member>({ name: 'find', text: this.sql, values: [ids] });
     const { rows } = await query.catch((error: unknown) => {
       throw failure(error, 'Try again.');
     });

@@ -30,6 +30,8 @@ export class SqliteDatabase extends MemberDatabase {
   /** Two at a time would still be one after the other. */
   readonly readers = 1;
   readonly name: string;
+  // A list of ? would need one statement per length, and SQLite takes at most 32,766.
+  readonly sql = 'SELECT * FROM members WHERE id IN (SELECT value FROM json_each(?))';
   readonly #database: SqliteConnection;
   readonly #find: SqliteStatement;
   readonly #insert: SqliteStatement;
@@ -67,8 +69,7 @@ export class SqliteDatabase extends MemberDatabase {
     this.#database = database;
     const { version } = database.prepare('SELECT sqlite_version() AS version').get() as { version: string };
     this.name = `SQLite ${version}`;
-    // One statement for any number of ids: a list of ? would need one per length, and SQLite takes at most 32,766.
-    this.#find = database.prepare('SELECT * FROM members WHERE id IN (SELECT value FROM json_each(?))');
+    this.#find = database.prepare(this.sql);
     this.#insert = database.prepare(INSERT);
   }
 

@@ -40,7 +40,7 @@ export const nestRmq = over((url, role) => ({
     noAck: role === 'web',
     prefetchCount: PREFETCH,
     // Else a round trip is 50 ms.
-    socketOptions: { noDelay: true },
+    socketOptions: { connectionOptions: { noDelay: true } },
   },
 }));
 

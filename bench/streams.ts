@@ -97,8 +97,8 @@ export async function benchStreams(quick = false): Promise<void> {
     const orders = unevenTexts(Math.max(count * texts, 8), 1);
     const runs = new Map<string, Run[]>();
     const add = (name: string, run: Run) => runs.set(name, [...(runs.get(name) ?? []), run]);
-    // The first round warms the compiler up.
-    for (let round = -1; round < rounds; round++) {
+    // The first rounds warm the compiler up.
+    for (let round = -2; round < rounds; round++) {
       const measured = {
         continuous: await measure(count, orders, new Recorder(known, padded), writeWith(writer)),
         'one by one': await measure(

@@ -5,9 +5,10 @@ import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { MemoryBroker, memoryTransport } from 'nest-batching/testing';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { findChromium, launch, openPage } from './browser.js';
-import { type BatchingDashboardOptions, type DashboardApp, startApp } from './dashboard.js';
+import { type BatchingDashboardOptions, type DashboardApp, Digits, startApp } from './dashboard.js';
 
 // A busy machine may be ten times as slow as an idle one.
 jest.setTimeout(90_000);
@@ -90,6 +91,36 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
     const page = await open(`${url}/batching`);
     await page.getByText('No queues. There is one for each method marked with').waitFor();
     expect(await faults(page)).toEqual([]);
+  });
+
+  it('shows the nodes: who serves what, what each has and may have, and what waits in the broker', async () => {
+    const broker = new MemoryBroker();
+    const node = () => ({ transport: memoryTransport({ broker }), serve: [Digits] });
+    const { url, digits } = await start({}, { batching: node() });
+    const other = await startApp({}, { batching: node() });
+    Digits.time = { batch: 600_000, input: 0 };
+    const caller = memoryTransport({ broker });
+    try {
+      caller.open({ errors: new Map(), warn: () => undefined });
+      const calls = Array.from({ length: 250 }, (_, x) =>
+        caller.call('Digits.classify', x).catch(() => undefined),
+      );
+      const page = await open(`${url}/batching`);
+      const nodes = page.getByRole('region', { name: 'Nodes', exact: true });
+      await nodes.getByText('over memory, connected').waitFor();
+      // Each may have three batches of 32, and the rest waits.
+      await nodes.getByRole('row', { name: /^Digits\.classify 58 0 .* \(this process\) 96 96 0$/ }).waitFor();
+      await nodes.getByRole('row', { name: /^\S+:\d+ 96 96 0$/ }).waitFor();
+      expect(await faults(page)).toEqual([]);
+      await page.setViewportSize({ width: 390, height: 844 });
+      expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBe(0);
+      await Promise.all([caller.close(), digits.queue.stop({ hard: true, timeout: 0 })]);
+      await Promise.all(calls);
+    } finally {
+      Digits.time = { batch: 6, input: 0.2 };
+      await other.registry.stop({ hard: true, timeout: 0 });
+      await other.app.close();
+    }
   });
 
   it('draws what happens, and stands still when it is paused', async () => {
@@ -244,6 +275,22 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
     expect(await page.getByRole('form').count()).toBe(1);
   });
 
+  it('comes up and keeps up over a slow network', async () => {
+    const { digits, url } = await start();
+    const each = await openPage(browser, `${url}/batching`);
+    opened.push(each);
+    const { page } = each;
+    const session = await page.context().newCDPSession(page);
+    await session.send('Network.enable');
+    // As of a phone with one bar: 400 ms, 160 kbit/s.
+    const speed = { latency: 400, downloadThroughput: 20_000, uploadThroughput: 20_000 };
+    await session.send('Network.emulateNetworkConditions', { offline: false, ...speed });
+    await page.reload({ waitUntil: 'commit' });
+    await page.getByText('live', { exact: true }).waitFor();
+    await Promise.all(digits.submitMany([1, 2, 3]));
+    await figure(page, 'Inputs/s', /3 ended/);
+  });
+
   it('says when the server is gone, goes on when it is back, and counts nothing twice', async () => {
     const { app, page } = await openLive();
     const port = Number(new URL(app.url).port);
@@ -252,6 +299,9 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
     await page.getByText('The connection to the server is lost').waitFor();
     await page.getByText('not connected').waitFor();
     expect(await faults(page)).toEqual([]);
+    await page.emulateMedia({ forcedColors: 'active' });
+    expect(await faults(page)).toEqual([]);
+    await page.emulateMedia({ forcedColors: 'none' });
     const back = await start({}, { port });
     await page.getByText('live', { exact: true }).waitFor({ timeout: 30_000 });
     await page.getByText('The connection to the server is lost').waitFor({ state: 'hidden' });

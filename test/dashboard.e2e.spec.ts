@@ -239,7 +239,7 @@ describe('The dashboard', () => {
   });
 
   it('does not start if anybody could change settings', () => {
-    expect(() => BatchingDashboardModule.forRoot({ tune: true })).toThrow('tune: expected guards beside it');
+    expect(() => BatchingDashboardModule.forRoot({ tune: true })).toThrow('tune: expected guards, got none');
   });
 
   it('is no part of what Swagger documents', async () => {

@@ -10,7 +10,15 @@ import {
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { type Batched, BatchedService, BatchingModule, BatchingRegistry, SerialService } from 'nest-batching';
+import {
+  type Batched,
+  BatchedService,
+  BatchingModule,
+  type BatchingModuleOptions,
+  type BatchingNodeOptions,
+  BatchingRegistry,
+  SerialService,
+} from 'nest-batching';
 import { BatchingDashboardModule, type BatchingDashboardOptions } from 'nest-batching/dashboard';
 
 export type { BatchingDashboardOptions };
@@ -53,18 +61,20 @@ export async function startApp(
     port = 0,
     prepare = () => undefined,
     isEmpty = false,
+    batching = {},
     ...metadata
   }: ModuleMetadata & {
     adapter?: 'express' | 'fastify';
     port?: number;
     prepare?: (app: INestApplication) => unknown;
     isEmpty?: boolean;
+    batching?: BatchingModuleOptions & BatchingNodeOptions;
   } = {},
 ): Promise<DashboardApp> {
   @Module({
     ...metadata,
     imports: [
-      BatchingModule.forRoot(),
+      BatchingModule.forRoot(batching),
       BatchingDashboardModule.forRoot(options),
       ...(metadata.imports ?? []),
     ],

@@ -42,12 +42,25 @@ export interface TransportReport {
 /** A service that is called or served over a transport, as this node knows it. */
 export interface ServiceReport {
   readonly service: string;
-  /** The nodes that serve it, with the inputs that each was given after another node had them. */
-  readonly nodes: readonly { readonly node: string; readonly redelivered: number }[];
+  /** The nodes that serve it. */
+  readonly nodes: readonly NodeReport[];
   /** Inputs that wait in the broker. */
   readonly waiting: number;
   /** Calls of this node that have not ended. */
   readonly calls: number;
+}
+
+/** A node that serves a service. */
+export interface NodeReport {
+  readonly node: string;
+  readonly host: string;
+  readonly pid: number;
+  /** Inputs that it may have at once. */
+  readonly prefetch: number;
+  /** Inputs that it has. */
+  readonly inProgress: number;
+  /** Inputs that it was given after another node had them. */
+  readonly redelivered: number;
 }
 
 /** Key of the report that a provided model has, whatever runs it. */

@@ -32,7 +32,7 @@ describe('The options of BatchingDashboardModule.forRoot()', () => {
   it('refuse to let anybody change settings', () => {
     for (const options of [{ tune: true }, { tune: true, guards: [] }, { tune: true, unguarded: false }]) {
       expect(() => checkDashboardOptions(options)).toThrow(
-        /^BatchingDashboardModule.forRoot\(\): tune: expected guards .*, got none; unguarded: true allows that/,
+        /^BatchingDashboardModule.forRoot\(\): tune: expected guards, got none: .*; set unguarded: true if a global guard/,
       );
     }
   });

@@ -57,8 +57,8 @@ export function checkDashboardOptions(options: BatchingDashboardOptions): Dashbo
     }
     if (tune && guards.length === 0 && !unguarded) {
       throw new TypeError(
-        'tune: expected guards beside it, since whoever opens the page could change the queues, got none; ' +
-          'unguarded: true allows that, where a global guard or a proxy protects the page',
+        'tune: expected guards, got none: without them, anyone who can open the page could change the queues; ' +
+          'set unguarded: true if a global guard or a proxy protects the page',
       );
     }
     return { path, tune, guards, imports, unguarded, maxViewers };

@@ -14,6 +14,41 @@ export interface Frame {
   /** Whether settings may be changed. */
   tune: boolean;
   queues: QueueFrame[];
+  /** `null` in an application that has nothing to do with other nodes. */
+  transport: TransportFrame | null;
+}
+
+/** The transport to other nodes, as this process knows it. */
+export interface TransportFrame {
+  /** `redis`, `nats` or another. */
+  name: string;
+  isConnected: boolean;
+  /** Whether this process takes no more inputs of others. */
+  isDraining: boolean;
+  /** Those that it calls or serves. */
+  services: ServiceFrame[];
+}
+
+export interface ServiceFrame {
+  service: string;
+  /** Inputs that wait in the broker. */
+  waiting: number;
+  /** Calls of this process that have not ended. */
+  calls: number;
+  nodes: NodeFrame[];
+}
+
+/** A node that serves a service. */
+export interface NodeFrame {
+  /** Host and process. */
+  node: string;
+  isOwn: boolean;
+  /** Inputs that it may have at once. */
+  prefetch: number;
+  /** Inputs that it has. */
+  inProgress: number;
+  /** Inputs that it was given after another node had them. */
+  redelivered: number;
 }
 
 export interface QueueFrame {

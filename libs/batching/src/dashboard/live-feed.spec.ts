@@ -34,7 +34,7 @@ describe('LiveFeed', () => {
       stats++;
       return read();
     });
-    const registry = { list: () => ['Digits.classify'], get: () => queue };
+    const registry = { list: () => ['Digits.classify'], get: () => queue, transport: () => undefined };
     feed = new LiveFeed(
       checkDashboardOptions({ maxViewers: 1000 }),
       registry as unknown as ApplicationQueues,
@@ -149,6 +149,7 @@ describe('LiveFeed', () => {
     feed = new LiveFeed(checkDashboardOptions({ maxViewers: 1 }), {
       list: () => [],
       get: () => queue,
+      transport: () => undefined,
     } as unknown as ApplicationQueues);
     const viewer = open();
     expect(open).toThrow(ServiceUnavailableException);

@@ -9,9 +9,9 @@ import {
   Optional,
   ServiceUnavailableException,
 } from '@nestjs/common';
-import { type ApplicationQueues, REGISTRY } from '../core/application.js';
+import { type ApplicationQueues, REGISTRY, type TransportReport } from '../core/application.js';
 import { DASHBOARD_OPTIONS, type DashboardOptions } from './dashboard-options.js';
-import type { Frame, Knobs } from './frame.js';
+import type { Frame, Knobs, TransportFrame } from './frame.js';
 import { knobsOf, QueueRecorder } from './queue-recorder.js';
 
 /** Milliseconds between two frames. */
@@ -175,7 +175,29 @@ export class LiveFeed implements OnApplicationBootstrap, OnModuleDestroy {
       isWhole,
       tune: this.options.tune,
       queues: Array.from(this.#recorders.values(), (recorder) => recorder.frame(now, isWhole)),
+      transport: transportFrame(this.#registry.transport()),
     };
     return `id: ${this.#number}\nretry: 1000\ndata: ${JSON.stringify(frame)}\n\n`;
   }
+}
+
+function transportFrame(report: TransportReport | undefined): TransportFrame | null {
+  if (!report) return null;
+  return {
+    name: report.transport,
+    isConnected: report.connected,
+    isDraining: report.draining,
+    services: report.services.map(({ service, waiting, calls, nodes }) => ({
+      service,
+      waiting,
+      calls,
+      nodes: nodes.map(({ node, host, pid, prefetch, inProgress, redelivered }) => ({
+        node: `${host}:${pid}`,
+        isOwn: node === report.node,
+        prefetch,
+        inProgress,
+        redelivered,
+      })),
+    })),
+  };
 }

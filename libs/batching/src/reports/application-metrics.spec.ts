@@ -31,9 +31,10 @@ function sleeping(): BatchQueue<number, number> {
 
 describe('ApplicationMetrics', () => {
   it('reads a transport, and counts what has piled up in the broker as arrived here, in equal shares', async () => {
+    const common = { host: 'host', pid: 1, prefetch: 8, inProgress: 0 };
     const nodes = [
-      { node: 'a', redelivered: 3 },
-      { node: 'b', redelivered: 4 },
+      { node: 'a', redelivered: 3, ...common },
+      { node: 'b', redelivered: 4, ...common },
     ];
     const service = { service: 'queue', nodes, waiting: 0, calls: 5 };
     const transport = {

@@ -3,6 +3,7 @@ import { Connection, type State } from './connection.js';
 import { find, show, write } from './elements.js';
 import { writeLegend } from './legend.js';
 import { drawPicture, giveAway } from './picture.js';
+import { NodeTable } from './node-table.js';
 import { Playback } from './playback.js';
 import { QueueCard } from './queue-card.js';
 import { address, readAddress, writeAddress } from './settings.js';
@@ -30,6 +31,7 @@ const STATES: Record<State, { words: string; notice: string }> = {
 
 const playback = new Playback();
 const zoom = new Zoom();
+const nodeTable = new NodeTable();
 const cards = new Map<string, QueueCard>();
 const reduced = matchMedia('(prefers-reduced-motion: reduce)');
 const pauseButton = find(document, '#pause', HTMLButtonElement);
@@ -105,6 +107,7 @@ function setState(state: State): void {
   write(pill, words);
   show(find(document, '#notice', HTMLElement), notice);
   for (const card of cards.values()) card.isStale = state !== 'live';
+  nodeTable.isStale = state !== 'live';
 }
 
 function pause(isPaused: boolean): void {
@@ -133,7 +136,8 @@ function draw(now: number): void {
   readAt = now;
   const { frame } = playback.histories;
   const nodes = new Set(frame?.queues.map(({ node }) => node));
-  const { tune = false } = frame ?? {};
+  const { tune = false, transport = null } = frame ?? {};
+  if (!isPaused) nodeTable.update(transport);
   for (const card of cards.values()) card.update(end, { tune, hasNodes: nodes.size > 1 });
 }
 

@@ -79,13 +79,14 @@ export class Timeline {
     context.fillStyle = theme.ink;
     context.fillRect(right, 2, 1, height - AXIS - 2);
     if (this.#shapes.length === 0) {
+      const text = `no batch in the last ${Math.round(span / 1000)} s`;
+      const [middle, room] = [(left + right) / 2, context.measureText(text).width + 12];
+      // Lines of the axis would run through the words.
+      context.clearRect(middle - room / 2, (height - AXIS) / 2 - 9, room, 18);
       context.fillStyle = theme.quiet;
       context.textAlign = 'center';
-      context.fillText(
-        `no batch in the last ${Math.round(span / 1000)} s`,
-        (left + right) / 2,
-        (height - AXIS) / 2,
-      );
+      context.textBaseline = 'middle';
+      context.fillText(text, middle, (height - AXIS) / 2);
     }
   }
 

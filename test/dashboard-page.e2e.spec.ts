@@ -96,9 +96,10 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
   it('shows the nodes: who serves what, what each has and may have, and what waits in the broker', async () => {
     const broker = new MemoryBroker();
     const node = () => ({ transport: memoryTransport({ broker }), serve: [Digits] });
-    const { url, digits } = await start({}, { batching: node() });
+    const { url } = await start({}, { batching: node() });
     const other = await startApp({}, { batching: node() });
-    Digits.time = { batch: 600_000, input: 0 };
+    let release: () => void = () => undefined;
+    Digits.hold = new Promise((resolve) => (release = resolve));
     const caller = memoryTransport({ broker });
     try {
       caller.open({ errors: new Map(), warn: () => undefined });
@@ -114,11 +115,12 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
       expect(await faults(page)).toEqual([]);
       await page.setViewportSize({ width: 390, height: 844 });
       expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBe(0);
-      await Promise.all([caller.close(), digits.queue.stop({ hard: true, timeout: 0 })]);
+      release();
       await Promise.all(calls);
     } finally {
-      Digits.time = { batch: 6, input: 0.2 };
-      await other.registry.stop({ hard: true, timeout: 0 });
+      Digits.hold = undefined;
+      release();
+      await caller.close();
       await other.app.close();
     }
   });

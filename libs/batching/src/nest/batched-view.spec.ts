@@ -61,6 +61,18 @@ describe('a view', () => {
     expect(view.classify).toBe(classify);
   });
 
+  it('has no symbol where its class is provided in another application of the process only', () => {
+    const { view, services } = makeView();
+    services.mockImplementation(() => {
+      throw new Error('no module provides Classifier');
+    });
+    const brand = Symbol.for('nest-batching:model report');
+    expect(view[brand]).toBeUndefined();
+    expect(brand in view).toBe(false);
+    expect(Object.hasOwn(view, brand)).toBe(false);
+    expect(() => view.classify).toThrow('no module provides Classifier');
+  });
+
   it('throws an error that names a method that is not marked', () => {
     const { view } = makeView();
     expect(() => view.helper).toThrow(TypeError);

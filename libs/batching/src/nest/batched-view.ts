@@ -110,11 +110,22 @@ export function createView(
     }
     isFilled = true;
   };
+  /** Before `key` is read. */
+  const fillFor = (key: PropertyKey): void => {
+    if (key in target) return;
+    try {
+      fill();
+    } catch (error) {
+      // Code that looks for a symbol, as for a model's report, reads it from all providers of an application. They include the
+      // views of classes that only another application of the process provides.
+      if (typeof key === 'string' || key in type.prototype) throw error;
+    }
+  };
 
   return new Proxy(target, {
     get(_, key): unknown {
       if (hidden.has(key)) return undefined;
-      if (!(key in target)) fill();
+      fillFor(key);
       // Throws for members of the class only: matchers and loggers read many other properties.
       if (!(key in target) && typeof key === 'string' && key in type.prototype) {
         throw new TypeError(
@@ -126,7 +137,7 @@ export function createView(
     },
     has(_, key) {
       if (hidden.has(key)) return false;
-      if (!(key in target)) fill();
+      fillFor(key);
       return key in target;
     },
     set(_, key, value) {
@@ -138,7 +149,7 @@ export function createView(
       return Reflect.ownKeys(target);
     },
     getOwnPropertyDescriptor(_, key) {
-      if (!(key in target)) fill();
+      fillFor(key);
       return Reflect.getOwnPropertyDescriptor(target, key);
     },
   });

@@ -3,7 +3,7 @@ import { Injectable, Logger, Module } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { Counter, register, Registry } from 'prom-client';
 import { MODEL_REPORT, type ModelReport } from '../core/application.js';
-import { BatchedService, BatchingModule, BatchingRegistry } from '../index.js';
+import { type Batched, BatchedService, BatchingModule, BatchingRegistry, InjectBatched } from '../index.js';
 import { METRIC_NAMES } from '../reports/metrics.js';
 import { BatchingMetricsModule, type BatchingMetricsOptions } from './index.js';
 
@@ -226,6 +226,27 @@ describe('BatchingMetricsModule', () => {
       'batching_model_bytes{runtime="TfjsModule"}': 1234,
     });
     expect(values).not.toHaveProperty(['batching_model_tensors{runtime="OnnxModule"}']);
+  });
+
+  it('exports the own application: another one of the process has classes that this one does not', async () => {
+    @Injectable()
+    class Cubes {
+      @BatchedService(1, 0)
+      of(xs: readonly number[]): Promise<number[]> {
+        return Promise.resolve(xs.map((x) => x ** 3));
+      }
+    }
+    @Injectable()
+    class Caller {
+      @InjectBatched(Cubes) readonly cubes!: Batched<Cubes>;
+    }
+    const [registry, others] = [new Registry(), new Registry()];
+    await start({ registry: others }, Cubes, Caller);
+    await start({ registry });
+    const submitted = (of: string) => [`batching_submitted_total{queue="${of}"}`];
+    expect(await valuesOf(registry)).toHaveProperty(submitted('Squares.of'));
+    expect(await valuesOf(registry)).not.toHaveProperty(submitted('Cubes.of'));
+    expect(await valuesOf(others)).toHaveProperty(submitted('Cubes.of'));
   });
 
   it('takes options from a factory', async () => {

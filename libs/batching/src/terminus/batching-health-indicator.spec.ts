@@ -3,7 +3,7 @@ import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
 import { HealthCheckService, TerminusModule } from '@nestjs/terminus';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { MODEL_REPORT, REGISTRY } from '../core/application.js';
-import { BatchedService, BatchingModule, BatchingRegistry } from '../index.js';
+import { type Batched, BatchedService, BatchingModule, BatchingRegistry, InjectBatched } from '../index.js';
 import { BatchingHealthIndicator } from './index.js';
 
 @Injectable()
@@ -46,6 +46,26 @@ describe('BatchingHealthIndicator', () => {
       .get(HealthCheckService)
       .check([() => app.get(BatchingHealthIndicator).isHealthy('queues')]);
     expect(result).toMatchObject({ status: 'ok', info: { queues: { status: 'up' } } });
+  });
+
+  it('looks at the own application: another one of the process has classes that this one does not', async () => {
+    @Injectable()
+    class Cubes {
+      @BatchedService(1, 0)
+      of(xs: readonly number[]): Promise<number[]> {
+        return Promise.resolve(xs.map((x) => x ** 3));
+      }
+    }
+    @Injectable()
+    class Caller {
+      @InjectBatched(Cubes) readonly cubes!: Batched<Cubes>;
+    }
+    const other = await start(Cubes, Caller);
+    const app = await start();
+    expect(healthOf(app)).toEqual({ batching: { status: 'up' } });
+    await other.get(BatchingRegistry).stop();
+    expect(healthOf(app)).toEqual({ batching: { status: 'up' } });
+    expect(healthOf(other)).toEqual(down('Squares.of is stopped', 'Cubes.of is stopped'));
   });
 
   it('is down while a model is not ready, with its reason, and up when it is', async () => {

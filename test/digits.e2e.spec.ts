@@ -584,7 +584,18 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       const names = [...text.matchAll(/#\/components\/schemas\/(\w+)/g)].map(([, name]) => name ?? '');
       expect(new Set(names)).toEqual(
         new Set([
-          ...['Digit', 'Journey', 'Sample', 'Progress', 'Grid', 'Tile', 'Picture', 'Lane', 'RaceProgress', 'RaceResult'],
+          ...[
+            'Digit',
+            'Journey',
+            'Sample',
+            'Progress',
+            'Grid',
+            'Tile',
+            'Picture',
+            'Lane',
+            'RaceProgress',
+            'RaceResult',
+          ],
           ...['Live', 'Queue', 'Summary', 'Batch', 'Error'],
         ]),
       );

@@ -105,6 +105,29 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     expect(await violations()).toEqual([]);
   });
 
+  it('says that the second photo failed, and goes on with the first', async () => {
+    let photos = 0;
+    await page.route('**/photos/upscale?tiles=true', async (route) => {
+      if (++photos === 1) return route.continue();
+      const full = { statusCode: 503, message: 'PhotoUpscaler is full', code: 'ERR_BATCHING_FULL' };
+      return route.fulfill({ status: 503, json: full });
+    });
+    await page.getByRole('button', { name: 'Two at once' }).click();
+    await page
+      .getByText('The second photo could not be enlarged. The server has too much to do already.')
+      .waitFor();
+    expect(await violations()).toEqual([]);
+    await page.locator('#download').waitFor();
+    expect(await page.locator('#photo-error').isHidden()).toBe(true);
+    // The next two begin without it.
+    await page.unroute('**/photos/upscale?tiles=true');
+    await page.getByRole('button', { name: 'Two at once' }).click();
+    await page.locator('#companion-error').waitFor({ state: 'hidden' });
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    // The browser logs the refusal as well.
+    complaints = complaints.filter((complaint) => !complaint.includes('503'));
+  });
+
   it('has a loupe, for the pointer and for the keyboard', async () => {
     await page
       .locator('#file')

@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { request } from 'node:http';
+import { type IncomingMessage, request, type Server } from 'node:http';
 import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
@@ -168,6 +170,38 @@ describe.each(adapters)('POST /photos/upscale, %s', (adapter) => {
       });
       expect(answer.status).toBe(status);
     });
+  });
+
+  it('refuses the 17th photo at a time before its body comes, until another one leaves', async () => {
+    const server = app.getHttpServer() as Server;
+    let heads = 0;
+    const count = () => heads++;
+    server.on('request', count);
+    const begin = () => {
+      const headers = { 'content-type': 'image/png', 'content-length': 1000 };
+      const upload = request(`${url}/photos/upscale`, { method: 'POST', headers });
+      upload.on('error', () => undefined);
+      upload.flushHeaders();
+      return upload;
+    };
+    const uploads = Array.from({ length: 16 }, begin);
+    await until(() => heads === 16);
+    server.off('request', count);
+    const late = begin();
+    const [refusal] = (await once(late, 'response')) as [IncomingMessage];
+    expect(refusal.statusCode).toBe(503);
+    expect(refusal.headers['retry-after']).toBe('5');
+    expect(await json(refusal)).toMatchObject({ statusCode: 503, code: 'ERR_BATCHING_FULL' });
+    late.destroy();
+
+    uploads.pop()?.destroy();
+    const photo = await grey(84, 84);
+    // The server learns a little later that it has left.
+    let answer: Response;
+    do answer = await post(url, photo);
+    while (answer.status === 503);
+    expect(answer.status).toBe(200);
+    for (const upload of uploads) upload.destroy();
   });
 
   // The last one, as its queue has then been stopped.

@@ -152,7 +152,7 @@ const sentences = {
   ERR_BODY_TOO_LARGE: ({ limit }) => `That file is too large: at most ${Math.floor(limit / 1e6)} MB.`,
   ERR_RACE_RUNNING: ({ seconds }) =>
     `Another visitor's race is being measured. Try again in ${seconds === 1 ? 'a second' : `${seconds} seconds`}.`,
-  ERR_BATCHING_FULL: () => 'Too many digits are waiting already. Try again in a moment.',
+  ERR_BATCHING_FULL: () => 'The server has too much to do already. Try again in a moment.',
   ERR_STOPPING: () => 'The server is shutting down.',
 };
 

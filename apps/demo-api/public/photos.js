@@ -88,6 +88,7 @@ async function accompany(photo) {
   const theirs = blocks;
   const tiles = new Tiles(/** @type {HTMLCanvasElement} */ (element('companion-tiles')), 'second');
   setSource(/** @type {HTMLImageElement} */ (element('companion-photo')), photo);
+  show(element('companion-error'), '');
   element('companion').hidden = false;
   const onTile = (/** @type {import('./api.js').Tile} */ tile) => {
     if (signal.aborted) return;
@@ -100,8 +101,11 @@ async function accompany(photo) {
       onTile,
       onProgress: () => undefined,
     });
-  } catch {
-    // The first photo says what is wrong; both are cancelled together.
+  } catch (reason) {
+    // Both are cancelled together.
+    if (signal.aborted) return;
+    const { message } = /** @type {Error} */ (reason);
+    show(element('companion-error'), `The second photo could not be enlarged. ${message}`);
   }
 }
 

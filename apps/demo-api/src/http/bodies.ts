@@ -38,28 +38,30 @@ export function bodyLimits({
   const routes: Record<string, Record<string, number>> = {
     // 784 numbers of three figures, each with a comma and a space, have 4 KB; pretty-printed JSON has four times that. A
     // phone's photograph has 2 to 5 MB.
-    '/digits': { 'application/json': 32_000, [BYTES_TYPE]: 32_000, ...pictures(8_000_000) },
+    'POST /digits': { 'application/json': 32_000, [BYTES_TYPE]: 32_000, ...pictures(8_000_000) },
     // 256 times 4 KB, and some room. Bytes need a seventh of that; with the same limit, too many pictures are refused by
     // their number, in both forms.
-    '/digits/many': { 'application/json': 1_500_000, [BYTES_TYPE]: 1_500_000 },
+    'POST /digits/many': { 'application/json': 1_500_000, [BYTES_TYPE]: 1_500_000 },
     // No PNG has more: 16 bits for each of four channels, and some room for what is beside the pixels.
-    '/photos/upscale': pictures(8 * maxPhotoPixels + 1_000_000),
+    'POST /photos/upscale': pictures(8 * maxPhotoPixels + 1_000_000),
     // Settings of a queue, from the dashboard.
-    '/batching/settings': { 'application/json': 4000 },
+    'POST /batching/settings': { 'application/json': 4000 },
   };
   return (request) => {
-    const { method = '', url = '', headers } = request;
+    const { method, headers } = request;
     if (method === 'GET' || method === 'HEAD') return undefined;
-    const path =
-      url
-        .split('?', 1)[0]
-        ?.toLowerCase()
-        .replace(/(?<=.)\/$/, '') ?? '';
-    const limits = method === 'POST' && Object.hasOwn(routes, path) ? routes[path] : undefined;
+    const route = routeOf(request);
+    const limits = Object.hasOwn(routes, route) ? routes[route] : undefined;
     if (limits) return limitFor(request, limits);
     if (headers['transfer-encoding'] || Number(headers['content-length'] ?? 0)) throw new NotFoundException();
     return undefined;
   };
+}
+
+/** Method and path of a request, as the routers compare them: `POST /digits`. */
+export function routeOf({ method = '', url = '' }: IncomingMessage): string {
+  const [path = ''] = url.split('?', 1);
+  return `${method} ${path.toLowerCase().replace(/(?<=.)\/$/, '')}`;
 }
 
 function limitFor(request: IncomingMessage, limits: Readonly<Record<string, number>>): number {

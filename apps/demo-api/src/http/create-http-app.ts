@@ -23,6 +23,7 @@ import type { OpenAPIObject } from '@nestjs/swagger';
 import { BatchingExceptionFilter } from 'nest-batching';
 import { createApiDocument } from '../api-document.js';
 import type { Configuration } from '../configuration.js';
+import { limitPhotos } from '../photos/photo-limit.js';
 import { bodyLimits, BYTES_TYPE, PICTURE_TYPES } from './bodies.js';
 
 /**
@@ -84,6 +85,7 @@ function useMiddleware(app: INestApplication, configuration: Configuration): voi
   // Swagger UI draws its arrows with data: URLs; pictures that are enlarged are shown with blob: ones.
   app.use(securityHeaders({ imgSrc: ["'self'", 'data:', 'blob:'] }));
   app.use(checkUrl);
+  app.use(limitPhotos());
   limitBodies(app, {
     limitOf: bodyLimits(configuration),
     total: configuration.maxBodyBytes,

@@ -1,10 +1,11 @@
 import { CONFIGURATION } from '@app/serving';
 import { Inject, Injectable } from '@nestjs/common';
-import { type Batched, InjectBatched, QueueFullError } from 'nest-batching';
+import { type Batched, InjectBatched } from 'nest-batching';
 import sharp, { type Raw } from 'sharp';
 import type { Configuration } from '../configuration.js';
 import { type Journey, Journeys } from '../digits/journeys.js';
 import { decodePicture } from '../picture-file.js';
+import { checkPhotos } from './photo-limit.js';
 import { TileUpscaler } from './tile-upscaler.js';
 import { cut, kept, paste, type Picture, SCALE, type Tile, TILE_SIDE, tilesOf } from './tiles.js';
 
@@ -47,11 +48,6 @@ interface Photo extends Picture {
   readonly enlargedAlpha: Buffer | undefined;
 }
 
-/** Photos in progress. Each holds about 20 bytes per pixel; those that come on top are refused. */
-const MOST_PHOTOS = 16;
-/** When to try again then, in milliseconds. */
-const RETRY_AFTER = 5000;
-
 /** Photos of all callers share batches of tiles. */
 @Injectable()
 export class PhotoUpscaler {
@@ -75,9 +71,8 @@ export class PhotoUpscaler {
    */
   async upscale(file: Buffer, options: UpscaleOptions = {}): Promise<Buffer> {
     const { signal } = options;
-    if (this.#inProgress >= MOST_PHOTOS) {
-      throw new QueueFullError(PhotoUpscaler.name, MOST_PHOTOS, RETRY_AFTER);
-    }
+    // Again: the work on a photo may end later than its request, whose client went away.
+    checkPhotos(this.#inProgress);
     this.#inProgress++;
     try {
       const photo = await openPhoto(file, this.#maxPixels, signal);

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import type { Browser, Page } from 'playwright-core';
@@ -76,9 +78,15 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
       expect.stringMatching(/^[1-9]/),
     ]);
     await page.getByText(/^SELECT \* FROM .* -- for \d+ requests?$/).waitFor();
-    const { queues } = (await (await fetch(`${url}/numbers`)).json()) as { queues: { saved: number }[] };
+    const numbers = await (await fetch(`${url}/numbers`)).json();
+    const { queues, sql } = numbers as { queues: { saved: number }[]; sql: string };
     expect(queues[0]?.saved).toBeGreaterThan(0);
     expect(complaints).toEqual([]);
+
+    const readme = await readFile(join(import.meta.dirname, '../apps/lookup/README.md'), 'utf8');
+    const labels = await page.locator('#race dt').allTextContents();
+    const named = [...labels.map((label) => `_${label}_`), ...(kind === 'SQLite' ? [`${sql} -- for`] : [])];
+    expect(named.filter((words) => !readme.includes(words))).toEqual([]);
   });
 
   it('counts failures as failures', async () => {

@@ -75,7 +75,8 @@ export class ApplicationProviders {
     const keys = new Set<ViewKey>();
     for (const { token, instance } of this.modules.providers()) {
       const hasView = isClass(token) || views.byKey.has(token as ViewKey);
-      if (hasView && marksOn(instance, typeOf(token as ViewKey)).size > 0) keys.add(token as ViewKey);
+      if (hasView && marksOn(instance, typeOf(token as ViewKey, instance)).size > 0)
+        keys.add(token as ViewKey);
     }
     for (const key of views.byKey.keys()) {
       if (this.#injectorsOf(key).length > 0) keys.add(key);

@@ -126,7 +126,7 @@ export class ApplicationViews {
   }
 
   #buildMethods(viewKey: ViewKey, instance: object): Methods {
-    const marks = marksOn(instance, typeOf(viewKey));
+    const marks = marksOn(instance, typeOf(viewKey, instance));
     if (marks.size === 0) {
       throw new Error(
         `${this.#providers.describe(viewKey)} has no method marked with @BatchedService() or @SerialService(); ` +

@@ -108,6 +108,27 @@ describe('several instances of one class, under tokens,', () => {
     expect(await app.get(Reader).fast.read('a')).toBe('a by one');
   });
 
+  it('may be of another class under the same token in another application of the process', async () => {
+    @Injectable()
+    class Counter {
+      @BatchedService(8, 1)
+      count(words: string[]): Promise<number[]> {
+        return Promise.resolve(words.map(({ length }) => length));
+      }
+    }
+    @Injectable()
+    class Caller {
+      @InjectBatched('fast', Counter) readonly counter!: Batched<Counter>;
+    }
+    const others = await build({ providers: [{ provide: 'fast', useClass: Counter }, Caller] }).compile();
+    await others.init();
+    expect(others.get(BatchingRegistry).list()).toEqual(['fast.count']);
+    expect(await others.get(Caller).counter.count('four')).toBe(4);
+    const app = await build({ providers: [fast, exact, Reader] }).compile();
+    await app.init();
+    expect(app.get(BatchingRegistry).list()).toEqual(['fast.read', 'exact.read']);
+  });
+
   it('are found by their token in a factory', async () => {
     const user = {
       provide: 'user',

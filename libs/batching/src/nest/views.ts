@@ -40,12 +40,18 @@ export function getBatchedToken(key: Class | string | symbol): string {
 
 /** Notes the class of what a token provides: a fake in its place has that class's marks. */
 export function setType(token: string | symbol, type: Class): void {
-  if (!views.types.has(token)) views.types.set(token, type);
+  views.types.set(token, (views.types.get(token) ?? new Set()).add(type));
 }
 
-/** The class of what is provided; `Object` for a token that was injected without one. */
-export function typeOf(key: ViewKey): Class {
-  return typeof key === 'function' ? key : (views.types.get(key) ?? Object);
+/**
+ * The class of what is provided; `Object` for a token that was injected without one.
+ *
+ * @param instance what is provided: applications of one process may provide different classes under one token
+ */
+export function typeOf(key: ViewKey, instance?: unknown): Class {
+  if (typeof key === 'function') return key;
+  const [first = Object, ...others] = views.types.get(key) ?? [];
+  return others.find((type) => instance instanceof type) ?? first;
 }
 
 /** A token as text for a message. */
@@ -85,8 +91,8 @@ export interface ViewSource {
 interface Views {
   /** The token of each view. */
   readonly byKey: Map<ViewKey, string>;
-  /** The classes of what is provided under tokens. */
-  readonly types: Map<string | symbol, Class>;
+  /** The classes of what is provided under tokens: one each, as a rule. */
+  readonly types: Map<string | symbol, Set<Class>>;
   readonly providers: FactoryProvider[];
   /** Weak references, so that an application that is never closed, as in tests, can be garbage-collected. */
   readonly sources: Set<WeakRef<ViewSource>>;

@@ -66,9 +66,12 @@ describe('100 games on one network', () => {
     expect(progress[0]?.mean).toBeGreaterThan(10);
     expect(progress[0]?.mean).toBeLessThan(40);
     expect(progress.at(-1)?.mean).toBeGreaterThan(60);
-    expect(meanOf(stepsOf(untaught))).toBeLessThan(40);
-    expect(meanOf(stepsOf(taught))).toBeGreaterThan(200);
-    expect(taught.map(([start]) => start)).toEqual(untaught.map(([start]) => start));
+    expect(meanOf(stepsOf(untaught.games))).toBeLessThan(40);
+    expect(meanOf(stepsOf(taught.games))).toBeGreaterThan(200);
+    expect(taught.games.map(([start]) => start)).toEqual(untaught.games.map(([start]) => start));
+    // One run of the network for each step of the longest game, whatever the number of games that go on.
+    expect(untaught.runs).toBe(Math.max(...stepsOf(untaught.games)));
+    expect(taught.runs).toBe(Math.max(...stepsOf(taught.games)));
     expect(progress.map(({ steps }) => steps)).toEqual([1, 2, 3, 4, 5].map((update) => 6400 * update));
     expect(progress.map(({ meanBatch }) => meanBatch)).toEqual(progress.map(() => 100));
 
@@ -123,15 +126,32 @@ describe('npm run games', () => {
     );
     const mean = /^The last 100 games brought ([\d.]+) on average, after .* s$/m.exec(output)?.[1];
     expect(Number(mean)).toBeGreaterThanOrEqual(475);
-    const greedy = /^100 new games, played greedily: ([\d.]+) on average/m.exec(output)?.[1];
+    const [, greedy, runs, actions] =
+      /^100 new games, played greedily: ([\d.]+) on average, .*, with ([\d,]+) runs of the network instead of ([\d,]+)$/m.exec(
+        output,
+      ) ?? [];
     expect(Number(greedy)).toBeGreaterThanOrEqual(475);
+    expect(Number(runs)).toBeLessThanOrEqual(500);
+    expect(Number(actions?.replace(',', '')) / 100).toBeCloseTo(Number(greedy), 1);
     expect(code).toBe(0);
 
     expect(await readFile(join(out, 'learning-curve.svg'), 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s);
     const page = await readFile(join(out, 'replay.html'), 'utf8');
     const data = /<script type="application\/json" id="games">(.*?)<\/script>/s.exec(page)?.[1] ?? '';
-    const { stages } = JSON.parse(data) as { stages: { steps: number; lengths: number[] }[] };
+    const { stages, means, returns } = JSON.parse(data) as {
+      stages: { steps: number; runs: number; lengths: number[] }[];
+      means: [steps: number, mean: number][];
+      returns: [steps: number, gained: number][];
+    };
     expect(stages).toHaveLength(4);
+    expect(stages.at(-1)?.runs).toBe(Number(runs));
+    // The curve is that of this training, and each stage is one of its points, or its beginning.
+    expect(means.at(-1)?.[1].toFixed(1)).toBe(mean);
+    expect(stages.at(-1)?.steps).toBe(means.at(-1)?.[0]);
+    expect([0, ...means.map(([steps]) => steps)]).toEqual(
+      expect.arrayContaining(stages.map(({ steps }) => steps)),
+    );
+    expect(meanOf(returns.slice(-100).map(([, gained]) => gained)).toFixed(1)).toBe(mean);
     expect(meanOf(stages.at(-1)?.lengths ?? []) - 1).toBeCloseTo(Number(greedy), 1);
   });
 
@@ -191,18 +211,23 @@ const executablePath = await findChromium();
 (executablePath ? describe : describe.skip)('The replay in headless Chromium', () => {
   let browser: Browser;
   let stages: Stage[];
+  let updates: Progress[];
   let url: string;
   let page: Page;
   let complaints: string[];
 
   beforeAll(async () => {
     const opened = await open(1);
-    stages = [{ steps: 0, games: await opened.games.playGreedily() }];
-    await train(opened, 1);
-    stages.push({ steps: 6400, games: await opened.games.playGreedily() });
+    stages = [{ steps: 0, ...(await opened.games.playGreedily()) }];
+    updates = [];
+    for await (const update of opened.games.train()) {
+      updates.push(update);
+      if (updates.length === 1) stages.push({ steps: 6400, ...(await opened.games.playGreedily()) });
+      if (updates.length === 3) break;
+    }
     await opened.app.close();
     const file = join(folder, 'replay.html');
-    await writeFile(file, await replayPage(stages));
+    await writeFile(file, await replayPage(stages, updates));
     url = pathToFileURL(file).href;
     browser = await launch(executablePath);
   });
@@ -231,7 +256,9 @@ const executablePath = await findChromium();
       await page.emulateMedia({ colorScheme });
       await page.goto(url);
       expect(await text('play')).toBe('Pause');
+      await page.locator('#speed').selectOption('4');
       await page.getByLabel('After 6,400 steps').and(page.locator(':checked')).waitFor();
+      await page.locator('#speed').selectOption('1');
       const pictures = await page.evaluate(`new Promise((resolve) => {
       const seen = new Set();
       requestAnimationFrame(function look() {
@@ -275,6 +302,63 @@ const executablePath = await findChromium();
     expect(await text('state')).toMatch(new RegExp(` ${stepsOfStage(1)[1] ?? NaN} steps$`));
   });
 
+  /** The centre of the dot, counted from the left and the bottom of the curve, in CSS pixels. */
+  const dot = async () => {
+    const [curve, box] = await Promise.all(['#curve', '#dot'].map((id) => page.locator(id).boundingBox()));
+    if (!curve || !box) throw new Error('The curve or its dot is not shown');
+    return { x: box.x + box.width / 2 - curve.x, y: curve.y + curve.height - (box.y + box.height / 2) };
+  };
+  const wholeNumber = (value: number) => value.toLocaleString('en');
+
+  it('slows the first stage, and moves the dot on the learning curve to the next one', async () => {
+    await page.emulateMedia({ reducedMotion: 'reduce' });
+    await page.clock.install({ time: 0 });
+    await page.goto(url);
+    await page.clock.pauseAt(3_600_000);
+    const [first = NaN, last = NaN] = [0, 1].map((index) => 0.02 * Math.max(...stepsOfStage(index)));
+    const means = updates.map(({ mean }) => mean);
+    const slowed = Math.ceil(4 / first);
+    expect(slowed).toBeGreaterThan(10);
+    expect(await text('pace')).toBe(`Slowed ${slowed} ×: the longest game lasts ${first.toFixed(1)} s.`);
+    // Nothing has been learned before the first update, so the curve begins with the mean of that moment.
+    expect(await text('learned')).toBe(`after 0 steps: ${means[0]?.toFixed(0)} of 500 on average`);
+    const begin = await dot();
+
+    await page.keyboard.press('Space');
+    await page.clock.runFor(50);
+    await page.clock.fastForward(1950);
+    expect(await time()).toBeGreaterThan(1.8 / slowed);
+    expect(await time()).toBeLessThan(2.1 / slowed);
+    expect(await dot()).toEqual(begin);
+    await page.clock.fastForward(1000 * (slowed * first - 2));
+    await page.clock.runFor(100);
+    await page.clock.fastForward(650);
+    const steps = Number(/^after ([\d,]+) steps/.exec((await text('learned')) ?? '')?.[1]?.replace(',', ''));
+    expect(steps).toBeGreaterThan(2000);
+    expect(steps).toBeLessThan(4400);
+    const between = await dot();
+    expect(between.x).toBeGreaterThan(begin.x);
+    await page.clock.fastForward(1000);
+    expect(await text('pace')).toBe(`Not slowed: the longest game lasts ${last.toFixed(1)} s.`);
+    expect(await text('learned')).toBe(`after 6,400 steps: ${means[0]?.toFixed(0)} of 500 on average`);
+    const end = await dot();
+    expect((between.x - begin.x) / (end.x - begin.x)).toBeCloseTo(steps / 6400, 1);
+    // A third of the way along the axis, at the height of the mean.
+    const { width = NaN, height = NaN } = (await page.locator('#curve').boundingBox()) ?? {};
+    expect(end.x).toBeCloseTo(36 + (width - 46) / 3, 0);
+    expect(end.y).toBeCloseTo(22 + ((means[0] ?? NaN) / 500) * (height - 32), 0);
+  });
+
+  it('says how often the network ran, and how often it would have run one by one', async () => {
+    await page.goto(url);
+    for (const [index, label] of ['Not at all', 'After 6,400 steps'].entries()) {
+      await page.getByLabel(label).check({ force: true });
+      const actions = wholeNumber(stepsOfStage(index).reduce((sum, steps) => sum + steps, 0));
+      const runs = wholeNumber(stages[index]?.runs ?? NaN);
+      expect(await text('runs')).toBe(`${runs} runs of the network instead of ${actions}`);
+    }
+  });
+
   it('goes back from the end of a stage, also when it was stopped a little later', async () => {
     await page.emulateMedia({ reducedMotion: 'reduce' });
     await page.clock.install({ time: 0 });
@@ -282,7 +366,10 @@ const executablePath = await findChromium();
     await page.clock.pauseAt(3_600_000);
     const end = 0.02 * Math.max(...stepsOfStage(0));
     await page.keyboard.press('Space');
-    await page.clock.runFor(1000 * end + 400);
+    await page.clock.runFor(50);
+    await page.clock.fastForward(1000 * end * Math.ceil(4 / end));
+    await page.clock.runFor(100);
+    await page.clock.fastForward(300);
     await page.keyboard.press('Space');
     expect(await time()).toBeCloseTo(end);
     await page.keyboard.press('ArrowLeft');

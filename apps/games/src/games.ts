@@ -24,6 +24,14 @@ export interface EndedGame {
   readonly steps: number;
 }
 
+/** One game of each session, played without learning. */
+export interface PlayedGames {
+  /** Of each game what was seen, from its start to its end. */
+  readonly games: readonly (readonly Observation[])[];
+  /** How often the network ran for all of them, as counted by its queue. */
+  readonly runs: number;
+}
+
 /** The mean return of 100 games in a row with which Gym counts CartPole-v1 as solved. */
 export const TARGET = 475;
 
@@ -67,9 +75,10 @@ export class Games {
    * Each session plays one new game greedily: it takes the likelier action and tries nothing. What it saw, from the start to
    * the end, is returned. The games begin at the same 100 observations in every call, where no game of the training begins.
    */
-  async playGreedily(): Promise<Observation[][]> {
+  async playGreedily(): Promise<PlayedGames> {
     this.network.explores = false;
-    return Promise.all(
+    const runsBefore = this.policy.act.queue.stats().batches;
+    const games = await Promise.all(
       Array.from({ length: SESSIONS }, async (_, i) => {
         const game = new CartPole(randomNumbers(-1 - i));
         const start = game.observation;
@@ -77,6 +86,7 @@ export class Games {
         return [start, ...played.map(({ next }) => next)];
       }),
     );
+    return { games, runs: this.policy.act.queue.stats().batches - runsBefore };
   }
 
   /** Environment steps per second of all sessions together, measured for so long, with batches of at most `batchSize`. */

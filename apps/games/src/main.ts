@@ -57,7 +57,7 @@ async function create(settings: NetworkSettings, port: number | undefined): Prom
 async function learn(games: Games, { out }: Options): Promise<void> {
   const [curve, replay] = [join(out, 'learning-curve.svg'), join(out, 'replay.html')];
   await makeFolder(out, curve);
-  const stages: Stage[] = [{ steps: 0, games: await games.playGreedily() }];
+  const stages: Stage[] = [{ steps: 0, ...(await games.playGreedily()) }];
   const updates: Progress[] = [];
   const bar = progressBar(
     `{bar} return {mean} of ${TARGET} | {games} games | {rate} steps/s | batches of {batch}`,
@@ -75,7 +75,7 @@ async function learn(games: Games, { out }: Options): Promise<void> {
     });
     if (mean >= TARGET || steps >= MOST_STEPS) break;
     if (mean >= (STAGES[stages.length - 1] ?? Infinity))
-      stages.push({ steps, games: await games.playGreedily() });
+      stages.push({ steps, ...(await games.playGreedily()) });
   }
   bar.stop();
 
@@ -92,14 +92,15 @@ async function learn(games: Games, { out }: Options): Promise<void> {
   }
 
   const greedy = await games.playGreedily();
-  const returns = greedy.map((observations) => observations.length - 1);
+  const returns = greedy.games.map((observations) => observations.length - 1);
   console.log(
     `${returns.length} new games, played greedily: ${meanOf(returns).toFixed(1)} on average, ` +
-      `from ${Math.min(...returns)} to ${Math.max(...returns)}`,
+      `from ${Math.min(...returns)} to ${Math.max(...returns)}, ` +
+      `with ${inWords(greedy.runs)} runs of the network instead of ${inWords(sumOf(returns))}`,
   );
-  stages.push({ steps, games: greedy });
+  stages.push({ steps, ...greedy });
   await writeFile(curve, learningCurve(updates));
-  await writeFile(replay, await replayPage(stages));
+  await writeFile(replay, await replayPage(stages, updates));
   console.log(`Written: ${curve}, and ${replay} to watch the games in a browser`);
 }
 
@@ -135,8 +136,12 @@ async function makeFolder(path: string, file: string): Promise<void> {
   }
 }
 
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
 function meanOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+  return sumOf(values) / values.length;
 }
 
 function inWords(value: number): string {

@@ -1,7 +1,10 @@
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
 import { capacityFor, leastAim } from '../libs/batching/src/reports/capacity.js';
 import { simulateQueues } from './queue-simulator.js';
 import { poisson } from './simulator.js';
+
+// Seconds each, but a minute where the heap of the process is full of the modules of other specs.
+jest.setTimeout(300_000);
 
 /** The p99 of a real queue under independent callers, at this multiple of the capacity for the aim; over the aim. */
 async function p99OverAim(

@@ -20,7 +20,7 @@ interface Effort {
   readonly takes: string;
 }
 
-const FULL: Effort = { rounds: 5, streams: [1, 16, 64, 256], texts: 3, takes: 'three minutes' };
+const FULL: Effort = { rounds: 5, streams: [1, 16, 64, 256], texts: 3, takes: 'five minutes' };
 const QUICK: Effort = { rounds: 1, streams: [64], texts: 2, takes: 'ten seconds' };
 /** One by one, so many texts are enough. */
 const MOST_ALONE = 24;
@@ -36,7 +36,7 @@ interface Run {
   readonly firsts: readonly number[];
   /** Milliseconds between two characters of a text, in ascending order. */
   readonly gaps: readonly number[];
-  /** Streams that shared a step, in the mean. */
+  /** Streams that shared a step, on average. */
   readonly share: number;
 }
 

@@ -8,12 +8,11 @@ import {
   type Run,
   type System,
 } from './transports-load.js';
+import { answersByCaller, inputOf, settle, toMessage } from './transports-plain.js';
 
 /**
  * What the transport over NATS is measured by: a loop that does the same reads and writes with the same client, and nothing else. It
  * knows no errors, no deadlines, no nodes that die; it decodes nothing.
- *
- *     input:  process id u32 │ number u32 │ bytes        answers:  (number u32 │ result u32)…
  */
 export const plainNats: System = { web, model };
 
@@ -38,12 +37,7 @@ async function web(url: string): Promise<Call> {
   });
   connection.subscribe(answersOf(process.pid), {
     callback: (_, { data }) => {
-      const answers = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-      for (let at = 0; at < answers.length; at += 8) {
-        const number = answers.readUInt32BE(at);
-        waiting.get(number)?.(answers.readUInt32BE(at + 4));
-        waiting.delete(number);
-      }
+      settle(Buffer.from(data.buffer, data.byteOffset, data.byteLength), waiting);
     },
   });
   const sendAll = (): void => {
@@ -58,11 +52,7 @@ async function web(url: string): Promise<Call> {
     new Promise((resolve) => {
       last = (last + 1) >>> 0;
       waiting.set(last, resolve);
-      const message = Buffer.allocUnsafe(8 + input.length);
-      message.writeUInt32BE(process.pid, 0);
-      message.writeUInt32BE(last, 4);
-      message.set(input, 8);
-      if (unsent.push([last, message]) === 1) setImmediate(sendAll);
+      if (unsent.push([last, toMessage(last, input)]) === 1) setImmediate(sendAll);
     });
 }
 
@@ -89,20 +79,9 @@ async function model(url: string, run: Run): Promise<void> {
     isRunning = true;
     while (waiting.length > 0) {
       const batch = waiting.splice(0, BATCH_SIZE);
-      const results = await run(batch.map(([, message]) => Uint8Array.prototype.slice.call(message, 8)));
-      const ofCallers = new Map<number, number[]>();
-      batch.forEach(([, message], index) => {
-        const caller = message.readUInt32BE(0);
-        const numbers = [message.readUInt32BE(4), results[index] ?? 0];
-        const others = ofCallers.get(caller);
-        if (others) others.push(...numbers);
-        else ofCallers.set(caller, numbers);
-      });
-      for (const [caller, numbers] of ofCallers) {
-        const answers = Buffer.allocUnsafe(4 * numbers.length);
-        numbers.forEach((number, index) => answers.writeUInt32BE(number, 4 * index));
-        connection.publish(answersOf(caller), answers);
-      }
+      const messages = batch.map(([, message]) => message);
+      const answers = answersByCaller(messages, await run(messages.map(inputOf)));
+      for (const [caller, values] of answers) connection.publish(answersOf(caller), values);
       for (const [reply] of batch) connection.publish(reply, '+ACK');
       inProgress -= batch.length;
       pull();

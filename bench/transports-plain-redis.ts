@@ -1,12 +1,11 @@
 import { Redis } from 'ioredis';
 import { ANSWER, GROUP, SEND } from '../libs/batching/src/redis/scripts.js';
 import { type Call, BATCH_SIZE, PREFETCH, type Run, type System } from './transports-load.js';
+import { answersByCaller, inputOf, settle, toMessage } from './transports-plain.js';
 
 /**
  * What the transport over Redis is measured by: a loop that does the same reads and writes with the same client, and nothing else. It
  * knows no errors, no deadlines, no nodes that die; it decodes nothing.
- *
- *     input:  process id u32 │ number u32 │ bytes        answers:  (number u32 │ result u32)…
  */
 export const plainRedis: System = { web, model };
 
@@ -39,12 +38,7 @@ async function web(url: string): Promise<Call> {
       for (const [, entries] of (reply ?? []) as unknown as [Buffer, Entries][]) {
         for (const [id, fields] of entries) {
           lastId = id.toString('latin1');
-          const answers = fields[1] ?? Buffer.of();
-          for (let at = 0; at + 8 <= answers.length; at += 8) {
-            const number = answers.readUInt32BE(at);
-            waiting.get(number)?.(answers.readUInt32BE(at + 4));
-            waiting.delete(number);
-          }
+          settle(fields[1] ?? Buffer.of(), waiting);
         }
         read += entries.length;
       }
@@ -58,11 +52,7 @@ async function web(url: string): Promise<Call> {
     new Promise((resolve) => {
       last = (last + 1) >>> 0;
       waiting.set(last, resolve);
-      const message = Buffer.allocUnsafe(8 + input.length);
-      message.writeUInt32BE(process.pid, 0);
-      message.writeUInt32BE(last, 4);
-      message.set(input, 8);
-      if (unsent.push(message) === 1) setImmediate(sendAll);
+      if (unsent.push(toMessage(last, input)) === 1) setImmediate(sendAll);
     });
 }
 
@@ -80,27 +70,15 @@ async function model(url: string, run: Run): Promise<void> {
     isRunning = true;
     while (waiting.length > 0) {
       const batch = waiting.splice(0, BATCH_SIZE);
-      const results = await run(batch.map(([, message]) => Uint8Array.prototype.slice.call(message, 8)));
-      const ofCallers = new Map<number, number[]>();
-      batch.forEach(([, message], index) => {
-        const caller = message.readUInt32BE(0);
-        const numbers = [message.readUInt32BE(4), results[index] ?? 0];
-        const others = ofCallers.get(caller);
-        if (others) others.push(...numbers);
-        else ofCallers.set(caller, numbers);
-      });
-      const values = Array.from(ofCallers.values(), (numbers) => {
-        const answers = Buffer.allocUnsafe(4 * numbers.length);
-        numbers.forEach((number, index) => answers.writeUInt32BE(number, 4 * index));
-        return answers;
-      });
+      const messages = batch.map(([, message]) => message);
+      const answers = answersByCaller(messages, await run(messages.map(inputOf)));
       void write.call(
         commands,
-        1 + ofCallers.size,
+        1 + answers.size,
         INPUTS,
-        ...Array.from(ofCallers.keys(), answersOf),
+        ...Array.from(answers.keys(), answersOf),
         batch.map(([id]) => id).join(' '),
-        ...values,
+        ...answers.values(),
       );
       inProgress -= batch.length;
       wake?.();

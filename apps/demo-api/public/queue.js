@@ -81,7 +81,7 @@ function setState(now) {
 async function tellWhere() {
   const where = await whereItRuns().catch(() => undefined);
   if (!where) return;
-  // What stands in brackets is for those who look closer.
+  // Details in brackets are in the tooltip only.
   write(element('where'), `${where.backend} on ${where.device.replace(/ \(.*\)$/, '')}`);
   element('where').title = where.device;
 }

@@ -4,6 +4,7 @@ import {
   CONFIGURATION,
   configurationModule,
   MetricsModule,
+  ReadinessController,
   ServingModule,
   shutdownStages,
 } from '@app/serving';
@@ -13,7 +14,6 @@ import { BatchingModule } from 'nest-batching';
 import { OnnxModule } from 'nest-batching/onnx';
 import { BatchingHealthIndicator } from 'nest-batching/terminus';
 import type { Configuration } from './configuration.js';
-import { HealthController } from './health.controller.js';
 import { MicrophoneGateway } from './microphone.gateway.js';
 import { Places } from './places.js';
 import { VoiceDetector } from './voice-detector.js';
@@ -36,7 +36,7 @@ import { WallGateway } from './wall.gateway.js';
     ServeStaticModule.forRoot({ rootPath: join(appFolder('microphones'), 'public'), renderPath: '/' }),
   ],
   providers: [BatchingHealthIndicator, VoiceDetector, Places, MicrophoneGateway, WallGateway],
-  controllers: [HealthController],
+  controllers: [ReadinessController],
 })
 export class AppModule {
   static with(configuration: Configuration): DynamicModule {

@@ -30,7 +30,7 @@ export function endClient(client: WebSocket, { code, closeCode, message, retryAf
   }, CLOSE_TIME).unref();
 }
 
-/** What a client is told of an error: nothing of one that does not concern it. */
+/** The part of an error that a client gets: no details of internal ones. */
 export function refusalOf(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   const { code, publicMessage } = error instanceof BatchingError ? error : {};

@@ -1,4 +1,4 @@
-/** Why a microphone was refused or ended: what its client is told, and the code that closes the WebSocket (RFC 6455). */
+/** Why a microphone was refused or ended: the reason sent to its client, and the code that closes the WebSocket (RFC 6455). */
 export class Refusal extends Error {
   constructor(
     /** Stable; clients may decide by it. */

@@ -99,7 +99,7 @@ export class WallGateway
     throw new Refusal('ERR_WALL', CLOSE.invalid, `expected {"microphones": an integer from 0 to ${most}}`);
   }
 
-  /** A crowd that does not fit is told so and goes on smaller; what is no message ends the connection. */
+  /** A crowd that does not fit gets an error and goes on smaller; a malformed message ends the connection. */
   #try(client: WebSocket, work: () => void): void {
     try {
       work();

@@ -3,6 +3,7 @@ import {
   CONFIGURATION,
   configurationModule,
   MetricsModule,
+  ReadinessController,
   ServingModule,
   shutdownStages,
 } from '@app/serving';
@@ -13,7 +14,6 @@ import { BatchingHealthIndicator } from 'nest-batching/terminus';
 import { TfjsModule } from 'nest-batching/tfjs';
 import { appFolder } from './app-folder.js';
 import type { Configuration } from './configuration.js';
-import { HealthController } from './health.controller.js';
 import { Network, network } from './network.js';
 import { Race } from './race.js';
 import { StaticBatches } from './static-batches.js';
@@ -43,7 +43,7 @@ import { WritersController } from './writers.controller.js';
     ServeStaticModule.forRoot({ rootPath: join(appFolder, 'public'), renderPath: '/' }),
   ],
   providers: [BatchingHealthIndicator, Network, Writer, StaticBatches, Streams, Walls, Race],
-  controllers: [WritersController, WallsController, HealthController],
+  controllers: [WritersController, WallsController, ReadinessController],
 })
 export class AppModule {
   static with(configuration: Configuration): DynamicModule {

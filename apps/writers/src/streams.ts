@@ -4,7 +4,7 @@ import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/comm
 import type { Configuration } from './configuration.js';
 import { EventStream } from './event-stream.js';
 
-/** All streams of the server, and the places of those who write. */
+/** All streams of the server, and their places. */
 @Injectable()
 export class Streams implements BeforeApplicationShutdown {
   readonly #open = new Set<EventStream>();

@@ -11,6 +11,7 @@ export { Health } from './health.js';
 export { limitServer, type ServerLimits } from './limits.js';
 export { MetricsController, MetricsModule } from './metrics.js';
 export { rawRequest, rawResponse } from './raw.js';
+export { ReadinessController } from './readiness.controller.js';
 export { ReferenceController, referenceFolders, serveDocument } from './reference.js';
 export { securityHeaders } from './security-headers.js';
 export { ServingModule } from './serving.module.js';

@@ -95,7 +95,7 @@ export class Race implements BeforeApplicationShutdown {
     }
     this.#endsAt = now + LANES.length * (WARM_UP + TIME);
     const { batchSize, maxDelay } = this.configuration;
-    // Whoever may turn the knobs of the dashboard can have changed them.
+    // The dashboard may have changed them.
     Object.assign(this.lanes.oneByOne.queue, { batchSize: 1, maxDelay });
     Object.assign(this.lanes.batched.queue, { batchSize, maxDelay });
   }

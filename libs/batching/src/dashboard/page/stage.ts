@@ -40,7 +40,7 @@ export class Stage {
     }).observe(this.#canvas);
   }
 
-  /** @param queue its name, for those who cannot see the timeline */
+  /** @param queue its name, for screen readers */
   set name(queue: string) {
     this.#canvas.setAttribute(
       'aria-label',

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import {
   CONFIGURATION,
   configurationModule,
+  houseFolders,
   MetricsModule,
   ReferenceController,
   referenceFolders,
@@ -13,13 +14,13 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
 import { BatchingModule, BatchingRegistry } from 'nest-batching';
 import { BatchingHealthIndicator } from 'nest-batching/terminus';
+import { appFolder } from './app-folder.js';
 import type { Configuration } from './configuration.js';
 import { HealthController } from './health.controller.js';
 import { MemberDatabase } from './members/member-database.js';
 import { MemberDirectory } from './members/member-directory.js';
 import { MembersController } from './members/members.controller.js';
 import { NumbersController } from './numbers.controller.js';
-import { pageFolder } from './page.js';
 import { ReceiptCounter } from './receipts/receipt-counter.js';
 
 @Module({
@@ -32,7 +33,10 @@ import { ReceiptCounter } from './receipts/receipt-counter.js';
       }),
     }),
     // By default every path that is no file would get the page.
-    ServeStaticModule.forRoot({ rootPath: pageFolder, renderPath: '/' }, ...staticFolders(referenceFolders)),
+    ServeStaticModule.forRoot(
+      { rootPath: join(appFolder, 'public'), renderPath: '/' },
+      ...staticFolders({ ...houseFolders, ...referenceFolders }),
+    ),
   ],
   providers: [
     BatchingHealthIndicator,

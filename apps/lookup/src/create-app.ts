@@ -21,7 +21,6 @@ import type { MemberDatabase } from './members/member-database.js';
 import { PostgresDatabase } from './members/postgres-database.js';
 import { sampleMembers } from './members/sample-members.js';
 import { SqliteDatabase } from './members/sqlite-database.js';
-import { inlineHashes } from './page.js';
 import { asJson } from './validators.js';
 
 /** The application as it runs, and as the tests run it; `listen` starts it. */
@@ -41,14 +40,8 @@ export async function createApp(configuration: Configuration): Promise<INestAppl
     connections: configuration.maxConnections,
     requestsPerConnection: configuration.maxPipelined,
   });
-  app.use(
-    securityHeaders({
-      scriptSrc: ["'self'", ...inlineHashes('script')],
-      styleSrc: ["'self'", ...inlineHashes('style')],
-      // The pages' icon, which is none, and the arrows that Swagger UI draws.
-      imgSrc: ["'self'", 'data:'],
-    }),
-  );
+  // The pages' icon, which is none, and the arrows that Swagger UI draws.
+  app.use(securityHeaders({ imgSrc: ["'self'", 'data:'] }));
   app.use(checkUrl);
   // Nest passes `verify` on; its type leaves it out, because Nest's own `rawBody` is made with it.
   const parser = { type: () => true, verify: checkBody };

@@ -3,10 +3,12 @@ import {
   appFolder,
   CONFIGURATION,
   configurationModule,
+  houseFolders,
   MetricsModule,
   ReadinessController,
   ServingModule,
   shutdownStages,
+  staticFolders,
 } from '@app/serving';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
@@ -33,7 +35,10 @@ import { WallGateway } from './wall.gateway.js';
       { name: 'voice', path: join(appFolder('microphones'), 'models/silero-vad/voice.onnx') },
     ]),
     // By default every path that is no file would get the page.
-    ServeStaticModule.forRoot({ rootPath: join(appFolder('microphones'), 'public'), renderPath: '/' }),
+    ServeStaticModule.forRoot(
+      { rootPath: join(appFolder('microphones'), 'public'), renderPath: '/' },
+      ...staticFolders(houseFolders),
+    ),
   ],
   providers: [BatchingHealthIndicator, VoiceDetector, Places, MicrophoneGateway, WallGateway],
   controllers: [ReadinessController],

@@ -2,10 +2,12 @@ import { join } from 'node:path';
 import {
   CONFIGURATION,
   configurationModule,
+  houseFolders,
   MetricsModule,
   ReadinessController,
   ServingModule,
   shutdownStages,
+  staticFolders,
 } from '@app/serving';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ServeStaticModule } from '@nestjs/serve-static';
@@ -40,7 +42,10 @@ import { WritersController } from './writers.controller.js';
     }),
     TfjsModule.forFeature([network()]),
     // By default every path that is no file would get the page.
-    ServeStaticModule.forRoot({ rootPath: join(appFolder, 'public'), renderPath: '/' }),
+    ServeStaticModule.forRoot(
+      { rootPath: join(appFolder, 'public'), renderPath: '/' },
+      ...staticFolders(houseFolders),
+    ),
   ],
   providers: [BatchingHealthIndicator, Network, Writer, StaticBatches, Streams, Walls, Race],
   controllers: [WritersController, WallsController, ReadinessController],

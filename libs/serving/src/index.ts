@@ -17,7 +17,7 @@ export { securityHeaders } from './security-headers.js';
 export { ServingModule } from './serving.module.js';
 export { enableShutdown, Shutdown, type ShutdownOptions, shutdownStages } from './shutdown.js';
 export { listen, start, StartError } from './start.js';
-export { type FileReply, sendPage, staticFolders } from './static-files.js';
+export { type FileReply, houseFolders, sendPage, staticFolders } from './static-files.js';
 export {
   AppValidationPipe,
   type Complaint,

@@ -1,10 +1,14 @@
 import type { ServeStaticModuleOptions } from '@nestjs/serve-static';
+import { libraryFolder } from './app-folder.js';
 
 /** What the replies of Express and Fastify have in common. */
 export interface FileReply {
   header(name: string, value: string): unknown;
   sendFile(name: string, options: { root: string; cacheControl: boolean }): unknown;
 }
+
+/** For `staticFolders`: the style sheet that the pages of several applications share, `/house/house.css`. */
+export const houseFolders = { '/house': libraryFolder('serving/public/house') };
 
 /**
  * Options of `ServeStaticModule` for folders whose files a browser keeps, and asks about each time.

@@ -32,6 +32,6 @@ export default {
   },
   // The built library's package.json has the name of its source's.
   modulePathIgnorePatterns: ['<rootDir>/dist/libs/batching/package.json'],
-  // Browsers, worker threads and child processes share two cores with the rest of the suite.
-  testTimeout: 30_000,
+  // Browsers, worker threads and child processes share two cores; a busy machine may be ten times as slow as an idle one.
+  testTimeout: 120_000,
 };

@@ -1,12 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Test } from '@nestjs/testing';
 import { getTfjsModelToken, type TfjsModel, TfjsModule } from 'nest-batching/tfjs';
 import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { type LabelledDigit, loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
 import { adapters, connections, DemoProcess, liveView, postJson } from './demo.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
 
 let digits: readonly LabelledDigit[];
 /** What the model says without queue and server, in batches of 500. */

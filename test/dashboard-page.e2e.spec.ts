@@ -4,14 +4,11 @@ import { createServer, request as proxied } from 'node:http';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { MemoryBroker, memoryTransport } from 'nest-batching/testing';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { findChromium, launch, openPage } from './browser.js';
 import { type BatchingDashboardOptions, type DashboardApp, Digits, startApp } from './dashboard.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(90_000);
 
 const executablePath = await findChromium();
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');

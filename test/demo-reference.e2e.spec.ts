@@ -1,12 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import sharp from 'sharp';
 import { findChromium, launch, openPage } from './browser.js';
 import { startDemo } from './demo.js';
 import { about, describesItself, Reference } from './reference.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
 
 const executablePath = await findChromium();
 

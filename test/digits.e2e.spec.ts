@@ -18,9 +18,6 @@ import type { Digit } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { type LabelledDigit, loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
 import { adapters, type Answer, type Body, liveView, postJson, send, startDemo } from './demo.js';
 
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
-
 let digits: readonly LabelledDigit[];
 let pixels: number[];
 

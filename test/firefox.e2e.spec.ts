@@ -3,14 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { type Browser, type JSHandle, launch, type Page } from 'puppeteer-core';
 import sharp from 'sharp';
 import { postJson, startDemo } from './demo.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(120_000);
 
 const executablePath = process.env.FIREFOX ?? ['/usr/bin/firefox-esr'].find(existsSync);
 if (!executablePath) {

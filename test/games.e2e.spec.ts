@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { INestApplicationContext } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import * as tf from '@tensorflow/tfjs';
@@ -15,9 +15,6 @@ import { Games, GamesModule, type Progress } from '../apps/games/src/games.js';
 import { learningCurve, replayPage, type Stage } from '../apps/games/src/pictures.js';
 import { NetworkSettings, PolicyNetwork } from '../apps/games/src/policy-network.js';
 import { findChromium, launch } from './browser.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(120_000);
 
 const folder = await mkdtemp(join(tmpdir(), 'games-'));
 beforeAll(() => startBackend('wasm'));

@@ -7,9 +7,6 @@ import type { OpenAPIObject } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
 import { adapters, DemoProcess, liveView, postJson, send, startDemo } from './demo.js';
 
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
-
 const pixels = Array.from({ length: 784 }, (_, i) => (i % 28 === 13 || i % 28 === 14 ? 255 : 0));
 const digit = JSON.stringify({ pixels });
 

@@ -1,13 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import type { Browser, Page } from 'playwright-core';
 import { findChromium, launch, openPage } from './browser.js';
 import { kinds, newDatabase, startLookup, type TestDatabase } from './lookup.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
 
 const executablePath = await findChromium();
 const kind = kinds.find(({ isHere }) => isHere)?.kind;

@@ -1,10 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { kinds, newDatabase, startLookup, type TestDatabase } from './lookup.js';
 import { describesItself, Reference } from './reference.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
 
 const kind = kinds.find(({ isHere }) => isHere)?.kind;
 

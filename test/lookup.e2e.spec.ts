@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { type Batched, BatchingRegistry, getBatchedToken } from 'nest-batching';
 import pg from 'pg';
@@ -18,9 +18,6 @@ import { loadSqlite } from '../apps/lookup/src/members/sqlite.js';
 import { AppProcess } from './app-process.js';
 import { type Answer, connections, send } from './http.js';
 import { kinds, newDatabase, startLookup, type TestDatabase } from './lookup.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
 
 const MEMBERS = 1000;
 const samples = [...sampleMembers(MEMBERS)].map((sample, index) => ({ id: index + 1, ...sample }));

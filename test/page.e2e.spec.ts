@@ -11,9 +11,6 @@ import { Race } from '../apps/demo-api/src/race/race.js';
 import { findChromium, launch, openDemo } from './browser.js';
 import { postJson, send, startDemo } from './demo.js';
 
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
-
 const executablePath = await findChromium();
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const phone: BrowserContextOptions = {

@@ -1,16 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import sharp from 'sharp';
 import { findChromium, launch, openDemo } from './browser.js';
 import { startDemo } from './demo.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(120_000);
 
 const executablePath = await findChromium();
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');

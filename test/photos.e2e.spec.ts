@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { type IncomingMessage, request, type Server } from 'node:http';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { BatchingRegistry } from 'nest-batching';
@@ -11,9 +11,6 @@ import { getTfjsModelToken, TfjsModule, type TfjsModel } from 'nest-batching/tfj
 import sharp from 'sharp';
 import { esrgan, esrganFolder } from '../apps/demo-api/src/photos/esrgan.js';
 import { adapters, startDemo } from './demo.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(120_000);
 
 const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
 

@@ -1,15 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
 import { postJson, startDemo } from './demo.js';
 import { findProgram } from './local-server.js';
 import { hasPrometheus, PrometheusServer } from './prometheus-server.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(120_000);
 
 const rules = fileURLToPath(new URL('../docs/operations/alerts.yml', import.meta.url));
 const blank = { pixels: Array.from({ length: 784 }, (_, index) => (index % 28 === 14 ? 255 : 0)) };

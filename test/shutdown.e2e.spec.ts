@@ -5,15 +5,12 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import sharp from 'sharp';
 import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
 import { AppProcess } from './app-process.js';
 import { adapters, type Body, connections, DemoProcess, send } from './demo.js';
 import { kinds } from './lookup.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
 
 const folder = mkdtempSync(join(tmpdir(), 'shutdown-'));
 const json = { 'content-type': 'application/json' };

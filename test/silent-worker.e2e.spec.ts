@@ -3,11 +3,8 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { adapters, DemoProcess, postJson, send } from './demo.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
 
 const pixels = Array<number>(784).fill(0);
 const silent = /the inference worker gave no answer to model 'digits' for \d+ ms and /;

@@ -1,5 +1,5 @@
 import { Agent } from 'node:http';
-import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
 import { UNITS, VOCABULARY } from '../apps/writers/src/alphabet.js';
@@ -8,9 +8,6 @@ import { Streams } from '../apps/writers/src/streams.js';
 import { randomNumbers } from '@app/figures';
 import { send } from './http.js';
 import { eventsOf, post, startWriters } from './writers.js';
-
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(120_000);
 
 describe('The writers', () => {
   let app: INestApplication;

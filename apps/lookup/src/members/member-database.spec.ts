@@ -24,8 +24,6 @@ import { sampleMembers } from './sample-members.js';
 import { loadSqlite, type SqliteConnection, type SqliteDriver } from './sqlite.js';
 import { SqliteDatabase } from './sqlite-database.js';
 
-// A busy machine may be ten times as slow as an idle one.
-jest.setTimeout(60_000);
 // Failures are provoked here.
 Logger.overrideLogger(false);
 

@@ -85,4 +85,75 @@ describe('ApplicationMetrics', () => {
     expect((await metrics.read()).has('batching_utilization')).toBe(false);
     await queue.stop();
   });
+
+  it('counts a batch that runs as it runs, and not when it ends', async () => {
+    let end: () => void = () => undefined;
+    const run = (xs: number[]) =>
+      new Promise<number[]>(
+        (resolve) =>
+          (end = () => {
+            resolve(xs);
+          }),
+      );
+    const queue = new BatchQueue(run, { name: 'queue', batchSize: 1, maxDelay: 0 });
+    const metrics = new ApplicationMetrics(
+      application(queue),
+      () => [],
+      { window: 40 },
+      () => undefined,
+    );
+    const result = queue.submit(1);
+    for (let reading = 0; reading < 4; reading++) {
+      await sleep(50);
+      await metrics.read();
+    }
+    expect(valueOf(await metrics.read(), 'batching_utilization')).toBeGreaterThan(0.5);
+    end();
+    await result;
+    await queue.stop();
+  });
+
+  it('has no utilization of a queue whose inputs are sent to other nodes', async () => {
+    const queue = sleeping();
+    const remote = { ...application(queue), stats: () => [{ ...queue.stats(), remote: {} }] };
+    const metrics = new ApplicationMetrics(
+      remote,
+      () => [],
+      {},
+      () => undefined,
+    );
+    await queue.submit(1);
+    const samples = await metrics.read();
+    expect(samples.has('batching_submitted_total')).toBe(true);
+    expect(samples.has('batching_utilization')).toBe(false);
+    await queue.stop();
+  });
+
+  it('never says NaN or Infinity of the replicas, whatever the settings', async () => {
+    const queue = new BatchQueue((xs: number[]) => sleep(1, xs), {
+      ...{ name: 'queue', batchSize: 4, maxDelay: Infinity, dispatch: 'fixed' as const },
+    });
+    const warnings: string[] = [];
+    const options = { slo: { p99: 100 }, window: 20 };
+    const metrics = new ApplicationMetrics(
+      application(queue),
+      () => [],
+      options,
+      (warning) => {
+        warnings.push(warning);
+      },
+    );
+    for (let batch = 0; batch < 10; batch++) await Promise.all(queue.submitMany([1, 2, 3, 4]));
+    const replicas = async () => valueOf(await metrics.read(), 'batching_replicas_needed');
+    expect(await replicas()).toBeGreaterThan(0);
+    expect(await replicas()).toBeLessThan(100);
+    expect(warnings).toEqual([expect.stringContaining('partial batches may wait for ever')]);
+    await sleep(25);
+    await metrics.read();
+    await sleep(25);
+    expect(await replicas()).toBe(0);
+    queue.concurrency = Infinity;
+    expect(await replicas()).toBeUndefined();
+    await queue.stop();
+  });
 });

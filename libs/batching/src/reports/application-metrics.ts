@@ -107,7 +107,8 @@ export class ApplicationMetrics {
     add('batching_running_batches', labels, stats.runningBatches);
     const aim = this.#aimOf(name);
     const { utilization, replicas, leastAim } = this.#meterOf(name).read(queue, stats, elsewhere, aim, now);
-    if (utilization !== undefined) add('batching_utilization', labels, utilization);
+    // Where a queue's inputs are sent to other nodes, it has no slots.
+    if (utilization !== undefined && !('remote' in stats)) add('batching_utilization', labels, utilization);
     if (aim === undefined) return;
     add('batching_slo_seconds', labels, aim / 1000);
     if (replicas !== undefined) add('batching_replicas_needed', labels, replicas);
@@ -123,8 +124,11 @@ export class ApplicationMetrics {
     if (this.#warned.has(name)) return;
     this.#warned.add(name);
     this.warn(
-      `${name}: a p99 of ${aim} ms is hardly held by any number of replicas, as a batch of one takes so long; ` +
-        `batching_replicas_needed is computed for ${Math.ceil(least)} ms`,
+      least === Infinity
+        ? `${name}: no p99 is held by any number of replicas, as partial batches may wait for ever (dispatch 'fixed', ` +
+            'maxDelay Infinity); batching_replicas_needed is computed for full batches'
+        : `${name}: a p99 of ${aim} ms is hardly held by any number of replicas, as a batch of one takes so long; ` +
+            `batching_replicas_needed is computed for ${Math.ceil(least)} ms`,
     );
   }
 

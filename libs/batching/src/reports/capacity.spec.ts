@@ -39,6 +39,13 @@ describe('capacityFor', () => {
     expect(capacityFor(40, { ...replica, concurrency: Infinity })).toBe(Infinity);
   });
 
+  it('is that of full batches where partial ones wait for ever', () => {
+    const held = { ...replica, delay: Infinity };
+    expect(latencyAt(0, held)).toBe(Infinity);
+    expect(leastAim(held)).toBe(Infinity);
+    expect(capacityFor(25, held)).toBeCloseTo((0.9 * 32) / 13, 6);
+  });
+
   it('is finite with batches of any size', () => {
     expect(capacityFor(40, { ...replica, batchSize: Infinity })).toBeLessThan(4);
     const free = { perInput: 0, perBatch: 5, deviation: 0 };

@@ -27,6 +27,8 @@ const STEPS = 50;
  * any batcher that lets batches grow while all slots are busy. docs/metrics.md derives it.
  */
 export function latencyAt(rate: number, { curve, batchSize, concurrency, delay }: Replica): number {
+  // A partial batch may wait for ever, however many replicas there are.
+  if (delay === Infinity) return Infinity;
   const { perInput, perBatch, deviation } = curve;
   const run = (size: number): number => (size === 0 ? 0 : perInput * size) + perBatch;
   // What arrives while all slots are busy is the next batch: m = rate · s(m) with one slot. Several neither

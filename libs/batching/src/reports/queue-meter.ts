@@ -13,6 +13,10 @@ export class QueueMeter {
   readonly #load: RecentLoad;
   /** Mean size of batches that could not become fuller: costs, groups and bounds may end them below `batchSize`. */
   #fullSize: number | undefined;
+  /** The settings that bound a full batch, as they were last read. */
+  #bounds: string | undefined;
+  /** Batches to come that may have left before the bounds were changed. */
+  #outdated = 0;
 
   constructor(window: number, now: number) {
     this.#load = new RecentLoad(window, now);
@@ -22,7 +26,8 @@ export class QueueMeter {
   record(report: BatchReport): void {
     const { size, ran, reason } = report;
     if (!('error' in report)) this.#runTimes.record(size, ran);
-    if (reason === 'size') this.#fullSize = (this.#fullSize ?? size) * (1 - WEIGHT) + size * WEIGHT;
+    if (this.#outdated > 0) this.#outdated--;
+    else if (reason === 'size') this.#fullSize = (this.#fullSize ?? size) * (1 - WEIGHT) + size * WEIGHT;
   }
 
   /**
@@ -41,19 +46,31 @@ export class QueueMeter {
     // A caller that joined another's input adds no work; one that is blocked, or waits in a broker, is submitted
     // later.
     const arrived = submitted - coalesced + blocked + elsewhere;
-    const load = this.#load.read({ arrived, ran: queue.totals('runTime', []).sum }, now);
-    if (!load) return {};
+    const ran = queue.totals('runTime', []).sum + underway(queue, now);
+    const load = this.#load.read({ arrived, ran }, now);
+    this.#noteBounds(stats);
     const { concurrency } = stats.options;
-    const utilization =
-      concurrency === Infinity ? {} : { utilization: Math.min(1, load.running / concurrency) };
+    // Without a limit of slots nothing here says how much a replica can do.
+    if (!load || concurrency === Infinity) return {};
+    const utilization = Math.min(1, Math.max(0, load.running / concurrency));
     const replica = this.#replica(stats);
-    if (aim === undefined || !replica) return utilization;
+    if (aim === undefined || !replica) return { utilization };
     const least = leastAim(replica);
     return {
-      ...utilization,
+      utilization,
       replicas: Math.max(0, load.rate) / capacityFor(aim, replica),
       ...(aim < least ? { leastAim: least } : {}),
     };
+  }
+
+  /** A full batch of the settings before says nothing of one of the present settings. */
+  #noteBounds({ options: { batchSize, maxQueued }, runningBatches }: QueueStats): void {
+    const bounds = `${batchSize} ${maxQueued}`;
+    const isNew = this.#bounds !== undefined && bounds !== this.#bounds;
+    this.#bounds = bounds;
+    if (!isNew) return;
+    this.#fullSize = undefined;
+    this.#outdated = runningBatches;
   }
 
   #replica({ options }: QueueStats): Replica | undefined {
@@ -67,4 +84,15 @@ export class QueueMeter {
       delay: dispatch === 'fixed' ? maxDelay : 0,
     };
   }
+}
+
+/** Milliseconds for which the batches have run that run now: one may take longer than rates are taken over. */
+function underway(queue: BatchQueue<unknown, unknown>, now: number): number {
+  let sum = 0;
+  const unwatch = queue.watch({
+    left: ({ leftAt }) => (sum += Math.max(0, now - leftAt)),
+    ended: () => undefined,
+  });
+  unwatch();
+  return sum;
 }

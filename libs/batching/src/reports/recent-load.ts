@@ -2,7 +2,7 @@
 export interface Work {
   /** Inputs that arrived, refused ones included. */
   readonly arrived: number;
-  /** Milliseconds that its batches have run, summed over them. */
+  /** Milliseconds that its batches have run, summed over them, with those that run now. */
   readonly ran: number;
 }
 

@@ -35,7 +35,8 @@ interface TracedInput {
  */
 export class BatchTraces implements EventListeners {
   readonly #inputs = new WeakMap<InputEvent, TracedInput>();
-  readonly #batches = new WeakMap<BatchEvent, Span>();
+  /** Spans of the batches that run. */
+  readonly #batches = new Map<BatchEvent, Span>();
 
   constructor(private readonly tracer: Tracer) {}
 
@@ -55,7 +56,8 @@ export class BatchTraces implements EventListeners {
       'batching.queue': name,
       'batching.batch.size': batch.size,
       'batching.batch.reason': batch.reason,
-      'batching.batch.waited': Math.max(...batch.waits),
+      // No `Math.max(...waits)`: a call takes no more than some 100,000 arguments.
+      'batching.batch.waited': batch.waits.reduce((longest, wait) => Math.max(longest, wait), 0),
     };
     const traced = batch.inputs.flatMap((input) => this.#inputs.get(input) ?? []);
     const span = this.tracer.startSpan(
@@ -77,10 +79,20 @@ export class BatchTraces implements EventListeners {
     const span = this.#batches.get(batch);
     const { report } = batch;
     if (!span || !report) return;
+    this.#batches.delete(batch);
     span.setAttributes({ 'batching.batch.results': report.results, 'batching.batch.errors': report.errors });
     if ('error' in report) fail(span, report.error);
     span.end();
   };
+
+  /** Ends the spans of batches that run on although their queue has stopped: nothing else would ever end them. */
+  close(): void {
+    for (const span of this.#batches.values()) {
+      span.setStatus({ code: SpanStatusCode.ERROR, message: 'it had not ended when the application closed' });
+      span.end();
+    }
+    this.#batches.clear();
+  }
 
   readonly 'input:end' = (input: InputEvent): void => {
     const traced = this.#inputs.get(input);

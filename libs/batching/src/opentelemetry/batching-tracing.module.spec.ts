@@ -26,8 +26,10 @@ import {
   InjectBatched,
   SerialService,
 } from '../index.js';
+import type { BatchEvent } from '../core/events.js';
 import { METRIC_NAMES, METRICS } from '../reports/metrics.js';
 import { MemoryBroker, memoryTransport } from '../transport/memory-transport.js';
+import { BatchTraces } from './batch-traces.js';
 import { BatchingTracingModule, type BatchingTracingOptions, tracePropagation } from './index.js';
 
 const exporter = new InMemorySpanExporter();
@@ -49,6 +51,15 @@ class Squares {
   one(x: number): number {
     tracer.startSpan('serial').end();
     return x;
+  }
+}
+
+@Injectable()
+class Others {
+  @BatchedService(1, 0)
+  async hang(xs: readonly number[]): Promise<readonly number[]> {
+    await new Promise(() => undefined);
+    return xs;
   }
 }
 
@@ -77,7 +88,7 @@ async function start(options: BatchingTracingOptions = {}): Promise<TestingModul
       BatchingModule.forRoot(),
       BatchingTracingModule.forRoot({ tracerProvider, meterProvider: false, ...options }),
     ],
-    providers: [Squares],
+    providers: [Squares, Others],
   }).compile();
   apps.push(app);
   return app.init();
@@ -246,6 +257,28 @@ describe('The traces of BatchingTracingModule', () => {
     await traced('caller', () => queue.submit(1));
     await queue.drain();
     expect(spanOf('serial').parentSpanContext?.spanId).toBe(idOf(spanOf('caller')));
+  });
+
+  it('have a span for a batch of any size', () => {
+    const waits = Array.from({ length: 150_000 }, (_, index) => index);
+    const wrapRun = () => undefined;
+    const batch = { queue: { name: 'all' }, reason: 'size', size: waits.length, waits, inputs: [], wrapRun };
+    const traces = new BatchTraces(tracer);
+    traces['batch:start'](batch as unknown as BatchEvent);
+    traces.close();
+    expect(spanOf('all batch').attributes['batching.batch.waited']).toBe(149_999);
+  });
+
+  it('end, as failed, with an application that does not wait for a batch that hangs', async () => {
+    const app = await start();
+    const result = traced('caller', () => queueOf(app, 'Others.hang').submit(1));
+    const failed = expect(result).rejects.toThrow('did not wait');
+    await app.get(BatchingRegistry).stop({ timeout: 1 });
+    await failed;
+    await app.close();
+    for (const part of ['run', 'batch']) {
+      expect(spanOf(`Others.hang ${part}`).status.code).toBe(SpanStatusCode.ERROR);
+    }
   });
 
   it('are those of the own application, and end with it', async () => {

@@ -83,7 +83,10 @@ export class BatchingTracingModule
     claimed.add(this.queues);
     if (tracerProvider) {
       this.queues.propagate(tracePropagation);
-      this.#ends.push(listen(new BatchTraces(tracerProvider.getTracer(SCOPE)), this.#isOurs));
+      const traces = new BatchTraces(tracerProvider.getTracer(SCOPE));
+      this.#ends.push(listen(traces, this.#isOurs), () => {
+        traces.close();
+      });
     }
   }
 

@@ -114,6 +114,48 @@ describe('BatchingMetricsModule', () => {
     expect((await valuesOf(registry))[submitted]).toBe(6);
   });
 
+  it('does not add up shares, aims and states', async () => {
+    const model: ModelReport = {
+      ...{
+        name: 'digits',
+        runtime: 'TfjsModule',
+        problem: undefined,
+        batches: 0,
+        inputs: 0,
+        steps: {},
+        restarts: 0,
+      },
+      memory: () => Promise.resolve({ tensors: 8, bytes: 64 }),
+    };
+    const provide = (problem?: string) => ({
+      provide: 'digits',
+      useValue: { [MODEL_REPORT]: { ...model, problem } },
+    });
+    const registry = new Registry();
+    const options = { registry, slo: { p99: 50 }, window: 40 };
+    for (const app of [await start(options, provide()), await start(options, provide('it hangs'))]) {
+      const queue = queueOf(app);
+      // Busy without a break for longer than the window.
+      const begin = performance.now();
+      while (performance.now() - begin < 100) await Promise.all(queue.submitMany([1, 2, 3, 4, 5]));
+    }
+    const values = await valuesOf(registry);
+    expect(values['batching_slo_seconds{queue="Squares.of"}']).toBe(0.05);
+    expect(values['batching_utilization{queue="Squares.of"}']).toBeLessThanOrEqual(1);
+    expect(values['batching_model_ready{model="digits"}']).toBe(0);
+    expect(values['batching_model_tensors{runtime="TfjsModule"}']).toBe(16);
+    // Those of the processes of a cluster are joined in the same way.
+    const aggregators = (await registry.getMetricsAsJSON()).map(({ name, aggregator }) => [name, aggregator]);
+    expect(Object.fromEntries(aggregators)).toMatchObject({
+      batching_slo_seconds: 'max',
+      batching_utilization: 'average',
+      batching_model_ready: 'min',
+      batching_replicas_needed: 'sum',
+      batching_run_seconds: 'sum',
+      batching_submitted_total: 'sum',
+    });
+  });
+
   it('counts what ends while an application closes', async () => {
     const registry = new Registry();
     const app = await start({ registry });
@@ -280,6 +322,9 @@ describe('BatchingMetricsModule', () => {
     const registry = new Registry();
     new Counter({ name: 'batching_items_total', help: 'another', registers: [registry] });
     await expect(start({ registry })).rejects.toThrow('batching_items_total has already been registered');
+    const other = new Registry();
+    new Counter({ name: 'batching_submitted_total', help: 'another', registers: [other] });
+    await expect(start({ registry: other })).rejects.toThrow('batching_submitted_total has already been');
   });
 
   it.each([

@@ -3,6 +3,7 @@ import type { ApplicationMetrics } from '../reports/application-metrics.js';
 import {
   isCumulative,
   METRIC_NAMES,
+  type MetricDefinition,
   type MetricName,
   METRICS,
   type Sample,
@@ -15,9 +16,9 @@ const FIRST: MetricName = 'batching_submitted_total';
 type Read = () => Promise<readonly Sample[]>;
 
 /**
- * The metrics of one prefix in one registry of prom-client, which are registered once. They show the sums over
- * the applications that have been added, also of those that have been closed since, so counters never
- * decrease.
+ * The metrics of one prefix in one registry of prom-client, which are registered once. They show what the
+ * applications that have been added say together. Counts of those that have been closed since are in the sums, so
+ * counters never decrease.
  */
 export class RegisteredMetrics {
   readonly #applications = new Map<object, ApplicationMetrics>();
@@ -25,6 +26,8 @@ export class RegisteredMetrics {
   readonly #closing = new Set<ApplicationMetrics>();
   /** Counts of those of which nothing else is kept. */
   #past: Samples = new Map();
+  /** The first metric, once all are registered. */
+  #registered: unknown;
   /** The reading for all metrics of one scrape. */
   #reading: Promise<Samples> | undefined;
 
@@ -46,7 +49,7 @@ export class RegisteredMetrics {
       );
     }
     // Another module of the application may have cleared the registry.
-    if (!this.registry.getSingleMetric(`${this.prefix}${FIRST}`)) this.#register();
+    if (!this.#first || this.#first !== this.#registered) this.#register();
     this.#applications.set(key, metrics);
   }
 
@@ -59,12 +62,18 @@ export class RegisteredMetrics {
     this.#closing.add(metrics);
   }
 
+  /** What the registry has under the first of the names; that may be a metric of the application. */
+  get #first(): unknown {
+    return this.registry.getSingleMetric(`${this.prefix}${FIRST}`);
+  }
+
   #register(): void {
     for (const name of METRIC_NAMES) this.#registerMetric(name);
+    this.#registered = this.#first;
   }
 
   #registerMetric(name: MetricName): void {
-    const { type, help, labels: labelNames } = METRICS[name];
+    const { type, help, labels: labelNames, together }: MetricDefinition = METRICS[name];
     const read: Read = async () => (await this.#read()).get(name) ?? [];
     const config = { name: this.prefix + name, help, labelNames, registers: [this.registry] };
     switch (type) {
@@ -81,6 +90,7 @@ export class RegisteredMetrics {
       case 'gauge':
         new Gauge({
           ...config,
+          aggregator: together ?? 'sum',
           async collect() {
             const samples = await read();
             this.reset();
@@ -114,10 +124,10 @@ export class RegisteredMetrics {
     const open = await Promise.all(Array.from(this.#applications.values(), (metrics) => metrics.read()));
     for (const { metrics, isOver, samples } of closing) {
       if (!isOver || !this.#closing.delete(metrics)) continue;
-      this.#past = sum([this.#past, samples]);
+      this.#past = join([this.#past, samples]);
     }
     const unfinished = closing.filter(({ metrics }) => this.#closing.has(metrics));
-    return sum([this.#past, ...unfinished.map(({ samples }) => samples), ...open]);
+    return join([this.#past, ...unfinished.map(({ samples }) => samples), ...open]);
   }
 }
 
@@ -126,24 +136,36 @@ function countsOf(samples: Samples): Samples {
   return new Map([...samples].filter(([name]) => isCumulative(name)));
 }
 
-/** Adds up the samples of equal labels. */
-function sum(all: readonly Samples[]): Samples {
-  const sums = new Map<MetricName, Map<string, Sample>>();
+/** What all say together, for equal labels. */
+function join(all: readonly Samples[]): Samples {
+  const joined = new Map<MetricName, Map<string, Sample[]>>();
   for (const samples of all) {
     for (const [name, list] of samples) {
-      const byLabels = sums.get(name) ?? new Map<string, Sample>();
-      sums.set(name, byLabels);
+      const byLabels = joined.get(name) ?? new Map<string, Sample[]>();
+      joined.set(name, byLabels);
       for (const sample of list) {
         const key = JSON.stringify(sample.labels);
-        byLabels.set(key, plus(byLabels.get(key), sample));
+        byLabels.set(key, [...(byLabels.get(key) ?? []), sample]);
       }
     }
   }
-  return new Map(Array.from(sums, ([name, byLabels]) => [name, [...byLabels.values()]]));
+  return new Map(
+    Array.from(joined, ([name, byLabels]) => [
+      name,
+      Array.from(byLabels.values(), (same) => one(name, same)),
+    ]),
+  );
 }
 
-function plus(one: Sample | undefined, other: Sample): Sample {
-  if (!one) return other;
+function one(name: MetricName, samples: readonly Sample[]): Sample {
+  const { together }: MetricDefinition = METRICS[name];
+  const sum = samples.reduce(plus);
+  if (together === undefined) return sum;
+  if (together === 'average') return { ...sum, value: sum.value / samples.length };
+  return { ...sum, value: Math[together](...samples.map(({ value }) => value)) };
+}
+
+function plus(one: Sample, other: Sample): Sample {
   const { labels, value, count, counts } = other;
   return {
     labels,

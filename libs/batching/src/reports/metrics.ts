@@ -5,6 +5,8 @@ export interface MetricDefinition {
   readonly labels: readonly string[];
   /** Upper bounds of a histogram. */
   readonly buckets?: readonly number[];
+  /** What several applications of one process, or the processes of a cluster, say together. Default: their sum. */
+  readonly together?: 'average' | 'max' | 'min';
 }
 
 /** Seconds, from half a millisecond to half a minute. */
@@ -65,13 +67,19 @@ export const METRICS = {
     type: 'gauge',
     help: 'Share of the time of all slots (concurrency) in which batches ran recently, 0 to 1',
     labels: queue,
+    together: 'average',
   },
   batching_replicas_needed: {
     type: 'gauge',
     help: 'Replicas like this one that the load arriving here needs to hold the aim; sum it over all replicas',
     labels: queue,
   },
-  batching_slo_seconds: { type: 'gauge', help: 'The aim for the p99 of the latency', labels: queue },
+  batching_slo_seconds: {
+    type: 'gauge',
+    help: 'The aim for the p99 of the latency',
+    labels: queue,
+    together: 'max',
+  },
   batching_model_seconds: {
     type: 'summary',
     help: 'Time that predictions took, by step; the count is of batches',
@@ -86,6 +94,7 @@ export const METRICS = {
     type: 'gauge',
     help: '1 while the model is loaded, warmed up, tested and answers, else 0',
     labels: ['model'],
+    together: 'min',
   },
   batching_model_restarts_total: {
     type: 'counter',
@@ -98,16 +107,19 @@ export const METRICS = {
     type: 'gauge',
     help: '1 while the broker can be reached, else 0',
     labels: ['transport'],
+    together: 'min',
   },
   batching_transport_waiting_items: {
     type: 'gauge',
     help: 'Inputs that wait in the broker; every node says the same, so take the maximum',
     labels: ['service'],
+    together: 'max',
   },
   batching_transport_nodes: {
     type: 'gauge',
     help: 'Nodes that serve the service, as this one knows; take the maximum',
     labels: ['service'],
+    together: 'max',
   },
   batching_transport_calls: {
     type: 'gauge',

@@ -4,6 +4,7 @@ import { Agent, request, STATUS_CODES } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { crc32, deflateSync, gzipSync } from 'node:zlib';
@@ -536,7 +537,7 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       );
       expect(operations).toEqual([
         'post /digits: 200 400 408 413 415 422 500 503 504',
-        'post /digits/many: 200 400 408 413 415 500 503',
+        'post /digits/many: 200 400 408 413 415 500 503 504',
         'get /digits/samples: 200 400 500',
         'post /photos/upscale: 200 400 408 413 415 422 500 503 504',
         'post /race: 200 400 409 500 503',
@@ -750,6 +751,29 @@ describe.each(adapters)('The demo under stress, %s', (adapter) => {
     release();
     for (const { status } of await Promise.all(held)) expect(status).toBe(200);
     expect((await postJson(`${url}/digits`, { pixels })).status).toBe(200);
+  });
+
+  it('answers a digit that is late with 504, and refuses one that would be with 503', async () => {
+    ({ app, url } = await startDemo({ HTTP_ADAPTER: adapter, TIMEOUT: '100', BATCH_SIZE: '1' }));
+    const model = app.get<TfjsModel>(getTfjsModelToken('digits'));
+    const slowly = async (inputs: readonly ModelInput[]) => {
+      await sleep(150);
+      return inputs.map(() => new Float32Array(10));
+    };
+    jest.spyOn(model, 'predict').mockImplementation(slowly as typeof model.predict);
+    const late = await postJson(`${url}/digits`, { pixels });
+    expect(late.status).toBe(504);
+    expect(errorOf(late)).toMatchObject({ code: 'ERR_BATCHING_TIMEOUT' });
+    let refused: Answer | undefined;
+    // It takes some batches to know how long they take.
+    while (!refused) {
+      const answers = await Promise.all(
+        Array.from({ length: 8 }, () => postJson(`${url}/digits`, { pixels })),
+      );
+      refused = answers.find(({ status }) => status === 503);
+    }
+    expect(errorOf(refused)).toMatchObject({ code: 'ERR_BATCHING_DEADLINE' });
+    expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(1);
   });
 
   it('does not compute what no caller waits for any more', async () => {

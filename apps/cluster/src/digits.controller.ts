@@ -1,6 +1,8 @@
-import { Controller, HttpCode, Post } from '@nestjs/common';
+import { CONFIGURATION } from '@app/serving';
+import { Controller, HttpCode, Inject, Post } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { type Batched, InjectBatched } from 'nest-batching';
+import type { Configuration } from '../../demo-api/src/configuration.js';
 import { type Digit, DigitClassifier } from '../../demo-api/src/digits/digit-classifier.js';
 import { DigitPipe, DigitsPipe } from '../../demo-api/src/digits/digit-pipes.js';
 import { UploadedBody } from '../../demo-api/src/http/bodies.js';
@@ -10,12 +12,15 @@ import { CallerSignal } from '../../demo-api/src/http/caller.js';
 @ApiTags('digits')
 @Controller('digits')
 export class DigitsController {
-  constructor(@InjectBatched(DigitClassifier) private readonly digits: Batched<DigitClassifier>) {}
+  constructor(
+    @InjectBatched(DigitClassifier) private readonly digits: Batched<DigitClassifier>,
+    @Inject(CONFIGURATION) private readonly configuration: Configuration,
+  ) {}
 
   @HttpCode(200)
   @Post()
   classify(@UploadedBody(DigitPipe) pixels: Uint8Array, @CallerSignal() signal: AbortSignal): Promise<Digit> {
-    return this.digits.classify(pixels, { signal });
+    return this.digits.classify(pixels, { signal, timeout: this.configuration.digitTimeout });
   }
 
   @HttpCode(200)
@@ -24,6 +29,8 @@ export class DigitsController {
     @UploadedBody(DigitsPipe) images: Uint8Array[],
     @CallerSignal() signal: AbortSignal,
   ): Promise<Digit[]> {
-    return Promise.all(this.digits.classify.submitMany(images, { signal }));
+    return Promise.all(
+      this.digits.classify.submitMany(images, { signal, timeout: this.configuration.digitTimeout }),
+    );
   }
 }

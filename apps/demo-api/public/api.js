@@ -153,6 +153,8 @@ const sentences = {
   ERR_RACE_RUNNING: ({ seconds }) =>
     `Another visitor's race is being measured. Try again in ${seconds === 1 ? 'a second' : `${seconds} seconds`}.`,
   ERR_BATCHING_FULL: () => 'The server has too much to do already. Try again in a moment.',
+  ERR_BATCHING_DEADLINE: () => 'The server has too much to do already. Try again in a moment.',
+  ERR_BATCHING_TIMEOUT: () => 'The server took too long. Try again in a moment.',
   ERR_STOPPING: () => 'The server is shutting down.',
 };
 

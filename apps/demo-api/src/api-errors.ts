@@ -100,6 +100,22 @@ function queueErrors(queue: string): DocumentedError[] {
   ];
 }
 
+/** Of every route that reads digits. */
+const deadlineErrors = [
+  error(
+    'No result is expected in time.',
+    503,
+    'ERR_BATCHING_DEADLINE',
+    'DigitClassifier.classify would take longer than the time allowed',
+  ),
+  error(
+    'There was no result in time.',
+    504,
+    'ERR_BATCHING_TIMEOUT',
+    'DigitClassifier.classify gave no result in time',
+  ),
+];
+
 export const digitErrors = [
   notAsDescribed('pixels', `an array of ${PIXELS}`, 'nothing'),
   ...jsonErrors,
@@ -112,6 +128,7 @@ export const digitErrors = [
     'expected a digit that stands out from its background, got a difference of at most 0 of 255 on a background that varies by 0',
   ),
   ...queueErrors('DigitClassifier.classify'),
+  ...deadlineErrors,
 ];
 
 export const manyDigitsErrors = [
@@ -119,6 +136,7 @@ export const manyDigitsErrors = [
   ...jsonErrors,
   ...bodyErrors([JSON_TYPE, BYTES_TYPE], 1_500_000),
   ...queueErrors('DigitClassifier.classify'),
+  ...deadlineErrors,
 ];
 
 export const sampleErrors = [notAsDescribed('count', 'an integer from 1 to 1000', '0')];

@@ -48,6 +48,7 @@ describe('Configuration', () => {
     ['MAX_DELAY', 'NaN', "a number from 0 to 60000, got 'NaN'"],
     ['DISPATCH', 'lazy', "one of adaptive, eager, fixed, got 'lazy'"],
     ['MAX_QUEUED', '-1', 'an integer from 0 to 1000000, got -1'],
+    ['TIMEOUT', '-1', 'an integer from 0 to 3600000, got -1'],
     ['LOG_LEVEL', 'info', "one of verbose, debug, log, warn, error, fatal, got 'info'"],
     ['SHUTDOWN_TIMEOUT', 'Infinity', 'an integer from 0 to 3600000'],
   ])('refuses %s=%s', (name, value, expected) => {

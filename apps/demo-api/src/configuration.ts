@@ -32,6 +32,8 @@ export class Configuration {
   @OneOf('adaptive', 'eager', 'fixed') readonly dispatch: Dispatch = 'adaptive';
   /** 0: no limit. */
   @Integer(0, 1_000_000) readonly maxQueued: number = 10_000;
+  /** Longest that a digit may take, from when it was received. 0: no limit. */
+  @Integer(0, 3_600_000) readonly timeout: number = 10_000;
   @Integer(1, 64) readonly tileBatchSize: number = 4;
   @Integer(7056, 16_000_000) readonly maxPhotoPixels: number = 1_000_000;
   /** Most bytes of the bodies of all requests that are not answered yet. */
@@ -56,6 +58,11 @@ export class Configuration {
 
   get logLevels(): LogLevel[] {
     return LOG_LEVELS.slice(LOG_LEVELS.indexOf(this.logLevel));
+  }
+
+  /** Milliseconds that a digit may take; `undefined`: any time. */
+  get digitTimeout(): number | undefined {
+    return this.timeout || undefined;
   }
 
   /** Most images in one request: no more than the queue of digits holds, or no such request could ever be answered. */

@@ -1,7 +1,7 @@
 import { ApiErrors, CONFIGURATION } from '@app/serving';
 import { Controller, Get, HttpCode, Inject, Logger, type OnModuleInit, Post, Query } from '@nestjs/common';
 import { ApiBody, ApiConsumes, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { type Batched, InjectBatched } from 'nest-batching';
+import { type Batched, InjectBatched, type SubmitOptions } from 'nest-batching';
 import { digitErrors, manyDigitsErrors, sampleErrors } from '../api-errors.js';
 import { type Configuration, MOST_IMAGES } from '../configuration.js';
 import { BYTES_TYPE, PICTURE_TYPES, UploadedBody } from '../http/bodies.js';
@@ -67,8 +67,9 @@ export class DigitsController implements OnModuleInit {
     @CallerSignal() signal: AbortSignal,
     @Query() { journey }: DigitQuery,
   ): Promise<Digit> {
-    if (!journey) return this.digits.classify(pixels, { signal });
-    const [digit] = await this.journeys.follow(() => [this.digits.classify(pixels, { signal })]);
+    const submit = () => this.digits.classify(pixels, this.#optionsOf(signal));
+    if (!journey) return submit();
+    const [digit] = await this.journeys.follow(() => [submit()]);
     return digit as Digit;
   }
 
@@ -96,7 +97,7 @@ export class DigitsController implements OnModuleInit {
     @CallerSignal() signal: AbortSignal,
     @Query() { journey }: DigitQuery,
   ): Promise<Digit[]> {
-    const submit = () => this.digits.classify.submitMany(images, { signal });
+    const submit = () => this.digits.classify.submitMany(images, this.#optionsOf(signal));
     return journey ? this.journeys.follow(submit) : Promise.all(submit());
   }
 
@@ -110,5 +111,9 @@ export class DigitsController implements OnModuleInit {
   @Get('samples')
   samples(@Query() { count, seed }: SamplesQuery): ReturnType<typeof drawSamples> {
     return drawSamples(count, seed);
+  }
+
+  #optionsOf(signal: AbortSignal): SubmitOptions {
+    return { signal, timeout: this.configuration.digitTimeout };
   }
 }

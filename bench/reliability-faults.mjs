@@ -3,7 +3,8 @@
  *
  * - A picture that begins with the bytes 255 and 1 makes its whole batch fail, as an input does that a model cannot bear.
  * - SIGUSR2 ends an inference worker, as a crash in it does: each time the one that was started first.
- * - Every half second of a full collection, what it holds is written to stdout, and at the end the statistics of its queues.
+ * - At each full collection, every MEMORY_EVERY milliseconds, what it holds and the CPU time that it has used are written to
+ *   stdout, and at the end the statistics of its queues.
  */
 import { pathToFileURL } from 'node:url';
 import { syncBuiltinESMExports } from 'node:module';
@@ -45,6 +46,8 @@ if (isMainThread) {
   setInterval(() => {
     globalThis.gc();
     const { heapUsed, external, rss } = process.memoryUsage();
-    console.log(`MEMORY ${JSON.stringify({ held: heapUsed + external, rss })}`);
+    const { user, system } = process.cpuUsage();
+    const cpu = { at: Date.now(), used: (user + system) / 1000 };
+    console.log(`PROCESS ${JSON.stringify({ held: heapUsed + external, rss, cpu })}`);
   }, Number(process.env.MEMORY_EVERY)).unref();
 }

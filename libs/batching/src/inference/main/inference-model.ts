@@ -327,7 +327,12 @@ export class InferenceModel {
     return Array.from(steps, (step: Partial<ModelStep> | undefined, i) => {
       try {
         const tensors = checkInput(this.name, travelling, step?.input, i);
-        return { tensors, named: isNamed(step?.input), record: states.recordOf(step?.state, i) };
+        const record = states.recordOf(step?.state, i);
+        // The next thread will not have it either; steps in other workers need not wait until that is known.
+        if (record.worker !== undefined && this.#pool.isStarting(record.worker)) {
+          return this.#lost('its worker is being started again');
+        }
+        return { tensors, named: isNamed(step?.input), record };
       } catch (error) {
         if (error instanceof Error) return error;
         throw error;
@@ -362,9 +367,7 @@ export class InferenceModel {
       );
       return outputs.map((output, i) =>
         ran.lost.includes(i)
-          ? new StateLostError(
-              `model '${this.name}' has lost the state of a stream: its worker was started again, or has loaded other files`,
-            )
+          ? this.#lost('its worker was started again, or has loaded other files')
           : { output, state: states.kept(worker, Number(after[i])) },
       );
     } catch (error) {
@@ -377,9 +380,11 @@ export class InferenceModel {
   /** The worker's end is the end of a state that it had; a stream's first step may be repeated. */
   #errorOf(error: unknown, { worker }: StateRecord): Error {
     if (!(error instanceof InferenceWorkerError) || worker === undefined) return error as Error;
-    return new StateLostError(`model '${this.name}' has lost the state of a stream: ${error.message}`, {
-      cause: error,
-    });
+    return this.#lost(error.message, { cause: error });
+  }
+
+  #lost(why: string, options?: ErrorOptions): StateLostError {
+    return new StateLostError(`model '${this.name}' has lost the state of a stream: ${why}`, options);
   }
 
   /**

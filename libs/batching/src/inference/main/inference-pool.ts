@@ -193,6 +193,11 @@ export class InferencePool {
     return this.#slots.some((slot) => isUsable(slot, model));
   }
 
+  /** Whether the thread of this worker has ended, and another one is being started. */
+  isStarting(worker: number): boolean {
+    return this.#slots[worker]?.worker.starting === true;
+  }
+
   /** The error of predictions while all workers are stuck in native code and cannot be ended. */
   get unresponsive(): InferenceWorkerError | undefined {
     return this.#slots.every(({ worker }) => worker.unresponsive) ? this.#first.unresponsive : undefined;

@@ -1,3 +1,5 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setFlagsFromString, serialize } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, describe, expect, it } from '@jest/globals';
@@ -29,7 +31,7 @@ import {
   UnsupportedModelError,
 } from 'nest-batching/tfjs';
 import { writeModel } from '../../onnx/models.fixture.js';
-import { writeModule } from '../../tfjs/models.fixture.js';
+import { temporaryFolder, writeModule } from '../../tfjs/models.fixture.js';
 import { msgpackCodec } from '../../transport/msgpack-codec.js';
 import { recordingLogger } from './worker.fixture.js';
 
@@ -37,7 +39,7 @@ import { recordingLogger } from './worker.fixture.js';
  * A running sum: `y` and `next` are `sum + x`. For an `x` of -1 it fails, and for -2 its thread ends. `thread` is the thread
  * that ran it.
  */
-const sums = writeModule(`
+const code = `
   import { threadId } from 'node:worker_threads';
   export const inputs = { x: { shape: [2] }, sum: { shape: [2] } };
   export const run = async (tf, { x, sum }) => {
@@ -46,7 +48,14 @@ const sums = writeModule(`
     if (least === -2) process.exit(9);
     const y = tf.add(sum, x);
     return { y, next: tf.clone(y), thread: tf.fill([x.shape[0], 1], threadId) };
-  };`);
+  };`;
+const sums = writeModule(code);
+/** The same, which is not loaded while the file `hold` is there. */
+const hold = join(temporaryFolder(), 'hold');
+const slowToStart = writeModule(`
+  import { existsSync } from 'node:fs';
+  while (existsSync(${JSON.stringify(hold)})) await new Promise((resolve) => setTimeout(resolve, 5));
+  ${code}`);
 const option = { state: { sum: 'next' } };
 /** The same in ONNX. */
 const onnxSums = writeModel({
@@ -270,6 +279,26 @@ describe('The state of a stream in an inference worker', () => {
     expect(results.map((result) => result instanceof StateLostError)).toEqual(
       streams.map(({ thread }) => thread === dead),
     );
+  });
+
+  it('is known to be lost at once while its worker starts again, so that streams of other workers go on', async () => {
+    const model = await start({ ...option, path: slowToStart }, 2);
+    const begun = await model.step(Array.from({ length: 4 }, () => step(model.openState(), 1, 1)));
+    const streams = begun.map((result) => ({
+      thread: Number(ok(result).output.thread?.[0]),
+      state: ok(result).state,
+    }));
+    const dead = streams[0]?.thread;
+    writeFileSync(hold, '');
+    try {
+      await model.step(streams.map(({ thread, state }) => step(state, thread === dead ? -2 : 5, 1)));
+      const results = await model.step(streams.map(({ state }) => step(state, 7, 1)));
+      expect(results.map((result) => (result instanceof Error ? result.name : result.output.y?.[0]))).toEqual(
+        streams.map(({ thread }) => (thread === dead ? 'StateLostError' : 8)),
+      );
+    } finally {
+      rmSync(hold);
+    }
   });
 
   it('is freed by its session, and stays that of the last good step', async () => {

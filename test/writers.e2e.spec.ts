@@ -4,7 +4,9 @@ import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
 import { UNITS, VOCABULARY } from '../apps/writers/src/alphabet.js';
 import { Network, type Reading, type Step } from '../apps/writers/src/network.js';
+import type { EventStream } from '../apps/writers/src/event-stream.js';
 import { Streams } from '../apps/writers/src/streams.js';
+import { Walls } from '../apps/writers/src/walls.js';
 import { randomNumbers } from '@app/figures';
 import { send } from './http.js';
 import { eventsOf, post, startWriters } from './writers.js';
@@ -185,6 +187,36 @@ describe('The writers', () => {
     await end();
   });
 
+  it('keep the texts of a wall whose race is refused', async () => {
+    const { wall, end } = await openWall();
+    await join(wall, { count: 256, length: 2000 });
+    const refused = await post(`${wall}/race`, { streams: 64 });
+    expect([refused.status, await refused.json()]).toEqual([
+      503,
+      expect.objectContaining({ code: 'ERR_WRITERS_FULL' }),
+    ]);
+    expect(app.get(Streams).taken).toBe(256);
+    await end();
+  });
+
+  it('let nothing join a wall whose reader has left', async () => {
+    const open = jest.spyOn(app.get(Streams), 'open');
+    const { wall, end } = await openWall();
+    const stream = open.mock.results[0]?.value as EventStream;
+    open.mockRestore();
+    const walls = app.get(Walls);
+    const id = wall.slice(wall.lastIndexOf('/') + 1);
+    expect(walls.get(id).id).toBe(id);
+    const found = new Promise((resolve) => {
+      // Its loop has not looked yet.
+      stream.signal.addEventListener('abort', () => {
+        resolve(attempt(() => walls.get(id)));
+      });
+    });
+    await end();
+    expect(await found).toMatchObject({ code: 'ERR_NO_SUCH_WALL' });
+  });
+
   it('say what is wrong with a wall', async () => {
     const missing = await join(`${url}/walls/none`, { count: 1 });
     expect([missing.status, await missing.json()]).toEqual([
@@ -276,6 +308,15 @@ describe.each(['wasm', 'cpu'])('The network on %s', (BACKEND) => {
     await app.close();
   });
 });
+
+/** What is thrown, else the result. */
+function attempt(work: () => unknown): unknown {
+  try {
+    return work();
+  } catch (error) {
+    return error;
+  }
+}
 
 function at<T>(items: readonly T[], index: number): T {
   const item = items[index];

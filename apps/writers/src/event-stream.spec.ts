@@ -64,6 +64,16 @@ describe('EventStream', () => {
     await closed;
   });
 
+  it('closes the connection of a reader that does not read to its end', async () => {
+    await close();
+    await open(50);
+    reader.pause();
+    const aborted = once(stream.signal, 'abort');
+    stream.end('end', { text: 'x'.repeat(20_000_000) });
+    await aborted;
+    expect(stream.signal.reason).toMatchObject({ code: 'ERR_CLIENT_GONE' });
+  });
+
   it('goes on when its reader reads again', async () => {
     reader.pause();
     const sending = stream.send('text', { text: 'x'.repeat(20_000_000) });

@@ -44,21 +44,20 @@ export class EventStream {
     this.#controller.abort(reason);
   }
 
-  /** Ends with a last event. */
+  /** Ends with a last event. The connection of a reader that does not read it is closed, and what was kept for it freed. */
   end(event: string, data: unknown): void {
     this.#write(event, data);
     this.#response.end();
+    const timer = setTimeout(() => this.#response.destroy(), this.#patience).unref();
+    this.#response.once('close', () => {
+      clearTimeout(timer);
+    });
   }
 
   /** Ends with the event `error`, which has the body that the same error has as an answer. */
   fail(error: unknown): void {
     if (this.#response.destroyed) return;
     this.end('error', errorBodyOf(error));
-    // The connection of a reader that reads nothing is closed in the end, and what was kept for it freed.
-    const timer = setTimeout(() => this.#response.destroy(), this.#patience).unref();
-    this.#response.once('close', () => {
-      clearTimeout(timer);
-    });
   }
 
   #write(event: string, data: unknown): boolean {

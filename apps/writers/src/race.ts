@@ -53,8 +53,9 @@ export class Race {
         retryAfter: 10,
       });
     }
-    wall.clear(new ApiError(409, 'ERR_RACE', 'a race began on this wall'));
+    // The texts of the wall have their places until their loops end; a wall whose race is refused keeps them.
     const leave = this.streams.takePlaces(call.streams);
+    wall.clear(new ApiError(409, 'ERR_RACE', 'a race began on this wall'));
     this.#isRunning = true;
     void this.#run(wall, call).finally(() => {
       this.#isRunning = false;

@@ -118,7 +118,9 @@ export class Wall {
       // The texts of a wall take turns with those of others.
       for await (const text of this.writer.write(order, { signal: line.signal, tenant: this })) {
         line.append(text);
-        if (this.#unsent >= MOST_UNSENT) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+        if (this.#unsent >= MOST_UNSENT && !this.stream.signal.aborted) {
+          await new Promise<void>((resolve) => this.#waiting.push(resolve));
+        }
       }
       line.end();
     } catch (error) {

@@ -34,12 +34,12 @@ export class Walls {
     const stream = this.streams.open(response);
     const wall = new Wall(stream, this.writer, this.network);
     this.#walls.set(wall.id, wall);
+    // At once, as texts that joined before its loop looks again would write to nobody.
+    stream.signal.addEventListener('abort', () => this.#walls.delete(wall.id));
     try {
       await wall.run(() => this.streams.taken);
     } catch (error) {
       stream.fail(error);
-    } finally {
-      this.#walls.delete(wall.id);
     }
   }
 

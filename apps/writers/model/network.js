@@ -29,8 +29,8 @@ export const WEIGHTS = {
 /** One input of the model. */
 export const inputs = { token: { shape: [], dtype: 'int32' }, state: { shape: [UNITS] } };
 
-/** Reads the weights into tensors. */
-export async function load(tf) {
+/** Reads the weights into tensors, as `WEIGHTS` names them. */
+export async function readWeights(tf) {
   const bytes = await readFile(new URL('weights.bin', import.meta.url));
   const numbers = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
   let start = 0;
@@ -42,27 +42,45 @@ export async function load(tf) {
   );
 }
 
-export function run(tf, { token, state }, weights) {
-  const next = step(tf, project(tf, token, weights), state, weights);
-  return { scores: score(tf, next, weights), state: next };
+/**
+ * The weights of update gate, reset gate and candidate apart. The backend `wasm` splits columns by copying all of them into
+ * JavaScript's memory for each part: half a megabyte in each step, and a full garbage collection every 40 steps.
+ */
+export async function load(tf) {
+  const { input, bias, recurrent, output, outputBias } = await readWeights(tf);
+  const [inputs, biases, recurrents] = [input, bias, recurrent].map((weights) => tf.split(weights, 3, 1));
+  // A fused product takes no reshaped bias on `wasm`.
+  const flat = async (tensor) => tf.tensor1d(await tensor.data());
+  return {
+    gates: await Promise.all(
+      inputs.map(async (input, i) => ({ input, bias: await flat(biases[i]), recurrent: recurrents[i] })),
+    ),
+    output,
+    outputBias: await flat(outputBias),
+  };
 }
 
-/** What characters add to the gates and the candidate: [n] tokens to [n, 3 · UNITS]. */
-export function project(tf, tokens, { input, bias }) {
-  return tf.add(tf.matMul(tf.oneHot(tokens, VOCABULARY.length).toFloat(), input), bias);
+export function run(tf, { token, state }, { gates, output, outputBias }) {
+  const character = tf.oneHot(token, VOCABULARY.length).toFloat();
+  const next = unit(
+    tf,
+    gates.map(({ input, bias }) => tf.fused.matMul({ a: character, b: input, bias })),
+    gates.map(({ recurrent }) => tf.matMul(state, recurrent)),
+    state,
+  ).next;
+  return { scores: tf.fused.matMul({ a: next, b: output, bias: outputBias }), state: next };
 }
 
-/** The next states, [n, UNITS], from what the characters add and the states before. */
-export function step(tf, projected, state, { recurrent }) {
-  const [toUpdate, toReset, toCandidate] = tf.split(projected, 3, 1);
-  const [fromUpdate, fromReset, fromCandidate] = tf.split(tf.matMul(state, recurrent), 3, 1);
+/**
+ * The recurrent unit: the next states, [n, UNITS], and what they are made of, from which a training gets the gradients.
+ *
+ * @param added to update gate, reset gate and candidate by the characters, [n, UNITS] each
+ * @param products of the states with the recurrent weights of the same three
+ */
+export function unit(tf, [toUpdate, toReset, toCandidate], [fromUpdate, fromReset, fromCandidate], state) {
   const update = tf.sigmoid(tf.add(toUpdate, fromUpdate));
   const reset = tf.sigmoid(tf.add(toReset, fromReset));
   const candidate = tf.tanh(tf.add(toCandidate, tf.mul(reset, fromCandidate)));
-  return tf.add(candidate, tf.mul(update, tf.sub(state, candidate)));
-}
-
-/** Scores (logits) of the next character: [n, UNITS] to [n, VOCABULARY.length]. */
-export function score(tf, states, { output, outputBias }) {
-  return tf.add(tf.matMul(states, output), outputBias);
+  const next = tf.add(candidate, tf.mul(update, tf.sub(state, candidate)));
+  return { next, update, reset, candidate, fromCandidate };
 }

@@ -74,6 +74,19 @@ describe('The dashboard', () => {
     }
   });
 
+  it('neither adds up what an input counts on a web node and on a model node, nor takes the former for a replica', () => {
+    const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
+    const counts = queries.filter((query) =>
+      /batching_(submitted|coalesced|items|dropped)_total/.test(query),
+    );
+    expect(counts).toHaveLength(4);
+    for (const query of counts) expect(query).toMatch(/^sum by \(job, queue/);
+    // A queue whose inputs are sent has no utilization.
+    expect(queries.filter((query) => query.startsWith('count by'))).toEqual([
+      expect.stringMatching(/^count by \(queue\) \(batching_utilization\{/),
+    ]);
+  });
+
   it('has panels that do not overlap, each with an id and a data source that is chosen', () => {
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
     const cells = panels.flatMap(({ gridPos: { x, y, w, h } }) =>
@@ -86,11 +99,17 @@ describe('The dashboard', () => {
   });
 });
 
-(hasPrometheus('the check of the alert rules') ? it : it.skip)(
-  'the alert rules are what Prometheus takes',
-  () => {
-    const promtool = findProgram('promtool') ?? 'promtool';
-    const said = execFileSync(promtool, ['check', 'rules', join(folder, 'alerts.yml')], { encoding: 'utf8' });
+(hasPrometheus('the check of the alert rules') ? describe : describe.skip)('The alert rules', () => {
+  const promtool = (...args: string[]) =>
+    execFileSync(findProgram('promtool') ?? 'promtool', args, { encoding: 'utf8' });
+
+  it('are what Prometheus takes', () => {
+    const said = promtool('check', 'rules', join(folder, 'alerts.yml'));
     expect(said).toContain(`SUCCESS: ${[...read('alerts.yml').matchAll(/- alert:/g)].length} rules found`);
-  },
-);
+  });
+
+  it('fire when they should, and only then', () => {
+    const cases = fileURLToPath(new URL('alert-rules.yml', import.meta.url));
+    expect(promtool('test', 'rules', cases)).toContain('SUCCESS');
+  });
+});

@@ -12,7 +12,7 @@ import {
   ServiceStoppedError,
   TooManyInputsError,
 } from './errors.js';
-import { markRunning } from './events.js';
+import { markAborted, markRunning } from './events.js';
 import { invariant } from './invariant.js';
 import type { Joined, Ledger } from './ledger.js';
 import {
@@ -252,6 +252,7 @@ export class Admission<Input> {
    */
   #isRefused(entry: Entry<Input>, signal: AbortSignal | undefined): boolean {
     if (signal?.aborted) {
+      markAborted(entry);
       this.#drop(entry, 'aborted', abortReason(signal));
     } else if (this.#isClosed) {
       this.#drop(entry, 'stopped', new ServiceStoppedError(this.options.name));
@@ -350,6 +351,7 @@ export class Admission<Input> {
   #giveUp(entry: Entry<Input>, reason: DropReason, error: unknown): void {
     const { place } = entry;
     if (place === 'gone') return;
+    if (reason === 'aborted') markAborted(entry);
     if (typeof place === 'string') this.#drop(entry, reason, error);
     else place.giveUp(entry, reason, error);
   }

@@ -168,6 +168,11 @@ export class BatchQueue<Input, Result> {
     this.#decideSoon();
   }
 
+  /** @internal Of the `errors` of `stats`, inputs whose callers gave them up by their signals: no failures. */
+  get abortedWhileRunning(): number {
+    return this.#ledger.abortedWhileRunning;
+  }
+
   /** Inputs that wait now. */
   get waiting(): number {
     return this.#admission.room.length;

@@ -115,7 +115,10 @@ export class Batch<Input> implements Underway, Holder<Input> {
 
   /** Rejects one caller, which gives up, and aborts the batch if it was the last. */
   giveUp(entry: Entry<Input>, reason: DropReason, error: unknown): void {
-    if (reason === 'aborted') this.aborted++;
+    if (reason === 'aborted') {
+      this.aborted++;
+      this.ledger.abortedWhileRunning++;
+    }
     this.#reject(entry, error);
     if (this.remaining === this.uncounted) this.abort(error);
   }

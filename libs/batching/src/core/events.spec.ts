@@ -96,6 +96,27 @@ describe('The events of diagnostics_channel', () => {
     ).toEqual(['gone', 'ERR_BATCHING_FULL', 'Error: negative', 'ERR_BATCHING_STOPPED']);
   });
 
+  it('say whether the caller gave up, waiting or running, which is no failure', async () => {
+    const ended: InputEvent[] = [];
+    on('input:end', (input) => ended.push(input));
+    on('input:submit', () => undefined);
+    const queue = squares({ keyBy: (x) => x, coalesce: true, batchSize: 1 });
+    const give = new AbortController();
+    // The second shares the input of the first; the third waits.
+    const results = [1, 1, 2].map((x) => queue.submit(x, { signal: give.signal }));
+    results.push(queue.submit(1), queue.submit(-3));
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    expect(queue.stats()).toMatchObject({ runningBatches: 1, waiting: 2 });
+    give.abort('gone');
+    await Promise.allSettled([...results, queue.submit(4, { signal: give.signal })]);
+    const ends = ended.map(({ aborted, outcome }) => `${outcome} ${aborted}`);
+    expect(ends.toSorted()).toEqual([
+      ...['dropped true', 'dropped true', 'error false', 'error true', 'error true', 'result false'],
+    ]);
+    expect(queue.stats()).toMatchObject({ errors: 3, drops: { aborted: 2 } });
+    expect(queue.abortedWhileRunning).toBe(2);
+  });
+
   it('have all callers of a shared input, also one that joins while it runs', async () => {
     const events = record();
     const queue = squares({ keyBy: (x) => x, coalesce: true });

@@ -24,6 +24,8 @@ export interface InputEvent {
   readonly ran: boolean;
   /** How it ended; `dropped` if it never ran, `undefined` before it has ended. */
   readonly outcome: 'result' | 'error' | 'dropped' | undefined;
+  /** Whether its caller gave it up by its signal, which is no failure. */
+  readonly aborted: boolean;
   /** What its caller's promise rejects with. */
   readonly error: unknown;
 }
@@ -55,6 +57,7 @@ interface Entry {
 
 class WatchedInput implements InputEvent {
   ran = false;
+  aborted = false;
   outcome: InputEvent['outcome'] = undefined;
   error: unknown = undefined;
 
@@ -134,6 +137,12 @@ export function isSubmitWatched(): boolean {
 export function markRunning({ resolve }: Entry): void {
   const input = watched.get(resolve);
   if (input) input.ran = true;
+}
+
+/** Notes that the caller of this input gives it up. */
+export function markAborted({ resolve }: Entry): void {
+  const input = watched.get(resolve);
+  if (input) input.aborted = true;
 }
 
 /** Whether batches that leave now are to be watched. */

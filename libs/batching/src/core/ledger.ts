@@ -43,6 +43,8 @@ interface Recorded extends ObservedBatch {
 export class Ledger {
   /** Inputs taken in since the queue was built. */
   entered = 0;
+  /** Of the inputs that ran and ended in an error, those whose signal aborted. */
+  abortedWhileRunning = 0;
   /** Inputs dropped without having been taken in. */
   #refused = 0;
   #results = 0;

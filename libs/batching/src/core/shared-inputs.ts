@@ -85,8 +85,12 @@ export class SharedInput<Input> implements Holder<Input> {
       return;
     }
     this.callers.remove(caller);
-    if (this.phase === 'running') this.ledger.endJoined(1, false);
-    else this.ledger.drop(reason);
+    if (this.phase !== 'running') {
+      this.ledger.drop(reason);
+    } else {
+      this.ledger.endJoined(1, false);
+      if (reason === 'aborted') this.ledger.abortedWhileRunning++;
+    }
     caller.end();
     caller.reject(error);
   }

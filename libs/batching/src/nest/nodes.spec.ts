@@ -213,6 +213,28 @@ describe('an application whose classes are on other nodes', () => {
     });
   });
 
+  it('counts a caller that gives up while its input is sent', async () => {
+    const { classify } = callFrom(await web());
+    const model = (await modelNode()).get(Model);
+    let free: () => void = nothing;
+    model.run = (inputs) =>
+      new Promise((resolve) => {
+        free = () => {
+          resolve(inputs);
+        };
+      });
+    const leaving = new AbortController();
+    const results = [classify(1, { signal: leaving.signal }), classify(2)];
+    await until(() => model.batches.length > 0);
+    leaving.abort(new Error('gone'));
+    await expect(results[0]).rejects.toThrow('gone');
+    expect(classify.queue.abortedWhileRunning).toBe(1);
+    free();
+    expect(await results[1]).toBe(2);
+    expect(classify.queue.stats()).toMatchObject({ results: 1, errors: 1 });
+    expect(classify.queue.abortedWhileRunning).toBe(1);
+  });
+
   it('has settings of the sending side only', async () => {
     const { queue } = callFrom(await web()).classify;
     expect(queue).toBeInstanceOf(RemoteQueue);

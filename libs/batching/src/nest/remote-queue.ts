@@ -78,6 +78,7 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
   readonly #drops: Record<DropReason, number> = { aborted: 0, timeout: 0, full: 0, stopped: 0 };
   readonly #roundTrips = new RecentDistribution(1000);
   #roundTrip = 0;
+  #abortedWhileRunning = 0;
 
   constructor(
     options: BatchOptions,
@@ -117,6 +118,11 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
   override set maxQueued(value: number) {
     super.maxQueued = value;
     this.#letIn();
+  }
+
+  /** @internal */
+  override get abortedWhileRunning(): number {
+    return this.#abortedWhileRunning;
   }
 
   /** None: what is sent is `running`. */
@@ -204,6 +210,8 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
             resolve(result as Result);
           },
           (error: unknown) => {
+            const { signal } = options ?? {};
+            if (signal?.aborted && this.#flights.has(flight)) this.#abortedWhileRunning++;
             this.#end(flight, 'errors', at);
             // What a batch function throws need not be an Error.
             // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors

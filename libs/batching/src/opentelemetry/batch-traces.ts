@@ -102,9 +102,8 @@ export class BatchTraces implements EventListeners {
     // It joined an input that ran already, so its wait was for a result.
     if (!traced.run && input.ran) span.setAttribute('batching.coalesced', true);
     // An input that its own caller gave up has not failed.
-    const isFailed =
-      input.outcome === 'error' || (input.outcome === 'dropped' && isBatchingError(input.error));
-    if (isFailed) fail(span, input.error);
+    if (input.aborted) span.setAttribute('batching.aborted', true);
+    else if (input.outcome !== 'result') fail(span, input.error);
     span.end();
   };
 }
@@ -120,10 +119,4 @@ function fail(span: Span, error: unknown): void {
     code: SpanStatusCode.ERROR,
     message: error instanceof Error ? error.message : showThrown(error),
   });
-}
-
-/** By its code: the error may be of another copy of this library. */
-function isBatchingError(error: unknown): boolean {
-  const code: unknown = (error as { code?: unknown } | null | undefined)?.code;
-  return typeof code === 'string' && code.startsWith('ERR_BATCHING_');
 }

@@ -198,6 +198,12 @@ describe('The traces of BatchingTracingModule', () => {
     await queue.drain();
     const signal = AbortSignal.abort(new Error('gone'));
     await Promise.allSettled([traced('aborted', () => queue.submit(3, { signal }))]);
+    const leaving = new AbortController();
+    const left = traced('left', () => queue.submit(5, { signal: leaving.signal }));
+    while (queue.stats().runningBatches === 0) await sleep(0);
+    leaving.abort();
+    await Promise.allSettled([left]);
+    await queue.drain();
     await queue.stop();
     await Promise.allSettled([traced('stopped', () => queue.submit(4))]);
     const of = (caller: string) => {
@@ -219,6 +225,10 @@ describe('The traces of BatchingTracingModule', () => {
       ['Squares.of run', ERROR, 'error'],
     ]);
     expect(of('aborted')).toEqual([['Squares.of wait', UNSET, 'dropped']]);
+    expect(of('left')).toEqual([
+      ['Squares.of wait', UNSET, undefined],
+      ['Squares.of run', UNSET, 'error'],
+    ]);
     expect(of('stopped')).toEqual([['Squares.of wait', ERROR, 'dropped']]);
     expect(spans('Squares.of batch').map(({ status }) => status)).toEqual([
       { code: ERROR, message: 'all of them' },

@@ -69,6 +69,28 @@ describe('ApplicationMetrics', () => {
     await queue.stop();
   });
 
+  it('counts callers that gave up while their input ran apart from errors', async () => {
+    const queue = sleeping();
+    const metrics = new ApplicationMetrics(
+      application(queue),
+      () => [],
+      {},
+      () => undefined,
+    );
+    const leaving = new AbortController();
+    const results = [queue.submit(1, { signal: leaving.signal }), queue.submit(2)];
+    while (queue.stats().runningBatches === 0) await sleep(0);
+    leaving.abort();
+    await Promise.allSettled(results);
+    const ended = (await metrics.read()).get('batching_items_total');
+    expect(ended?.map(({ labels, value }) => [labels.outcome, value])).toEqual([
+      ['result', 1],
+      ['error', 0],
+      ['aborted', 1],
+    ]);
+    await queue.stop();
+  });
+
   it('says how busy the slots are, which with any number of slots is nothing', async () => {
     const queue = sleeping();
     const metrics = new ApplicationMetrics(

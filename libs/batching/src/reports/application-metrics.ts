@@ -94,7 +94,8 @@ export class ApplicationMetrics {
     add('batching_submitted_total', labels, stats.submitted);
     add('batching_coalesced_total', labels, stats.coalesced);
     add('batching_items_total', { ...labels, outcome: 'result' }, stats.results);
-    add('batching_items_total', { ...labels, outcome: 'error' }, stats.errors);
+    add('batching_items_total', { ...labels, outcome: 'error' }, stats.errors - queue.abortedWhileRunning);
+    add('batching_items_total', { ...labels, outcome: 'aborted' }, queue.abortedWhileRunning);
     for (const [reason, count] of Object.entries(drops)) {
       add('batching_dropped_total', { ...labels, reason }, count);
     }

@@ -29,7 +29,7 @@ export const METRICS = {
   },
   batching_items_total: {
     type: 'counter',
-    help: 'Inputs that ran, by outcome: result or error',
+    help: 'Inputs that ran, by outcome: result, error or, if the caller gave up meanwhile, aborted',
     labels: ['queue', 'outcome'],
   },
   batching_dropped_total: {

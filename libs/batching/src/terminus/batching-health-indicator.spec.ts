@@ -4,6 +4,7 @@ import { HealthCheckService, TerminusModule } from '@nestjs/terminus';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { MODEL_REPORT, REGISTRY } from '../core/application.js';
 import { type Batched, BatchedService, BatchingModule, BatchingRegistry, InjectBatched } from '../index.js';
+import { MemoryBroker, memoryTransport } from '../transport/memory-transport.js';
 import { BatchingHealthIndicator } from './index.js';
 
 @Injectable()
@@ -147,6 +148,32 @@ describe('BatchingHealthIndicator', () => {
     await waiting(0);
     squares.release();
     await Promise.all(results);
+  });
+
+  it('takes a node that sends to others for overloaded where it may send no more', async () => {
+    @Injectable()
+    class Caller {
+      @InjectBatched(Squares) readonly squares!: Batched<Squares>;
+    }
+    const transport = memoryTransport({ broker: new MemoryBroker(), noNodeTimeout: 50 });
+    const app = await Test.createTestingModule({
+      imports: [
+        BatchingModule.forRoot({ transport, remote: [Squares] }),
+        TerminusModule.forRoot({ logger: false }),
+      ],
+      providers: [Caller, BatchingHealthIndicator],
+    }).compile();
+    apps.push(await app.init());
+    const overloaded = () => healthOf(app, 'batching', { overloaded: true });
+    expect(overloaded()).toEqual({ batching: { status: 'up' } });
+    const calls = app.get(Caller).squares.of.submitMany(Array.from({ length: 10 }, (_, x) => x));
+    const settled = Promise.allSettled(calls);
+    expect(overloaded()).toEqual(
+      down('Squares.of is overloaded: 10 inputs are sent and not answered, and 10 may'),
+    );
+    expect(healthOf(app)).toEqual({ batching: { status: 'up' } });
+    await settled;
+    expect(overloaded()).toEqual({ batching: { status: 'up' } });
   });
 
   it.each([

@@ -8,7 +8,10 @@ import { reportedModels } from '../reports/reported-models.js';
 
 /** From which share of `maxQueued` on a queue is overloaded, and down to which it then stays so. */
 export interface OverloadLimits {
-  /** Share of `maxQueued` that waits, above 0 and at most 1. Default 1: the queue is full. */
+  /**
+   * Share of `maxQueued` that waits, or, of a queue whose inputs are sent to other nodes, is sent and not answered;
+   * above 0 and at most 1. Default 1: the queue is full.
+   */
   from?: number;
   /** Share of `maxQueued`, at least 0 and below `from`. Default: half of `from`. */
   until?: number;
@@ -82,22 +85,32 @@ export class BatchingHealthIndicator implements OnModuleDestroy {
     if (transport?.draining) yield 'this node takes no more inputs of other nodes';
   }
 
-  #isOverloaded(
-    key: string,
-    { name, waiting, options: { maxQueued } }: QueueStats,
-    { from, until }: Required<OverloadLimits>,
-  ): boolean {
+  #isOverloaded(key: string, stats: QueueStats, { from, until }: Required<OverloadLimits>): boolean {
+    const { name, options } = stats;
     const place = `${key} ${name}`;
-    const limit = (this.#overloaded.has(place) ? until : from) * maxQueued;
-    const isOverloaded = this.#overloaded.has(place) ? waiting > limit : waiting >= limit;
+    const bounded = boundedIn(stats);
+    const limit = (this.#overloaded.has(place) ? until : from) * options.maxQueued;
+    const isOverloaded = this.#overloaded.has(place) ? bounded > limit : bounded >= limit;
     if (isOverloaded) this.#overloaded.add(place);
     else this.#overloaded.delete(place);
     return isOverloaded;
   }
 }
 
-function overload({ name, waiting, options: { maxQueued } }: QueueStats): string {
-  return `${name} is overloaded: ${waiting} inputs wait, and ${maxQueued} may`;
+/** Whether a queue's inputs are sent to other nodes. */
+function isRemote(stats: QueueStats): boolean {
+  return 'remote' in stats;
+}
+
+/** The inputs that `maxQueued` bounds. */
+function boundedIn(stats: QueueStats): number {
+  return isRemote(stats) ? stats.running : stats.waiting;
+}
+
+function overload(stats: QueueStats): string {
+  const are = isRemote(stats) ? 'are sent and not answered' : 'wait';
+  const { name, options } = stats;
+  return `${name} is overloaded: ${boundedIn(stats)} inputs ${are}, and ${options.maxQueued} may`;
 }
 
 function checkLimits(overloaded: BatchingHealthOptions['overloaded']): Required<OverloadLimits> | undefined {

@@ -129,6 +129,18 @@ describe.each(adapters)('The dashboard on %s', (adapter) => {
     expect(digits.queue.batchSize).toBe(32);
   });
 
+  it('sets a queue that had no limits back to what it had', async () => {
+    const none = { queues: { 'Digits.classify': { batchSize: Infinity, maxDelay: Infinity } } };
+    const { url, digits } = await start({ tune: true, unguarded: true }, { batching: none });
+    const settings = (batchSize: number | null, maxDelay: number | null) =>
+      change(url, { queue: 'Digits.classify', batchSize, maxDelay });
+    expect((await settings(8, 2)).status).toBe(200);
+    expect(digits.queue).toMatchObject({ batchSize: 8, maxDelay: 2 });
+    const answer = await settings(null, null);
+    expect(await answer.json()).toMatchObject({ settings: { batchSize: null, maxDelay: null } });
+    expect(digits.queue).toMatchObject({ batchSize: Infinity, maxDelay: Infinity });
+  });
+
   it('says what is wrong with a change', async () => {
     const { url } = await start({ tune: true, unguarded: true });
     const answers = [

@@ -19,6 +19,15 @@ describe('A change of settings', () => {
     expect(applyChange(changed, change)).toEqual([]);
   });
 
+  it('goes back to what a queue had at the start, whatever that was', () => {
+    const initial = { batchSize: null, maxDelay: 90_000, dispatch: 'fixed' } as const;
+    const changed = queue();
+    const change = checkChange({ queue: 'q', ...initial }, (name) => (name === 'q' ? initial : null));
+    expect(applyChange(changed, change)).toContain('batchSize 8 → Infinity');
+    expect(changed).toMatchObject({ batchSize: Infinity, maxDelay: 90_000 });
+    expect(() => checkChange({ queue: 'q', maxDelay: null }, () => initial)).toThrow('got null');
+  });
+
   it.each([
     [null, 'expected a JSON object with queue and settings, got null'],
     [[], 'expected a JSON object'],

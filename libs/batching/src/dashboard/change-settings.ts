@@ -2,13 +2,14 @@ import { BadRequestException, NotFoundException } from '@nestjs/common';
 import type { BatchQueue } from '../core/batch-queue.js';
 import { show } from '../core/checks.js';
 import type { Dispatch } from '../core/dispatch/dispatch-policy.js';
-import { DISPATCHES, KNOBS, LIMITS } from './frame.js';
+import { DISPATCHES, KNOBS, type Knobs, LIMITS } from './frame.js';
 
 /** Settings of one queue that a viewer has asked for; what is missing stays as it is. */
 export interface Change {
   readonly queue: string;
-  readonly batchSize?: number;
-  readonly maxDelay?: number;
+  /** `null` is no limit, here and below. */
+  readonly batchSize?: number | null;
+  readonly maxDelay?: number | null;
   readonly dispatch?: Dispatch;
 }
 
@@ -20,9 +21,10 @@ type Changeable = Pick<
 
 /**
  * @param body of the request, parsed
+ * @param initialOf returns the settings that a queue had at the start: what it had it may have again, beyond the limits too
  * @throws BadRequestException with what was expected and what came
  */
-export function checkChange(body: unknown): Change {
+export function checkChange(body: unknown, initialOf: (queue: string) => Knobs | null = () => null): Change {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     throw new BadRequestException(`expected a JSON object with queue and settings, got ${show(body)}`);
   }
@@ -38,13 +40,15 @@ export function checkChange(body: unknown): Change {
     );
   }
   const { batchSize, maxDelay, dispatch } = settings;
+  const initial = initialOf(queue);
+  const isOther = (name: 'batchSize' | 'maxDelay') => name in settings && settings[name] !== initial?.[name];
   const { least, most } = LIMITS.batchSize;
-  if ('batchSize' in settings && !(Number.isInteger(batchSize) && isWithin(batchSize, LIMITS.batchSize))) {
+  if (isOther('batchSize') && !(Number.isInteger(batchSize) && isWithin(batchSize, LIMITS.batchSize))) {
     throw new BadRequestException(
       `batchSize: expected an integer of ${least} to ${most}, got ${show(batchSize)}`,
     );
   }
-  if ('maxDelay' in settings && !isWithin(maxDelay, LIMITS.maxDelay)) {
+  if (isOther('maxDelay') && !isWithin(maxDelay, LIMITS.maxDelay)) {
     const { least, most } = LIMITS.maxDelay;
     throw new BadRequestException(
       `maxDelay: expected ${least} to ${most} milliseconds, got ${show(maxDelay)}`,
@@ -69,8 +73,8 @@ export function applyChange(queue: Changeable | undefined, change: Change): stri
     throw new BadRequestException(`${change.queue} has no settings of batches here: its ${why}`);
   }
   const { options: before } = queue.stats();
-  if (change.batchSize !== undefined) queue.batchSize = change.batchSize;
-  if (change.maxDelay !== undefined) queue.maxDelay = change.maxDelay;
+  if (change.batchSize !== undefined) queue.batchSize = change.batchSize ?? Infinity;
+  if (change.maxDelay !== undefined) queue.maxDelay = change.maxDelay ?? Infinity;
   if (change.dispatch !== undefined) queue.setDispatch(change.dispatch);
   const { options: after } = queue.stats();
   return KNOBS.filter((name) => before[name] !== after[name]).map(

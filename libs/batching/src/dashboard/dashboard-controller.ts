@@ -78,10 +78,13 @@ export function createDashboardController({ path, guards, tune }: DashboardOptio
     @HttpCode(200)
     async change(@Req() request: AnyRequest, @Res() response: AnyResponse): Promise<void> {
       checkSameOriginJson(request);
-      const change = checkChange(await readJson(request));
+      const names = this.registry.list();
+      const change = checkChange(await readJson(request), (name) =>
+        names.includes(name) ? this.feed.initial(name) : null,
+      );
       // The shutdown sets `maxDelay` itself.
       if (this.feed.isEnding) throw new ServiceUnavailableException('the application is shutting down');
-      const queue = this.registry.list().includes(change.queue) ? this.registry.get(change.queue) : undefined;
+      const queue = names.includes(change.queue) ? this.registry.get(change.queue) : undefined;
       const changed = applyChange(queue, change);
       if (changed.length > 0) {
         this.#logger.log(

@@ -7,9 +7,7 @@ export function address(): string {
 
 /** @throws Error with a sentence, if the server does not take the change */
 export async function changeSettings(url: string, queue: string, change: Partial<Knobs>): Promise<void> {
-  // What has no limit is no number that can be set here.
-  const settings = Object.entries(change).filter(([, value]) => value !== null);
-  const body = JSON.stringify({ queue, ...Object.fromEntries(settings) });
+  const body = JSON.stringify({ queue, ...change });
   const headers = { 'content-type': 'application/json' };
   const response = await fetch(url, { method: 'POST', headers, body }).catch(() => {
     throw new Error('Not changed: the server cannot be reached.');

@@ -43,7 +43,7 @@ interface Answer {
 export class Clients {
   readonly outcomes = new Map<string, number>();
   readonly faults: string[] = [];
-  /** Of the usual requests of the load that got their digit. */
+  /** Of the usual requests of the load. */
   readonly times = new RequestTimes();
   /** Requests of the load. */
   sent = 0;
@@ -96,8 +96,8 @@ export class Clients {
       while (this.#requests.size < CONNECTIONS && this.sent < ((performance.now() - began) * rate) / 1000) {
         const due = (1000 * this.sent) / rate;
         this.sent++;
-        const note = (sent: number): void => {
-          this.times.add(due, sent - began, performance.now() - began);
+        const note = (sent: number, isAnswered: boolean): void => {
+          this.times.add(due, sent - began, isAnswered ? performance.now() - began : Infinity);
         };
         const request = this.#send(this.#kind(), note).finally(() => this.#requests.delete(request));
         this.#requests.add(request);
@@ -147,10 +147,10 @@ export class Clients {
   /**
    * Sends one request and notes how it ended. Never rejects.
    *
-   * @param note called when a usual one gets its digit, with when it was sent, by `performance.now()`
+   * @param note called when a usual one gets its digit or is refused, with when it was sent, by `performance.now()`
    * @returns the status, if there was an answer
    */
-  async #send(kind: Kind, note?: (sent: number) => void): Promise<number | undefined> {
+  async #send(kind: Kind, note?: (sent: number, isAnswered: boolean) => void): Promise<number | undefined> {
     const digit = this.digits[this.#next++ % this.digits.length];
     assert(digit);
     const isLate = this.#isEnding;
@@ -164,7 +164,7 @@ export class Clients {
       const type = isInJson ? 'application/json' : 'application/octet-stream';
       const answer = await this.#ask('/digits', type, isInJson ? digit.json : bytes, this.#agent, gone);
       this.#judge(kind, answer, digit.label);
-      if (kind === 'usual' && answer.status === 200) note?.(sent);
+      if (kind === 'usual') note?.(sent, answer.status === 200);
       return answer.status;
     } catch (error) {
       this.#failed(kind, error, isLate, gone?.aborted === true);

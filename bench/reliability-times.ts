@@ -2,13 +2,16 @@ import { cpus } from 'node:os';
 
 /** Milliseconds. */
 interface Percentiles {
+  /** A request that was refused counts as infinitely late. */
   readonly p50: number;
   readonly p99: number;
+  /** Of those that were not refused. */
   readonly longest: number;
 }
 
 export interface Latency {
   readonly requests: number;
+  readonly refused: number;
   /** From when the request was due: the wait for one of the client's connections counts. */
   readonly sinceDue: Percentiles;
   /** From when it left on a connection: the server's part. */
@@ -21,6 +24,7 @@ export class RequestTimes {
   readonly #sent: number[] = [];
   readonly #answered: number[] = [];
 
+  /** @param answered `Infinity` if it was refused */
   add(due: number, sent: number, answered: number): void {
     this.#due.push(due);
     this.#sent.push(sent);
@@ -42,21 +46,26 @@ export class RequestTimes {
     return new Map(
       [...groups].map(([key, { sinceDue, sinceSent }]) => [
         key,
-        { requests: sinceDue.length, sinceDue: percentiles(sinceDue), sinceSent: percentiles(sinceSent) },
+        {
+          requests: sinceDue.length,
+          refused: sinceDue.filter((time) => time === Infinity).length,
+          sinceDue: percentiles(sinceDue),
+          sinceSent: percentiles(sinceSent),
+        },
       ]),
     );
   }
 }
 
-function percentiles(values: number[]): Percentiles {
+function percentiles(values: readonly number[]): Percentiles {
   const sorted = Float64Array.from(values).sort();
   const at = (share: number): number => sorted[Math.floor(share * (sorted.length - 1))] ?? NaN;
-  return { p50: at(0.5), p99: at(0.99), longest: at(1) };
+  return { p50: at(0.5), p99: at(0.99), longest: sorted.findLast((value) => value < Infinity) ?? NaN };
 }
 
 /**
  * Seconds from each moment until latencies are as they should be: until the first of two seconds in a row whose p99 is
- * within the aim. `Infinity` if that is not before the next moment, or the end.
+ * within the aim. A second without a request is not. `Infinity` if that is not before the next moment, or the end.
  *
  * @param moments in milliseconds, ascending
  * @param p99s by the second
@@ -67,7 +76,7 @@ export function recoveries(
   aim: number,
 ): number[] {
   const end = Math.max(...p99s.keys()) + 1;
-  const isWell = (second: number): boolean => (p99s.get(second) ?? 0) <= aim;
+  const isWell = (second: number): boolean => second >= end || (p99s.get(second) ?? Infinity) <= aim;
   return moments.map((moment, index) => {
     const last = Math.min(end, Math.floor((moments[index + 1] ?? Infinity) / 1000));
     for (let second = Math.floor(moment / 1000); second < last; second++) {

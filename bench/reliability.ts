@@ -329,14 +329,14 @@ function printLatencies(seen: Reliability, { killEvery }: Effort): void {
   const head = ['p50', 'p99', 'longest'];
   console.log('\nLatency of usual requests, ms: from when they were due, and from when they were sent');
   printTable([
-    ['when they were due', 'requests', ...head, ...head],
+    ['when they were due', 'requests', 'refused', ...head, ...head],
     ['at any time', ...cellsOf(latency.all)],
     [`within ${AFTERMATH * killEvery} s after a worker was ended`, ...cellsOf(latency.aftermath)],
     ['at other times', ...cellsOf(latency.otherwise)],
   ]);
   console.log('');
   printTable([
-    ['settings: batch size, wait, dispatch', 'capacity/s', 'requests', ...head, ...head],
+    ['settings: batch size, wait, dispatch', 'capacity/s', 'requests', 'refused', ...head, ...head],
     ...settings.map(({ settings, capacity, latency: cells }) => [
       textOf(settings),
       number(capacity),
@@ -345,7 +345,7 @@ function printLatencies(seen: Reliability, { killEvery }: Effort): void {
   ]);
   console.log(`\nThe seconds with the highest p99, and what happened in the ${BEFORE} s before their end`);
   printTable([
-    ['second', 'requests', ...head, ...head, 'events'],
+    ['second', 'requests', 'refused', ...head, ...head, 'events'],
     ...[...seen.seconds]
       .sort(([, one], [, other]) => other.sinceDue.p99 - one.sinceDue.p99)
       .slice(0, 8)
@@ -354,10 +354,10 @@ function printLatencies(seen: Reliability, { killEvery }: Effort): void {
 }
 
 function cellsOf(latency: Latency | undefined): string[] {
-  if (!latency) return ['0', ...Array.from({ length: 6 }, () => '')];
-  const { requests, sinceDue, sinceSent } = latency;
+  if (!latency) return ['0', ...Array.from({ length: 7 }, () => '')];
+  const { requests, refused, sinceDue, sinceSent } = latency;
   const times = [sinceDue, sinceSent].flatMap(({ p50, p99, longest }) => [p50, p99, longest]);
-  return [number(requests), ...times.map(number)];
+  return [number(requests), number(refused), ...times.map(number)];
 }
 
 function eventsBefore(events: readonly Event[], second: number): string {

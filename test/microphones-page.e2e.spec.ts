@@ -60,6 +60,14 @@ const recording = join(import.meta.dirname, '../apps/microphones/recording/readi
     expect(app.get(Places).taken).toBe(0);
   });
 
+  it('says why, if the browser gives its microphone to no page of this address', async () => {
+    // As on a page over HTTP of another machine.
+    await page.evaluate('delete Navigator.prototype.mediaDevices');
+    await page.getByRole('button', { name: 'Use the microphone' }).click();
+    await page.getByText('Browsers let only pages of localhost or over HTTPS use the microphone').waitFor();
+    await until(() => app.get(Places).taken === 0);
+  });
+
   it('hears the microphone until it is stopped', async () => {
     await page.getByRole('button', { name: 'Use the microphone' }).click();
     await page.getByText('Speech', { exact: true }).and(page.locator('output')).waitFor();
@@ -76,6 +84,14 @@ const recording = join(import.meta.dirname, '../apps/microphones/recording/readi
     await page.getByRole('img', { name: /^The crowd: 60 microphones, \d+ of which hear speech$/ }).waitFor();
     await page.getByRole('button', { name: 'Stop' }).last().click();
     await page.getByText('No crowd').waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('gathers the crowd that was asked for last, also while it connects', async () => {
+    const submit = (count: number) =>
+      `document.getElementById('count').value = ${count}; document.getElementById('crowd').requestSubmit();`;
+    await page.evaluate(submit(10) + submit(20));
+    await page.getByText(/^\d+ of 20$/).waitFor();
     expect(complaints).toEqual([]);
   });
 
@@ -104,3 +120,8 @@ const recording = join(import.meta.dirname, '../apps/microphones/recording/readi
     },
   );
 });
+
+/** Resolves when it holds; the time limit of the test is the only other end. */
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+}

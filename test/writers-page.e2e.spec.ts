@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { ApiError } from '@app/serving';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { findChromium, launch, openPage } from './browser.js';
+import type { EventStream } from '../apps/writers/src/event-stream.js';
+import { Streams } from '../apps/writers/src/streams.js';
+import { Walls } from '../apps/writers/src/walls.js';
 import { startWriters } from './writers.js';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -55,6 +59,31 @@ const executablePath = await findChromium();
     await button('All leave').click();
     await page.locator('#writing').getByText('0', { exact: true }).waitFor();
     expect(await button('All leave').isDisabled()).toBe(true);
+  });
+
+  it('says why its wall has ended, and opens another when it gets one', async () => {
+    const open = jest.spyOn(app.get(Streams), 'open');
+    await page.reload();
+    await page.locator('#share').getByText('–').waitFor();
+    const stream = open.mock.results[0]?.value as EventStream;
+    open.mockRestore();
+    await button('Race against static batches').click();
+    await page.locator('#race:disabled').waitFor();
+    // The browser asks for another one by itself, and does not after a refusal.
+    const refused = jest.spyOn(app.get(Walls), 'open').mockImplementationOnce(() => {
+      throw new ApiError(503, 'ERR_TOO_MANY_WALLS', '20 walls are open, as many as may be');
+    });
+    stream.stop(new ApiError(503, 'ERR_STOPPING', 'the server is shutting down; ask again'));
+    await page
+      .getByText('the server is shutting down; ask again. A new wall opens as soon as there is one.')
+      .waitFor();
+    await page.locator('#empty').waitFor();
+    expect(await page.locator('#note').textContent()).toBe('');
+    expect(await button('Race against static batches').isEnabled()).toBe(true);
+    expect(refused).toHaveBeenCalledTimes(2);
+    refused.mockRestore();
+    // The browser logs the refusal as well.
+    complaints = complaints.filter((complaint) => !complaint.includes('503'));
   });
 
   it('can be used with the keyboard alone, and says what it does not take', async () => {

@@ -125,11 +125,13 @@ const [form, count, end] = [
 ];
 /** @type {WebSocket | undefined} */
 let crowd;
+let wanted = '';
 form.addEventListener('submit', (event) => {
   event.preventDefault();
-  const message = JSON.stringify({ microphones: Number(count.value) });
+  wanted = JSON.stringify({ microphones: Number(count.value) });
   if (crowd) {
-    crowd.send(message);
+    // One that is not open yet sends what is wanted then.
+    if (crowd.readyState === WebSocket.OPEN) crowd.send(wanted);
     return;
   }
   const opened = (crowd = new WebSocket(new URL('/wall', location.href.replace(/^http/, 'ws'))));
@@ -137,7 +139,7 @@ form.addEventListener('submit', (event) => {
   note.textContent = 'A crowd gathers';
   let last = 'The connection is lost';
   opened.addEventListener('open', () => {
-    opened.send(message);
+    opened.send(wanted);
   });
   opened.addEventListener('message', ({ data }) => {
     const { event: name, data: news } = JSON.parse(String(data));

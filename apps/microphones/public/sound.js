@@ -9,6 +9,10 @@ const FRAME = 512;
 
 /** The microphone, until it is stopped. @returns {Promise<Source>} */
 export async function framesOfMicrophone() {
+  // TypeScript's types say that it is always there.
+  if (!('mediaDevices' in navigator)) {
+    throw new Error('Browsers let only pages of localhost or over HTTPS use the microphone');
+  }
   const media = await navigator.mediaDevices
     .getUserMedia({ audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true } })
     .catch((/** @type {DOMException} */ { name }) => {

@@ -3,6 +3,8 @@
 /** Lines that are kept when they have ended, and characters of each that are shown. */
 const KEPT = 128;
 const SHOWN = 160;
+/** Milliseconds after which a wall that was refused is asked for again. */
+const RETRY = 3000;
 /** With less motion the wall changes once a second. */
 const isCalm = matchMedia('(prefers-reduced-motion: reduce)');
 
@@ -16,30 +18,41 @@ const changed = new Set();
 let wall = '';
 let lastDrawn = 0;
 
-const events = new EventSource('/walls');
-events.addEventListener('wall', ({ data }) => {
-  wall = JSON.parse(data).id;
-  lines.clear();
-  element('wall').replaceChildren();
-  element('note').textContent = '';
-});
-events.addEventListener('changes', ({ data }) => {
-  const { began, texts, ended, figures, race } = JSON.parse(data);
-  for (const [number, prompt] of began) begin(number, prompt);
-  for (const [number, text] of Object.entries(texts)) {
-    const line = lines.get(Number(number));
-    if (!line) continue;
-    line.text = (line.text + text).slice(-SHOWN);
-    changed.add(line);
-  }
-  for (const [number, reason] of ended) end(number, reason);
-  show(figures);
-  if (race) showRace(race);
-  if (!isCalm.matches || performance.now() - lastDrawn >= 1000) draw();
-});
-events.addEventListener('error', () => {
-  element('note').textContent = 'The connection was lost; a new wall opens as soon as there is one.';
-});
+open();
+
+function open() {
+  const events = new EventSource('/walls');
+  let reason = 'The connection was lost';
+  events.addEventListener('wall', ({ data }) => {
+    reason = 'The connection was lost';
+    wall = JSON.parse(data).id;
+    lines.clear();
+    element('wall').replaceChildren();
+    element('note').textContent = '';
+    /** @type {HTMLButtonElement} */ (element('race')).disabled = false;
+  });
+  events.addEventListener('changes', ({ data }) => {
+    const { began, texts, ended, figures, race } = JSON.parse(data);
+    for (const [number, prompt] of began) begin(number, prompt);
+    for (const [number, text] of Object.entries(texts)) {
+      const line = lines.get(Number(number));
+      if (!line) continue;
+      line.text = (line.text + text).slice(-SHOWN);
+      changed.add(line);
+    }
+    for (const [number, reason] of ended) end(number, reason);
+    show(figures);
+    if (race) showRace(race);
+    if (!isCalm.matches || performance.now() - lastDrawn >= 1000) draw();
+  });
+  events.addEventListener('error', (event) => {
+    // The server's event of this name says why; then the connection ends, which is the browser's event.
+    if (event instanceof MessageEvent) reason = JSON.parse(event.data).message;
+    element('note').textContent = `${reason}. A new wall opens as soon as there is one.`;
+    // After an answer that is no stream, as where all walls are taken, the browser does not ask again.
+    if (events.readyState === EventSource.CLOSED) setTimeout(open, RETRY);
+  });
+}
 
 element('join').addEventListener('submit', async (event) => {
   event.preventDefault();

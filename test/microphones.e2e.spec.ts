@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { createSession, getBatchedToken, type Batched } from 'nest-batching';
+import { MicrophoneGateway } from '../apps/microphones/src/microphone.gateway.js';
 import { Places } from '../apps/microphones/src/places.js';
 import { readRecording } from '../apps/microphones/src/recording.js';
 import {
@@ -11,6 +12,7 @@ import {
   type VoiceState,
   type Heard,
 } from '../apps/microphones/src/voice-detector.js';
+import { WallGateway } from '../apps/microphones/src/wall.gateway.js';
 import { message, MicrophoneClient, startMicrophones } from './microphones.js';
 
 const recording = readRecording();
@@ -149,10 +151,13 @@ describe('The microphones', () => {
     await until(() => app.get(Places).taken === 0);
   });
 
-  it('end before they have read a message that is too large', async () => {
+  it.each([
+    ['a message that is too large, before they have read it', Buffer.alloc(1_000_000), 1009],
+    ['text that is no UTF-8', Buffer.of(0xff), 1007],
+  ])('end after %s', async (_, bytes, closeCode) => {
     const client = await MicrophoneClient.open(url);
-    client.socket.send(Buffer.alloc(1_000_000));
-    expect(await client.closed).toBe(1009);
+    client.socket.send(bytes, { binary: closeCode === 1009 });
+    expect(await client.closed).toBe(closeCode);
     await until(() => app.get(Places).taken === 0);
   });
 
@@ -236,6 +241,30 @@ describe('The bounds of the microphones', () => {
     expect(await client.closed).toBe(1008);
     expect(client.ended).toMatchObject({ code: 'ERR_MICROPHONE_IDLE' });
     expect(app.get(Places).taken).toBe(0);
+  });
+
+  it('tell those that are heard, and those that come meanwhile, when the server stops', async () => {
+    let url: string;
+    ({ app, url } = await startMicrophones());
+    const [client, wall] = [await MicrophoneClient.open(url), new MicrophoneClient(url, '/wall')];
+    await once(wall.socket, 'open');
+    const [first, ...rest] = messages(framesFrom(0, 10));
+    await client.hear([first ?? Buffer.alloc(0)]);
+    for (const frame of rest) client.socket.send(frame);
+    const late = ['/microphone', '/wall'].map((path) => new MicrophoneClient(url, path));
+    const gateways = [app.get(MicrophoneGateway), app.get(WallGateway)];
+    for (const gateway of gateways) gateway.beforeApplicationShutdown();
+    for (const one of [client, wall, ...late]) {
+      expect(await one.closed).toBe(1001);
+      expect(one.ended).toEqual({
+        code: 'ERR_GOING_AWAY',
+        message: 'the server stops; connect again',
+        retryAfter: 1000,
+      });
+    }
+    expect(app.get(Places).taken).toBe(0);
+    await app.close();
+    app = undefined;
   });
 
   it('end one that never reads its answers, before these take much memory', async () => {

@@ -1,9 +1,10 @@
-import { BatchingError } from 'nest-batching';
+import { BatchingError, BatchingExceptionFilter } from 'nest-batching';
 import type { WebSocket } from 'ws';
 import { CLOSE, Refusal } from './refusal.js';
 
 /** Longest that a client may take to close its side, in milliseconds. */
 const CLOSE_TIME = 1000;
+const FAILURE = new Refusal('ERR_INTERNAL', CLOSE.failure, 'the server has failed');
 
 /**
  * Sends an event.
@@ -33,12 +34,11 @@ export function endClient(client: WebSocket, { code, closeCode, message, retryAf
 /** The part of an error that a client gets: no details of internal ones. */
 export function refusalOf(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
-  const { code, publicMessage } = error instanceof BatchingError ? error : {};
-  const retryAfter = error instanceof BatchingError && error.kind === 'unavailable' ? 1000 : undefined;
-  return new Refusal(
-    publicMessage === undefined ? 'ERR_INTERNAL' : (code as `ERR_${string}`),
-    retryAfter === undefined ? CLOSE.failure : CLOSE.tryLater,
-    publicMessage ?? 'the server has failed',
-    retryAfter,
-  );
+  if (!(error instanceof BatchingError)) return FAILURE;
+  const { statusCode, message, retryAfter } = BatchingExceptionFilter.answerTo(error);
+  if (statusCode === 500) return FAILURE;
+  const code = error.code as `ERR_${string}`;
+  return retryAfter === undefined
+    ? new Refusal(code, CLOSE.failure, message)
+    : new Refusal(code, CLOSE.tryLater, message, 1000 * retryAfter);
 }

@@ -15,7 +15,7 @@ import type { Configuration } from './configuration.js';
 import { MOST_BYTES } from './frame.js';
 import { Microphone } from './microphone.js';
 import { Places } from './places.js';
-import { CLOSE, Refusal } from './refusal.js';
+import { CLOSE, goingAway, Refusal } from './refusal.js';
 import { VoiceDetector } from './voice-detector.js';
 
 /** One connection is one microphone: bytes come, an answer goes for each frame, in order. See README.md. */
@@ -25,6 +25,7 @@ export class MicrophoneGateway
 {
   readonly #microphones = new Map<WebSocket, Microphone>();
   readonly #logger = new Logger(MicrophoneGateway.name);
+  #stopped: Refusal | undefined;
 
   constructor(
     @InjectBatched(VoiceDetector) private readonly detector: Batched<VoiceDetector>,
@@ -34,6 +35,7 @@ export class MicrophoneGateway
 
   handleConnection(client: WebSocket): void {
     try {
+      if (this.#stopped) throw this.#stopped;
       const microphone = new Microphone(this.detector, this.configuration, this.places.take(), (reason) => {
         this.#end(client, reason);
       });
@@ -66,10 +68,10 @@ export class MicrophoneGateway
     return this.bytes(client, message);
   }
 
-  /** Clients know that the server goes, and not only that the connection is lost. */
+  /** The port stays open for a while, so that others may still connect. */
   beforeApplicationShutdown(): void {
-    const reason = new Refusal('ERR_GOING_AWAY', CLOSE.goingAway, 'the server stops; connect again', 1000);
-    for (const client of this.#microphones.keys()) this.#end(client, reason);
+    this.#stopped = goingAway();
+    for (const client of this.#microphones.keys()) this.#end(client, this.#stopped);
   }
 
   #end(client: WebSocket, error: unknown): void {

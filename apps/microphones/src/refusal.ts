@@ -22,3 +22,8 @@ export const CLOSE = {
   failure: 1011,
   tryLater: 1013,
 } as const;
+
+/** Tells clients that the server goes, and not only that the connection is lost. */
+export function goingAway(): Refusal {
+  return new Refusal('ERR_GOING_AWAY', CLOSE.goingAway, 'the server stops; connect again', 1000);
+}

@@ -15,7 +15,7 @@ import type { Configuration } from './configuration.js';
 import { Crowd } from './crowd.js';
 import { Places } from './places.js';
 import { readRecording } from './recording.js';
-import { CLOSE, Refusal } from './refusal.js';
+import { CLOSE, goingAway, Refusal } from './refusal.js';
 import { VoiceDetector } from './voice-detector.js';
 
 /** Milliseconds between two looks at a crowd. */
@@ -35,6 +35,7 @@ export class WallGateway
 {
   readonly #walls = new Map<WebSocket, Wall>();
   readonly #recording = readRecording();
+  #stopped: Refusal | undefined;
 
   constructor(
     @InjectBatched(VoiceDetector) private readonly detector: Batched<VoiceDetector>,
@@ -43,6 +44,10 @@ export class WallGateway
   ) {}
 
   handleConnection(client: WebSocket): void {
+    if (this.#stopped) {
+      endClient(client, this.#stopped);
+      return;
+    }
     const crowd = new Crowd(this.detector, this.#recording, this.places);
     const timer = setInterval(() => {
       if (crowd.size === 0) return;
@@ -77,12 +82,10 @@ export class WallGateway
   }
 
   beforeApplicationShutdown(): void {
+    this.#stopped = goingAway();
     for (const client of this.#walls.keys()) {
       this.#leave(client);
-      endClient(
-        client,
-        new Refusal('ERR_GOING_AWAY', CLOSE.goingAway, 'the server stops; connect again', 1000),
-      );
+      endClient(client, this.#stopped);
     }
   }
 

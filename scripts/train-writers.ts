@@ -16,7 +16,7 @@ import { bitsOf, learn, numberIn, passagesOf, toBits } from './writers-learning.
  *
  *   npm run train:writers -- [--epochs 30] [--seed 51] [--backend tensorflow] [--out apps/writers/model]
  *
- * The backend `tensorflow` takes a third of the time of `wasm`, and gives other weights. After each epoch it saves what it
+ * The backend `tensorflow` takes a fifth of the time of `wasm`, and gives other weights. After each epoch it saves what it
  * has, so that a run that was interrupted leaves a network too.
  */
 
@@ -92,7 +92,9 @@ async function start(): Promise<string> {
     return (await startBackend(backend)).report.device;
   } catch (error) {
     if (!(error instanceof TfjsBackendError)) throw error;
-    console.error(`error: ${error.message}; or give --backend wasm, which takes three times as long`);
+    console.error(
+      `error: ${error.message}; or give --backend wasm, which takes five times as long and gives other weights`,
+    );
     process.exit(1);
   }
 }

@@ -48,7 +48,8 @@ export class Network {
 
 /** To 1/1024, in place, so that differences in the last bits, as between two backends, rarely change a choice. */
 function round(scores: Float32Array): Float32Array {
-  let token = 0;
-  for (const score of scores) scores[token++] = Math.round(score * 1024) / 1024;
+  // By index, as in sample.ts.
+  for (let i = 0, count = scores.length; i < count; i++)
+    scores[i] = Math.round((scores[i] ?? NaN) * 1024) / 1024;
   return scores;
 }

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it, jest } from '@jest/globals';
 import * as tf from '@tensorflow/tfjs';
 import { startBackend } from 'nest-batching/tfjs';
@@ -11,6 +13,7 @@ import {
   type WeightName,
   WEIGHTS,
 } from '../apps/writers/model/network.js';
+import { readBook } from '../scripts/writers-book.js';
 import { bitsOf, learn, passagesOf } from '../scripts/writers-learning.js';
 
 describe('The training of the writers', () => {
@@ -85,6 +88,20 @@ describe('The committed network of the writers', () => {
     run(tf, { token: tf.zeros([64], 'int32'), state: tf.zeros([64, UNITS]) }, loaded);
     expect(read).not.toHaveBeenCalled();
     read.mockRestore();
+  });
+
+  it('is the one of its card, and predicts chapters that it has not read better than the 5-gram model', async () => {
+    const folder = new URL('../apps/writers/model/', import.meta.url);
+    const card = await readFile(new URL('README.md', folder), 'utf8');
+    const [, bits = '', fiveGram = ''] =
+      /\*\*([\d.]+) bits per character\*\*; a 5-gram model of the same text: ([\d.]+)/.exec(card) ?? [];
+    const bytes = await readFile(new URL('weights.bin', folder));
+    expect(card).toContain(createHash('sha256').update(bytes).digest('hex'));
+
+    const { heldOut } = await readBook();
+    const measured = bitsOf(heldOut, await readWeights(tf));
+    expect(measured).toBeCloseTo(Number(bits), 3);
+    expect(measured).toBeLessThan(Number(fiveGram) - 0.05);
   });
 });
 

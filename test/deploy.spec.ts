@@ -251,11 +251,12 @@ describe('deploy/kubernetes', () => {
     async () => {
       const redis = await RedisServer.start();
       const started: AppProcess[] = [];
-      const start = async (name: string, target: string): Promise<string> => {
+      const start = async (name: string, target: string, more: NodeJS.ProcessEnv = {}): Promise<string> => {
         const { env = [] } = containerOf(deployment(name));
         const settings = Object.fromEntries(env.map((each) => [each.name, each.value]));
         const file = basename(commands.get(target)?.[1] ?? '');
-        const node = new AppProcess('cluster', { ...settings, BROKER_URL: redis.url, PORT: '0' }, [], file);
+        const environment = { ...settings, BROKER_URL: redis.url, PORT: '0', ...more };
+        const node = new AppProcess('cluster', environment, [], file);
         started.push(node);
         return node.listening();
       };
@@ -281,12 +282,16 @@ describe('deploy/kubernetes', () => {
             expect(port).toBe(ports[0]?.name);
           }
         }
-        const answer = await fetch(`${web}/digits`, {
-          method: 'POST',
-          headers: { 'Content-Type': 'application/octet-stream' },
-          body: new Uint8Array(784),
-        });
-        expect(await answer.json()).toMatchObject({ scores: expect.any(Array) });
+        const read = async (url: string): Promise<unknown> => {
+          const headers = { 'Content-Type': 'application/octet-stream' };
+          const answer = await fetch(`${url}/digits`, { method: 'POST', headers, body: new Uint8Array(784) });
+          return answer.json();
+        };
+        expect(await read(web)).toMatchObject({ scores: expect.any(Array) });
+        // No answer of another process comes within a millisecond.
+        const hasty = await start('digits-web', 'web', { TIMEOUT: '1' });
+        while ((await status(hasty + readinessProbe.httpGet.path)) !== 200);
+        expect(await read(hasty)).toMatchObject({ statusCode: 504, code: 'ERR_BATCHING_TIMEOUT' });
         for (const node of started) {
           node.kill('SIGTERM');
           expect(await node.exit).toEqual({ code: null, signal: 'SIGTERM' });

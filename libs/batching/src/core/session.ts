@@ -85,8 +85,9 @@ export interface Session<Input, Output> extends AsyncDisposable {
  * leave between batches. A session holds no place while it is idle.
  *
  * A state that has a `Symbol.dispose` or `Symbol.asyncDispose` method is disposed of when a step has returned
- * another one, or when the session has ended. After an abort that is at once, even while a batch with its step runs:
- * a batch method that awaits something before it reads such states must expect ones that have been disposed of.
+ * another one, or when the session has ended. Where a caller gives up while its step runs, by its signal or its
+ * timeout, the batch goes on: if the batch method awaits something before it reads such states, it may find ones that
+ * have been disposed of; and the state that it returns for this step is left to garbage collection.
  *
  * @throws TypeError or RangeError for an invalid option
  */

@@ -31,7 +31,7 @@ const scenes: {
   isOther?: true;
 }[] = [
   { scene: 'demo', path: '/', play: readDigits },
-  { scene: 'photos', path: '/photos', play: enlargeSample },
+  { scene: 'photos', path: '/photos', play: enlargeTwo },
   // With TUNE=on, so that its knobs are there.
   { scene: 'dashboard', path: '/batching', play: watchCrowds },
   { scene: 'writers', path: '/', play: watchWriters, isOther: true },
@@ -131,7 +131,10 @@ async function sendDigits(): Promise<() => Promise<unknown>> {
   };
 }
 
-async function enlargeSample(page: Page): Promise<undefined> {
-  await page.locator('#sample').click();
+/** Two photos at once, whose last batches have just ended. */
+async function enlargeTwo(page: Page): Promise<undefined> {
+  await page.locator('#both').click();
   await page.locator('#download').waitFor({ timeout: 120_000 });
+  await page.locator('#shared', { hasText: '12 batches' }).waitFor({ timeout: 120_000 });
+  await sleep(1000);
 }

@@ -55,3 +55,24 @@ export async function openDemo(
   await page.getByText('live', { exact: true }).waitFor();
   return { page, complaints };
 }
+
+/** Pixels on the timeline of a page of its own in the colours of the first two shares. */
+export function sharesDrawn(page: Page): Promise<[first: number, second: number]> {
+  return page.evaluate(`{
+    const element = document.querySelector('batching-timeline');
+    const canvas = element.shadowRoot.querySelector('.timeline');
+    const pen = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', { willReadFrequently: true });
+    pen.drawImage(canvas, 0, 0);
+    const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+    ['--share-1', '--share-2'].map((name) => {
+      pen.fillStyle = getComputedStyle(element).getPropertyValue(name);
+      pen.fillRect(0, 0, 1, 1);
+      const [red, green, blue] = pen.getImageData(0, 0, 1, 1).data;
+      let count = 0;
+      for (let i = 0; i < data.length; i += 4) {
+        if (data[i] === red && data[i + 1] === green && data[i + 2] === blue) count++;
+      }
+      return count;
+    });
+  }`);
+}

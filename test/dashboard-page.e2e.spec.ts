@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { MemoryBroker, memoryTransport } from 'nest-batching/testing';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { findChromium, launch, openPage } from './browser.js';
+import { findChromium, launch, openPage, sharesDrawn } from './browser.js';
 import { type BatchingDashboardOptions, type DashboardApp, Digits, startApp } from './dashboard.js';
 
 const executablePath = await findChromium();
@@ -397,6 +397,64 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
     expect(await canvas.getAttribute('aria-label')).toMatch(/^Timeline of the batches of Printer\.print;/);
     expect(await pause.getAttribute('aria-pressed')).toBe('false');
     await page.evaluate("document.querySelector('batching-timeline').remove()");
+  });
+
+  it('shows in pages of the application whose inputs are in a batch', async () => {
+    const host = `<!doctype html><html lang="en"><title>Host</title><link rel="icon" href="data:,"><main><h1>Host</h1>
+      <batching-timeline queue="Digits.classify" unit="digit"></batching-timeline></main>
+      <script>
+        // Before the element is there.
+        document.querySelector('batching-timeline').shares = {
+          names: ['Ada', 'Bob'], of: (batch) => ({ 1: [5, 2], 2: [8] })[batch],
+        };
+      </script>
+      <script type="module" src="/batching/timeline.js"></script>`;
+    const time = Digits.time;
+    Digits.time = { batch: 400, input: 0 };
+    const { digits, url } = await start(
+      {},
+      {
+        prepare: (app) =>
+          app.use('/host', (_: unknown, response: import('node:http').ServerResponse) => {
+            response.setHeader('content-type', 'text/html').end(host);
+          }),
+      },
+    );
+    const opening = await openPage(browser, `${url}/host`);
+    const { page, complaints } = opening;
+    opened.push(opening);
+    const legend = page.getByRole('list', { name: 'Legend' });
+    await legend.getByText('Bob').waitFor();
+    expect(await legend.getByText('waiting digit').count()).toBe(1);
+    try {
+      await Promise.all(digits.submitMany([1, 2, 3, 4, 5, 6, 7, 8]));
+    } finally {
+      Digits.time = time;
+    }
+    // Both colours are in the picture.
+    const colours = () => sharesDrawn(page);
+    await until(async () => (await colours()).every((count) => count > 20));
+    const [ada, bob] = await colours();
+    expect(ada).toBeGreaterThan(bob);
+    // Then patterns alone tell them apart.
+    await page.emulateMedia({ forcedColors: 'active' });
+    await until(async () => (await colours()).every((count) => count === 0));
+    await page.emulateMedia({ forcedColors: 'none' });
+    await page.getByRole('application').focus();
+    await page.keyboard.press('End');
+    await page.getByText(/^5 digits of Ada, 2 of Bob, 1 of others, .*, waited .*, ran /).waitFor();
+    expect(await faults(page)).toEqual([]);
+
+    // What throws is reported once, and not asked again.
+    const set = (shares: string) =>
+      page.evaluate(`document.querySelector('batching-timeline').shares = ${shares}; undefined`);
+    await set("{ names: ['Ada'], of() { throw new Error('who knows'); } }");
+    await legend.getByText('Ada').waitFor({ state: 'detached' });
+    expect(complaints).toEqual(['who knows']);
+    await expect(set('{ names: [] }')).rejects.toThrow(
+      'shares: expected { names: string[], of: (batch, node)',
+    );
+    opened.at(-1)?.complaints.splice(0);
   });
 
   it('gives itself away as a picture', async () => {

@@ -121,7 +121,7 @@ if (!executablePath) {
       await page.keyboard.press('End');
     };
     await select();
-    await shows(sentence, /^[\d,]+ inputs?.*, waited .*, ran /, async () => {
+    await shows(sentence, /^[\d,]+ (inputs?|digits?).*, waited .*, ran /, async () => {
       // A key has paused it, maybe before the batch was drawn.
       await page.click(pause);
       await sleep(100);

@@ -6,7 +6,7 @@ import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import sharp from 'sharp';
-import { findChromium, launch, openDemo } from './browser.js';
+import { findChromium, launch, openDemo, sharesDrawn } from './browser.js';
 import { startDemo } from './demo.js';
 
 const executablePath = await findChromium();
@@ -59,22 +59,33 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
 
     const enlarged = await downloaded();
     expect(await sharp(enlarged).metadata()).toMatchObject({ width: 808, height: 552, format: 'png' });
-    expect(await page.locator('#comparison').boundingBox()).toMatchObject({ width: 808, height: 552 });
+    const box = await page.locator('#comparison').boundingBox();
+    expect((box?.width ?? 0) / (box?.height ?? 1)).toBeCloseTo(808 / 552, 2);
     const middle = await halves();
     await page.getByRole('slider').focus();
     await page.keyboard.press('Home');
     const after = await halves();
     await page.keyboard.press('End');
     const before = await halves();
-    expect(difference(middle.left, before.left)).toBeLessThan(0.01);
-    expect(difference(middle.right, after.right)).toBeLessThan(0.01);
+    expect(difference(middle.left, before.left)).toBeLessThan(0.1);
+    expect(difference(middle.right, after.right)).toBeLessThan(0.1);
     expect(difference(before.left, after.left)).toBeGreaterThan(1);
     expect(difference(before.right, after.right)).toBeGreaterThan(1);
     // The browser's and sharp's colours differ by a hair.
-    expect(difference(after.right, (await halvesOf(enlarged)).right)).toBeLessThan(1);
+    await page.getByLabel('Pixel for pixel').check();
+    const { x = 0, y = 0 } = (await page.locator('#comparison').boundingBox()) ?? {};
+    const part = { left: 430, top: 150, width: 200, height: 350 };
+    const clip = { x: x + part.left, y: y + part.top, width: part.width, height: part.height };
+    await page.locator('#divider').fill('0');
+    const shown = await sharp(await page.screenshot({ clip }))
+      .removeAlpha()
+      .raw()
+      .toBuffer();
+    const sent = await sharp(enlarged).extract(part).removeAlpha().raw().toBuffer();
+    expect(difference(shown, sent)).toBeLessThan(1);
   });
 
-  it('sharpens the tiles in their places; two photos share batches', async () => {
+  it('sharpens the tiles in their places; two photos share batches, by colour and in words', async () => {
     await page.getByRole('button', { name: 'Two at once' }).click();
     await page.getByText(/^[1-9]\d* of 24 tiles, about/).waitFor();
     // The grid in the photo's colour, and tiles that are there already.
@@ -86,21 +97,61 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
       ({ width: canvas.width, height: canvas.height, share: seen / (canvas.width * canvas.height) }) }`);
     expect(drawn).toMatchObject({ width: 808, height: 552 });
     expect((drawn as { share: number }).share).toBeGreaterThan(0.02);
-    expect(await violations()).toEqual([]);
+    const legend = await page.getByRole('list', { name: 'Legend' }).textContent();
+    expect(legend).toMatch(/^photo 1photo 2full/);
+    await page
+      .locator('#shared')
+      .getByText(/, [1-9]\d* shared$/)
+      .waitFor();
+    while ((await sharesDrawn(page)).some((pixels) => pixels < 100)) await page.waitForTimeout(50);
+    // The first key pauses the timeline; from its last block on, back to one of both.
+    await page.getByRole('application').focus();
+    await page.keyboard.press('End');
+    const sentence = page.locator('#timeline .sentence');
+    const isOfBoth = async () =>
+      /^[1-3] tiles? of photo 1, [1-3] of photo 2, /.test((await sentence.textContent()) ?? '');
+    for (let block = 0; block < 12 && !(await isOfBoth()); block++) await page.keyboard.press('ArrowLeft');
+    expect(await isOfBoth()).toBe(true);
     await page.locator('#download').waitFor();
-    await page.getByText(/^12 batches, \d+ shared$/).waitFor();
-    const words = await page.locator('#blocks li').allTextContents();
-    expect(words).toContain('Batch of 4: 2 of the photo, 2 of the second photo');
-    const cells: string[] = await page.evaluate(
-      "Array.from(document.querySelectorAll('#blocks i'), (cell) => cell.dataset.photo)",
-    );
-    expect(cells.toSorted()).toEqual([
-      ...Array<string>(24).fill('first'),
-      ...Array<string>(24).fill('second'),
-    ]);
+    await page
+      .locator('#shared')
+      .getByText(/^12 batches, \d+ shared$/)
+      .waitFor();
     expect(await page.locator('#tiles').isHidden()).toBe(true);
     expect(await violations()).toEqual([]);
   });
+
+  it.each<[string, BrowserContextOptions]>([
+    ['on a desktop', {}],
+    ['in the dark', { colorScheme: 'dark' }],
+    ['with forced colours', { forcedColors: 'active' }],
+    ['on a phone', { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }],
+  ])(
+    'shows photos and batches without scrolling and without a fault that axe finds, %s',
+    async (name, options) => {
+      await page.context().close();
+      const viewport = { width: 1280, height: 800 };
+      await open({ viewport, ...options });
+      expect(await violations()).toEqual([]);
+      await page.getByRole('button', { name: 'Two at once' }).click();
+      await page
+        .locator('#shared')
+        .getByText(/^[1-9]/)
+        .waitFor();
+      const bottom = async (selector: string) => {
+        const box = await page.locator(selector).boundingBox();
+        return (box?.y ?? Infinity) + (box?.height ?? 0);
+      };
+      const { height } = options.viewport ?? viewport;
+      expect(await bottom('#comparison')).toBeLessThan(height);
+      expect(await bottom('#timeline canvas.timeline')).toBeLessThan(height);
+      // On a phone the second photo is below.
+      if (!name.includes('phone')) expect(await bottom('#companion')).toBeLessThanOrEqual(height);
+      expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBe(0);
+      expect(await violations()).toEqual([]);
+      await page.getByRole('button', { name: 'Cancel' }).click();
+    },
+  );
 
   it('says that the second photo failed, and goes on with the first', async () => {
     let photos = 0;
@@ -244,14 +295,26 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     expect(await violations()).toEqual([]);
   });
 
-  it('says when the server is gone', async () => {
+  it('says when the server is gone, and goes on when it is back', async () => {
     const { port } = new URL(url);
+    const photo = { name: 'a.png', mimeType: 'image/png', buffer: await corner(84, 84) };
+    await page.locator('#file').setInputFiles(photo);
+    await page.locator('#shared').getByText('1 batch, 0 shared').waitFor();
     await app.close();
     await page.getByText('The connection to the server is lost').waitFor();
-    await page.locator('#file').setInputFiles(boats);
+    await page.getByText('not connected').waitFor();
+    await page.getByRole('button', { name: 'Sample' }).click();
     await page.getByText('The server cannot be reached. Is it still running?').waitFor();
+    expect(await violations()).toEqual([]);
     ({ app } = await startDemo({ PORT: port, MAX_PHOTO_PIXELS: '120000' }));
     await page.getByText('live', { exact: true }).waitFor();
+    await page.locator('#timeline-note').getByText('up to 4 a batch').waitFor();
+    expect(await page.locator('#photo-error').isHidden()).toBe(true);
+    // The new process numbers its batches anew: none of them is of a photo that the old one has enlarged.
+    expect(await page.locator('#shared').textContent()).toBe('');
+    await page.locator('#file').setInputFiles(photo);
+    await page.getByText('84 × 84 became 168 × 168, 1 tile in').waitFor();
+    await page.locator('#shared').getByText('1 batch, 0 shared').waitFor();
     complaints = complaints.filter((complaint) => !complaint.includes('ERR_CONNECTION_REFUSED'));
   });
 
@@ -280,9 +343,16 @@ function corner(width: number, height: number): Promise<Buffer> {
 }
 
 async function halvesOf(picture: Buffer): Promise<{ left: Buffer; right: Buffer }> {
+  const { width, height } = await sharp(picture).metadata();
+  const share = (length: number, of: number) => Math.round(length * of);
+  const size = { top: share(height, 0.2), width: share(width, 0.36), height: share(height, 0.7) };
   const part = (left: number) =>
-    sharp(picture).extract({ left, top: 100, width: 300, height: 400 }).removeAlpha().raw().toBuffer();
-  return { left: await part(50), right: await part(458) };
+    sharp(picture)
+      .extract({ left: share(width, left), ...size })
+      .removeAlpha()
+      .raw()
+      .toBuffer();
+  return { left: await part(0.06), right: await part(0.58) };
 }
 
 /** Mean absolute difference of two pictures, of 255. */

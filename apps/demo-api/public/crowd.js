@@ -1,7 +1,8 @@
 // @ts-check
 import { drawSamples, readImages, UnreachableError } from './api.js';
+import { watchQueue } from './digit-queues.js';
 import { colour, element, prepare, show, write } from './elements.js';
-import { onReturn, watchQueue } from './queue.js';
+import { onReturn } from './queue.js';
 
 /** @typedef {import('./api.js').Sample} Sample */
 /** @typedef {import('./api.js').Journey} Journey */

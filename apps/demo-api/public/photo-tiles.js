@@ -1,12 +1,10 @@
 // @ts-check
-import { colour, element } from './elements.js';
+import { colour, element, write } from './elements.js';
 
 /** @typedef {import('./api.js').Grid} Grid */
 /** @typedef {import('./api.js').Tile} Tile */
-/** @typedef {'first' | 'second'} Name which of two photos */
-
-/** Blocks that are shown: a photo of a million pixels has 64. */
-const MOST_BLOCKS = 80;
+/** @typedef {0 | 1} Photo which of two photos */
+/** @typedef {{ names: string[], of: (batch: number) => number[] | undefined }} Shares */
 
 /** A photo's tiles, drawn in its place as they come: those that are missing have a frame in the photo's colour. */
 export class Tiles {
@@ -14,11 +12,11 @@ export class Tiles {
 
   /**
    * @param {HTMLCanvasElement} canvas over the photo
-   * @param {Name} name
+   * @param {Photo} photo
    */
-  constructor(canvas, name) {
+  constructor(canvas, photo) {
     this.canvas = canvas;
-    this.name = name;
+    this.photo = photo;
     canvas.width = canvas.height = 0;
   }
 
@@ -28,7 +26,7 @@ export class Tiles {
     canvas.width = across.at(-1) ?? 0;
     canvas.height = down.at(-1) ?? 0;
     const context = this.#context;
-    context.strokeStyle = colour(colourOf[this.name]);
+    context.strokeStyle = colour(`photo-${this.photo + 1}`);
     context.lineWidth = 2;
     for (const [column, left] of across.slice(0, -1).entries()) {
       for (const [row, top] of down.slice(0, -1).entries()) {
@@ -56,59 +54,40 @@ export class Tiles {
   }
 }
 
-/** @type {Record<Name, string>} as in style.css */
-const colourOf = { first: 'size', second: 'delay' };
+/** The batches in which the tiles of one or two photos travel, which the timeline shows by photo. */
+export class Batches {
+  /** Tiles of each photo, by the number of the batch. @type {Map<number, { size: number, tiles: number[] }>} */
+  #batches = new Map();
 
-/** The batches in which tiles travelled: a block each, with a cell for each tile in the colour of its photo. */
-export class Blocks {
-  /** @type {Map<number, { item: HTMLElement, cells: HTMLElement[], tiles: Record<Name, number>, size: number }>} */
-  #blocks = new Map();
-
-  constructor() {
-    element('blocks').replaceChildren();
-    element('shared-status').textContent = '';
+  /** @param {string[]} photos their names */
+  constructor(photos) {
+    this.photos = photos;
+    const timeline = /** @type {HTMLElement & { shares: Shares }} */ (element('timeline'));
+    timeline.shares = { names: photos, of: (batch) => this.#batches.get(batch)?.tiles };
+    this.#tell();
   }
 
   /**
-   * @param {Name} name
+   * @param {Photo} photo
    * @param {Tile} tile
    */
-  add(name, { journey: { batch, size, place } }) {
-    const block = this.#blocks.get(batch) ?? this.#open(batch, size);
-    const cell = block.cells[place];
-    if (cell) cell.dataset.photo = name;
-    block.tiles[name]++;
-    const { first, second } = block.tiles;
-    const others = size - first - second;
-    const parts = [
-      first > 0 ? `${first} of the photo` : '',
-      second > 0 ? `${second} of the second photo` : '',
-      others > 0 ? `${others} of others` : '',
-    ];
-    const words = /** @type {HTMLElement} */ (block.item.querySelector('.hidden'));
-    words.textContent = `Batch of ${size}: ${parts.filter(Boolean).join(', ')}`;
-    const all = [...this.#blocks.values()];
-    const shared = all.filter(({ tiles, size: most }) => most > Math.max(tiles.first, tiles.second));
-    element('shared-status').textContent =
-      `${all.length} ${all.length === 1 ? 'batch' : 'batches'}, ${shared.length} shared`;
+  add(photo, { journey: { batch, size } }) {
+    const known = this.#batches.get(batch) ?? { size, tiles: this.photos.map(() => 0) };
+    known.tiles[photo]++;
+    this.#batches.set(batch, known);
+    this.#tell();
   }
 
-  /**
-   * @param {number} batch
-   * @param {number} size
-   */
-  #open(batch, size) {
-    const item = document.createElement('li');
-    const cells = Array.from({ length: size }, () => document.createElement('i'));
-    for (const cell of cells) cell.dataset.photo = 'others';
-    const words = document.createElement('span');
-    words.className = 'hidden';
-    item.append(...cells, words);
-    const block = { item, cells, tiles: { first: 0, second: 0 }, size };
-    this.#blocks.set(batch, block);
-    const list = element('blocks');
-    list.append(item);
-    if (list.children.length > MOST_BLOCKS) list.firstElementChild?.remove();
-    return block;
+  /** Forgets them: another process numbers its batches anew. */
+  forget() {
+    this.#batches.clear();
+    this.#tell();
+  }
+
+  #tell() {
+    const all = [...this.#batches.values()];
+    const shared = all.filter(({ size, tiles }) => size > Math.max(...tiles));
+    const batches = `${all.length} ${all.length === 1 ? 'batch' : 'batches'}`;
+    write(element('shared'), all.length === 0 ? '' : `${batches}, ${shared.length} shared`);
   }
 }

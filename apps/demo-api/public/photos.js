@@ -1,9 +1,9 @@
 // @ts-check
-import { ApiError, upscale } from './api.js';
+import { ApiError, UnreachableError, upscale } from './api.js';
 import { element, show, takeFiles } from './elements.js';
-import { startLive } from './live.js';
 import { showLoupe, startLoupe } from './loupe.js';
-import { Blocks, Tiles } from './photo-tiles.js';
+import { Batches, Tiles } from './photo-tiles.js';
+import { onRestart, onReturn, startQueue } from './queue.js';
 
 /** Most pixels of the smaller copy that is offered of a photo which the server refuses: some seconds' work for a CPU. */
 const SMALLER = 250_000;
@@ -27,13 +27,19 @@ const download = /** @type {HTMLAnchorElement} */ (element('download'));
 let enlarging = new AbortController();
 
 /** The batches of what is being enlarged. */
-let blocks = new Blocks();
+let batches = new Batches(['your photo']);
+/** Whether the error that is shown is that the server is not there. */
+let isUnreachable = false;
 
-startLive();
+startQueue(['TileUpscaler.upscale'], 'tiles');
+onRestart(() => batches.forget());
+onReturn(() => {
+  if (isUnreachable) show(error, '');
+});
 startLoupe();
 takeFiles(stage, (file) => {
   if (file) void enlarge(file, file.name);
-  else show(error, 'That was no file. Drop a PNG, JPEG, WebP or GIF picture.');
+  else fail(new Error('That was no file. Drop a PNG, JPEG, WebP or GIF picture.'));
 });
 element('sample').addEventListener('click', async () => {
   const boats = await sample();
@@ -43,7 +49,7 @@ element('both').addEventListener('click', async () => {
   const boats = await sample();
   if (!boats) return;
   const second = await mirrored(boats);
-  await Promise.all([enlarge(boats, 'boats.jpg'), accompany(second)]);
+  await Promise.all([enlarge(boats, 'boats.jpg', ['photo 1', 'photo 2']), accompany(second)]);
 });
 cancel.addEventListener('click', () => {
   enlarging.abort();
@@ -66,7 +72,7 @@ new ResizeObserver(fit).observe(stage);
 async function sample() {
   const response = await fetch('/page/boats.jpg').catch(() => undefined);
   if (response?.ok) return response.blob();
-  show(error, 'The server cannot be reached. Is it still running?');
+  fail(new UnreachableError(undefined));
   return undefined;
 }
 
@@ -85,14 +91,14 @@ async function mirrored(photo) {
  */
 async function accompany(photo) {
   const { signal } = enlarging;
-  const theirs = blocks;
-  const tiles = new Tiles(/** @type {HTMLCanvasElement} */ (element('companion-tiles')), 'second');
+  const theirs = batches;
+  const tiles = new Tiles(/** @type {HTMLCanvasElement} */ (element('companion-tiles')), 1);
   setSource(/** @type {HTMLImageElement} */ (element('companion-photo')), photo);
   show(element('companion-error'), '');
-  element('companion').hidden = false;
+  element('companion').hidden = element('first').hidden = false;
   const onTile = (/** @type {import('./api.js').Tile} */ tile) => {
     if (signal.aborted) return;
-    theirs.add('second', tile);
+    theirs.add(1, tile);
     void tiles.draw(tile);
   };
   try {
@@ -113,14 +119,15 @@ async function accompany(photo) {
  * Shows a photo, and what becomes of it.
  * @param {Blob} photo sent as it is, whatever it is: the server knows best what it can read
  * @param {string} name of its file
+ * @param {string[]} [photos] what the timeline calls it, and another one that is enlarged at the same time
  */
-async function enlarge(photo, name) {
+async function enlarge(photo, name, photos = ['your photo']) {
   enlarging.abort();
   enlarging = new AbortController();
   const { signal } = enlarging;
   begin(photo);
-  const mine = blocks;
-  const overlay = new Tiles(/** @type {HTMLCanvasElement} */ (element('tiles')), 'first');
+  const mine = (batches = new Batches(photos));
+  const overlay = new Tiles(/** @type {HTMLCanvasElement} */ (element('tiles')), 0);
   signal.addEventListener('abort', () => overlay.end());
   let done = 0;
   let total = 0;
@@ -128,13 +135,10 @@ async function enlarge(photo, name) {
     const start = performance.now();
     let begun = start;
     const picture = await upscale(photo, signal, {
-      onGrid: (grid) => {
-        overlay.begin(grid);
-        element('shared').hidden = false;
-      },
+      onGrid: (grid) => overlay.begin(grid),
       onTile: (tile) => {
         if (signal.aborted) return;
-        mine.add('first', tile);
+        mine.add(0, tile);
         void overlay.draw(tile);
       },
       onProgress: (now) => {
@@ -161,10 +165,10 @@ async function enlarge(photo, name) {
 /** @param {Blob} photo */
 function begin(photo) {
   show(error, '');
+  isUnreachable = false;
   smaller.hidden = download.hidden = comparison.hidden = true;
   comparison.classList.remove('done');
-  element('shared').hidden = element('companion').hidden = true;
-  blocks = new Blocks();
+  element('companion').hidden = element('first').hidden = true;
   showLoupe();
   setSource(before, photo);
   before.onload = () => {
@@ -212,12 +216,18 @@ async function reveal(picture, name) {
  * @param {Error} reason
  */
 function refuse(photo, name, reason) {
-  show(error, reason.message);
+  fail(reason);
   if (!(reason instanceof ApiError)) return;
   const isTooLarge = reason.code === 'ERR_PICTURE_TOO_LARGE';
   smaller.hidden = !isTooLarge && reason.code !== 'ERR_BODY_TOO_LARGE';
   const pixels = Math.min(SMALLER, isTooLarge ? reason.details.limit : Infinity);
   smaller.onclick = async () => enlarge(await smallerCopy(photo, pixels), name);
+}
+
+/** @param {Error} reason */
+function fail(reason) {
+  show(error, reason.message);
+  isUnreachable = reason instanceof UnreachableError;
 }
 
 /**

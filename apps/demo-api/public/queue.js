@@ -4,51 +4,45 @@ import { element, write } from './elements.js';
 
 /** @typedef {{ batchSize: number | null, maxDelay: number | null, dispatch: string, concurrency: number | null }} Settings */
 /** @typedef {{ name: string, settings: Settings, figures: { inputs: number, span: number } }} Queue */
-/** @typedef {{ frame: { queues: Queue[] }, queue: Queue | undefined }} FrameDetail */
-
-const DIGITS = 'DigitClassifier.classify';
-/** Queues whose inputs are digits, by the name that the page gives them. */
-export const QUEUES = {
-  digits: DIGITS,
-  oneByOne: 'RaceLanes.oneByOne',
-  batched: 'RaceLanes.batched',
-};
+/** @typedef {{ frame: { epoch: string, queues: Queue[] }, queue: Queue | undefined }} FrameDetail */
 
 /** The element of the dashboard's module. */
 const timeline = element('timeline');
-const choice = /** @type {HTMLFormElement} */ (element('timeline-choice'));
 const note = element('timeline-note');
 /** Called when the connection is there again. @type {(() => void)[]} */
 const returns = [];
+/** Called when the server has been started again. @type {(() => void)[]} */
+const restarts = [];
 let state = 'connecting';
+let epoch = '';
 
-/** Shows one queue as it is, whether the server is there, where the network runs, and how many digits it reads. */
-export function startQueue() {
+/**
+ * Shows one queue as it is, whether the server is there, where the network runs, and how much it does.
+ * @param {string[]} queues whose inputs are counted
+ * @param {string} units what their inputs are
+ */
+export function startQueue(queues, units) {
   timeline.addEventListener('state', (event) => {
     setState(/** @type {CustomEvent<string>} */ (event).detail);
   });
   timeline.addEventListener('frame', (event) => {
-    tell(/** @type {CustomEvent<FrameDetail>} */ (event).detail);
+    const { frame, queue } = /** @type {CustomEvent<FrameDetail>} */ (event).detail;
+    if (epoch && epoch !== frame.epoch) for (const listener of restarts) listener();
+    epoch = frame.epoch;
+    const counted = frame.queues.filter(({ name }) => queues.includes(name));
+    tellRate(counted, units);
+    if (queue) write(note, describe(queue.settings));
   });
-  choice.addEventListener('change', () => {
-    timeline.setAttribute('queue', new FormData(choice).get('queue')?.toString() ?? DIGITS);
-  });
-}
-
-/**
- * Shows the timeline of this queue.
- * @param {keyof typeof QUEUES} name
- */
-export function watchQueue(name) {
-  const queue = QUEUES[name];
-  if (timeline.getAttribute('queue') === queue) return;
-  timeline.setAttribute('queue', queue);
-  for (const radio of choice.querySelectorAll('input')) radio.checked = radio.value === queue;
 }
 
 /** @param {() => void} listener called when a server that was gone is there again */
 export function onReturn(listener) {
   returns.push(listener);
+}
+
+/** @param {() => void} listener called when the server has been started again */
+export function onRestart(listener) {
+  restarts.push(listener);
 }
 
 /** Whether the server is known not to be there. */
@@ -86,12 +80,16 @@ async function tellWhere() {
   element('where').title = where.device;
 }
 
-/** @param {FrameDetail} detail */
-function tell({ frame, queue }) {
-  const digits = frame.queues.filter(({ name }) => Object.values(QUEUES).includes(name));
-  const rate = digits.reduce((sum, { figures }) => sum + figures.inputs / Math.max(1, figures.span), 0);
-  write(element('rate'), `${Math.round(1000 * rate).toLocaleString('en')} digits/s`);
-  if (queue) write(note, describe(queue.settings));
+/**
+ * @param {Queue[]} queues
+ * @param {string} units
+ */
+function tellRate(queues, units) {
+  const each = queues.map(({ figures: { inputs, span } }) => (1000 * inputs) / Math.max(1, span));
+  const rate = each.reduce((sum, one) => sum + one, 0);
+  const places = rate > 0 && rate < 10 ? 1 : 0;
+  const words = rate.toLocaleString('en', { minimumFractionDigits: places, maximumFractionDigits: places });
+  write(element('rate'), `${words} ${units}/s`);
 }
 
 /** @param {Settings} settings */

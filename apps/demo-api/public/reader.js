@@ -1,8 +1,9 @@
 // @ts-check
 import { drawSamples, readPicture, UnreachableError } from './api.js';
 import { Board } from './board.js';
+import { watchQueue } from './digit-queues.js';
 import { colour, element, prepare, show, takeFiles, write } from './elements.js';
-import { isGone, onReturn, watchQueue } from './queue.js';
+import { isGone, onReturn } from './queue.js';
 
 /** @typedef {import('./api.js').Digit} Digit */
 /** @typedef {import('./api.js').Journey} Journey */

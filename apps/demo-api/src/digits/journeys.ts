@@ -4,7 +4,7 @@ import type { BatchEvent, DispatchReason, InputEvent } from 'nest-batching';
 
 /** How one input travelled. All times are milliseconds. */
 export interface Journey {
-  /** The number of its batch in this process. */
+  /** The number of its batch in its queue. */
   batch: number;
   /** Inputs in that batch. */
   size: number;
@@ -25,7 +25,6 @@ export class Journeys implements OnModuleInit, OnApplicationShutdown {
   /** Inputs that are submitted now, if somebody asks for their journeys. */
   #submitted: InputEvent[] | undefined;
   readonly #journeys = new WeakMap<InputEvent, Journey>();
-  #batches = 0;
 
   readonly #onSubmit = (message: unknown) => {
     const input = message as InputEvent;
@@ -35,8 +34,7 @@ export class Journeys implements OnModuleInit, OnApplicationShutdown {
   };
 
   readonly #onEnd = (message: unknown) => {
-    const { inputs, waits, size, reason, report } = message as BatchEvent;
-    const batch = ++this.#batches;
+    const { number: batch, inputs, waits, size, reason, report } = message as BatchEvent;
     inputs.forEach((input, place) => {
       const journey = this.#journeys.get(input);
       if (!journey) return;

@@ -12,6 +12,8 @@ export class Batch<Input> implements Underway, Holder<Input> {
   readonly phase = 'running';
   readonly inputs: Input[] = [];
   readonly size: number;
+  /** Given by the ledger when it leaves. */
+  number = 0;
   /** When its oldest input was submitted. */
   readonly oldest: number;
   /** Whether all were submitted in one turn of the event loop. */

@@ -66,6 +66,7 @@ describe('The events of diagnostics_channel', () => {
     expect(batch.inputs[1]).toBe(second);
     expect(batch.queue).toBe(queue);
     expect(batch.size).toBe(2);
+    expect(batch.number).toBe(1);
     expect(batch.reason).toBe('size');
     expect(batch.waits).toHaveLength(2);
     expect(batch.report).toMatchObject({ queue: 'squares', size: 2, results: 2, errors: 0 });

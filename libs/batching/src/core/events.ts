@@ -33,6 +33,11 @@ export interface InputEvent {
 /** One batch, as a message: the same object in all its events. */
 export interface BatchEvent {
   readonly queue: AnyQueue;
+  /**
+   * Its number among the batches of its queue, from 1, in the order in which they left; the dashboard's timeline
+   * knows it by this number too.
+   */
+  readonly number: number;
   readonly reason: DispatchReason;
   /** Number of its inputs. */
   readonly size: number;
@@ -55,6 +60,8 @@ interface Entry {
   readonly resolve: (outcome: unknown) => void;
 }
 
+type Departed = Pick<BatchEvent, 'number' | 'reason'> & { readonly leftAt: number };
+
 class WatchedInput implements InputEvent {
   ran = false;
   aborted = false;
@@ -66,17 +73,20 @@ class WatchedInput implements InputEvent {
 
 class WatchedBatch implements BatchEvent {
   report: BatchReport | undefined = undefined;
+  readonly number: number;
+  readonly reason: DispatchReason;
   readonly #entries: readonly Entry[];
   readonly #leftAt: number;
   #run: <T>(run: () => T) => T = (run) => run();
 
   constructor(
     readonly queue: AnyQueue,
-    readonly reason: DispatchReason,
+    { number, reason, leftAt }: Departed,
     entries: readonly Entry[],
     readonly inputs: readonly InputEvent[],
-    leftAt: number,
   ) {
+    this.number = number;
+    this.reason = reason;
     this.#entries = entries;
     this.#leftAt = leftAt;
   }
@@ -157,7 +167,7 @@ export function areBatchesWatched(): boolean {
  */
 export function watchBatch<E extends Entry>(
   queue: AnyQueue,
-  batch: Iterable<E> & { readonly reason: DispatchReason; readonly leftAt: number },
+  batch: Iterable<E> & Departed,
   callersOf: (entry: E) => Iterable<Entry>,
 ): WatchedBatch {
   const entries = [...batch];
@@ -165,7 +175,7 @@ export function watchBatch<E extends Entry>(
     .flatMap((entry) => [...callersOf(entry)])
     .flatMap(({ resolve }) => watched.get(resolve) ?? []);
   for (const input of inputs) input.ran = true;
-  const event = new WatchedBatch(queue, batch.reason, entries, inputs, batch.leftAt);
+  const event = new WatchedBatch(queue, batch, entries, inputs);
   batchStart.publish(event);
   return event;
 }

@@ -28,6 +28,7 @@ export type Joined = Record<'blocked' | 'waiting' | 'running', number>;
 
 /** What the ledger reads and counts of a batch. */
 interface Recorded extends ObservedBatch {
+  number: number;
   readonly ofOneTurn: boolean;
   readonly failure: { readonly error: unknown } | undefined;
   readonly event: WatchedBatch | undefined;
@@ -50,6 +51,8 @@ export class Ledger {
   #results = 0;
   #errors = 0;
   #running = 0;
+  /** Batches that have left. */
+  #batches = 0;
   /** Callers that have joined the input of another caller (`coalesce`). */
   #joined = 0;
   readonly #drops: Record<DropReason, number> = { aborted: 0, timeout: 0, full: 0, stopped: 0 };
@@ -98,8 +101,9 @@ export class Ledger {
     else this.#errors += count;
   }
 
-  /** Counts a batch that leaves, and the waits of its inputs. */
+  /** Counts a batch that leaves, and the waits of its inputs, and gives it its number. */
   leave(batch: Recorded, now: number): void {
+    batch.number = ++this.#batches;
     this.#dispatches[batch.reason]++;
     this.#running += batch.size;
     this.#batchSizes.record(batch.size, 1, now);
@@ -186,7 +190,6 @@ export class Ledger {
 
   stats(now: number): Pick<QueueStats, Counted> {
     const { aborted, timeout, full, stopped } = this.#drops;
-    const { size, delay, idle, drain } = this.#dispatches;
     const joined = this.joined();
     const coalesced = this.#joined - joined.blocked;
     const submitted = this.entered + this.#refused + coalesced;
@@ -209,7 +212,7 @@ export class Ledger {
       drops: { ...this.#drops },
       waiting,
       running,
-      batches: size + delay + idle + drain,
+      batches: this.#batches,
       dispatches: { ...this.#dispatches },
       batchSizes: this.#batchSizes.summarize(now),
       waitTime: this.#waitTime.summarize(now),

@@ -32,12 +32,13 @@ describe('BatchQueue.watch', () => {
     end();
     await Promise.all(rest);
     await queue.drain();
-    expect(seen.map(([event, { size, reason, results }]) => [event, size, reason, results])).toEqual([
-      ['left', 1, 'idle', 1],
-      ['ended', 1, 'idle', 1],
-      ['left', 2, 'size', 2],
-      ['ended', 2, 'size', 2],
+    expect(seen.map(([event, { number, size, reason }]) => [event, number, size, reason])).toEqual([
+      ['left', 1, 1, 'idle'],
+      ['ended', 1, 1, 'idle'],
+      ['left', 2, 2, 'size'],
+      ['ended', 2, 2, 'size'],
     ]);
+    expect(seen.map(([, { results }]) => results)).toEqual([1, 1, 2, 2]);
     expect(seen[0]?.[1]).toBe(seen[1]?.[1]);
     stop();
     const last = queue.submit(4);

@@ -2,6 +2,8 @@ import type { DispatchReason } from './dispatch/dispatch-policy.js';
 
 /** A batch as an observer sees it; the same object when it leaves and when it ends. */
 export interface ObservedBatch {
+  /** Its number among the batches of its queue, from 1, in the order in which they left. */
+  readonly number: number;
   readonly size: number;
   readonly reason: DispatchReason;
   /** When it left, on the queue's clock; so are all moments here. */

@@ -100,6 +100,7 @@ export const DISPATCHES = ['adaptive', 'fixed', 'eager'] as const satisfies read
 export const REASONS = ['size', 'delay', 'idle', 'drain'] as const satisfies readonly DispatchReason[];
 
 export type StartedBatch = [
+  /** Its number in its queue. */
   id: number,
   /** From 0. */
   slot: number,
@@ -112,6 +113,7 @@ export type StartedBatch = [
 
 /** One batch, or, where there are too many to tell apart, batches that ran one after another in one slot. */
 export type EndedBatches = [
+  /** Number of the first in its queue. */
   id: number,
   slot: number,
   start: number,

@@ -74,12 +74,16 @@ describe('QueueRecorder', () => {
     await Promise.all(results);
   });
 
-  it('shows batches that had left before it was watched', async () => {
+  it('shows batches that had left before it was watched, with the numbers that their queue gave them', async () => {
     const queue = queueWith();
+    const before = queue.submit(0);
+    await turn();
+    ends.shift()?.();
+    await before;
     const result = queue.submit(1);
     await turn();
     record(queue);
-    expect(frame().started).toHaveLength(1);
+    expect(frame().started.map(([number, slot]) => [number, slot])).toEqual([[2, 0]]);
     ends[0]?.();
     await result;
     await turn();

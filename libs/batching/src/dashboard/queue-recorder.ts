@@ -20,7 +20,6 @@ const MOST_OF_PAST = 1000;
 const MOST_SLOTS = 16;
 
 interface Running {
-  readonly id: number;
   readonly slot: number;
   readonly waits: readonly number[];
 }
@@ -40,7 +39,6 @@ export class QueueRecorder implements BatchObserver {
   #stats: QueueStats;
   #settings: string;
   #activity = '';
-  #lastId = 0;
 
   /**
    * @param node name of the process or machine
@@ -70,22 +68,22 @@ export class QueueRecorder implements BatchObserver {
       waits.push(batch.leftAt - input.turn.at);
     }
     this.#busy.add(1, batch.leftAt);
-    this.#running.set(batch, { id: ++this.#lastId, slot: this.#slots.take(batch.leftAt), waits });
+    this.#running.set(batch, { slot: this.#slots.take(batch.leftAt), waits });
   }
 
   ended(batch: ObservedBatch, ran: number): void {
     const running = this.#running.get(batch);
     if (!running) return;
     this.#running.delete(batch);
-    const { size, results, aborted, leftAt, oldest } = batch;
-    const { id, slot, waits } = running;
+    const { number, size, results, aborted, leftAt, oldest } = batch;
+    const { slot, waits } = running;
     const reason = REASONS.indexOf(batch.reason);
     this.#busy.add(-1, leftAt + ran);
     this.#slots.free(slot);
     this.#window.record({ leftAt, size, results, aborted, reason, waits, ran });
     if (slot >= MOST_SLOTS) return;
     const errors = size - results - aborted;
-    this.#blocks.add({ id, slot, start: leftAt, waited: leftAt - oldest, size, reason, errors, ran });
+    this.#blocks.add({ id: number, slot, start: leftAt, waited: leftAt - oldest, size, reason, errors, ran });
   }
 
   /** Moves on to the next frame. @returns whether there is something new to show */
@@ -137,9 +135,9 @@ export class QueueRecorder implements BatchObserver {
   }
 
   #started(): StartedBatch[] {
-    return Array.from(this.#running, ([batch, { id, slot }]): StartedBatch => {
-      const { leftAt, oldest, size, reason } = batch;
-      return [id, slot, round(leftAt), round(leftAt - oldest), size, REASONS.indexOf(reason)];
+    return Array.from(this.#running, ([batch, { slot }]): StartedBatch => {
+      const { number, leftAt, oldest, size, reason } = batch;
+      return [number, slot, round(leftAt), round(leftAt - oldest), size, REASONS.indexOf(reason)];
     }).filter(([, slot]) => slot < MOST_SLOTS);
   }
 

@@ -1,13 +1,15 @@
 import type { Frame, QueueFrame } from '../frame.js';
 import { Connection, type State } from './connection.js';
 import { create } from './elements.js';
-import { freeze, type QueueHistory } from './history.js';
+import { type Block, freeze, type QueueHistory } from './history.js';
 import { writeLegend } from './legend.js';
 import palette from './palette.css';
 import { Playback } from './playback.js';
+import { checkShares, type Share, type Shares, sharesOf } from './shares.js';
 import { Stage } from './stage.js';
 import stageStyle from './stage.css';
 import { onThemeChange, readTheme, type Theme } from './theme.js';
+import { type Noun, nounOf } from './words.js';
 import { Zoom } from './zoom.js';
 
 /** Milliseconds between two drawings, and where less movement is wanted. */
@@ -16,19 +18,32 @@ const DRAWING = { usual: 30, reduced: 1000 };
 const OWN_STYLE = `
 :host {
   display: block;
+  container-type: inline-size;
   color: var(--ink);
 }
 .bar {
-  display: flex;
-  align-items: flex-start;
-  justify-content: space-between;
-  gap: 0.5rem 1rem;
+  display: grid;
+  grid-template: 'sentence sentence' auto 'legend pause' auto / 1fr auto;
+  align-items: start;
+  gap: 0 1rem;
+}
+.bar .sentence {
+  grid-area: sentence;
 }
 .bar .legend {
-  flex: 1;
+  grid-area: legend;
 }
 .bar button {
-  flex: none;
+  grid-area: pause;
+}
+@container (width < 34rem) {
+  .bar {
+    grid-template: 'sentence pause' auto 'legend legend' auto / 1fr auto;
+    gap: 0.375rem 1rem;
+  }
+  .bar button {
+    margin-top: 0.25rem;
+  }
 }
 `;
 
@@ -40,11 +55,11 @@ export interface FrameDetail {
 }
 
 /**
- * `<batching-timeline queue="Digits.classify">`: the timeline of one queue, in a page of the application's own. Its events `state`
- * and `frame` tell how its connection is, and what has come.
+ * `<batching-timeline queue="Digits.classify" unit="digit">`: the timeline of one queue, in a page of the application's own. Its
+ * events `state` and `frame` tell how its connection is, and what has come; its property `shares` says whose inputs are in a batch.
  */
 class BatchingTimeline extends HTMLElement {
-  static readonly observedAttributes = ['queue'];
+  static readonly observedAttributes = ['queue', 'unit'];
 
   readonly #playback = new Playback();
   readonly #zoom = new Zoom();
@@ -59,6 +74,7 @@ class BatchingTimeline extends HTMLElement {
   #drawnAt = 0;
   #drawing = 0;
   #connection: Connection | undefined;
+  #shares: Shares | undefined;
 
   constructor() {
     super();
@@ -78,11 +94,12 @@ class BatchingTimeline extends HTMLElement {
     this.#pause.type = 'button';
     this.#legend.setAttribute('aria-label', 'Legend');
     const bar = create('div', '', 'bar');
-    bar.append(this.#legend, this.#pause);
-    root.append(this.#stagePlace, sentence, bar);
+    bar.append(sentence, this.#pause, this.#legend);
+    root.append(this.#stagePlace, bar);
     this.#stage = new Stage(root, () => {
       this.isPaused = true;
     });
+    this.#stage.sharesOf = (block) => this.#sharesOf(block);
     this.#pause.addEventListener('click', () => {
       this.isPaused = !this.isPaused;
     });
@@ -93,6 +110,12 @@ class BatchingTimeline extends HTMLElement {
   }
 
   connectedCallback(): void {
+    // Set before this module was loaded, it would hide the property.
+    if (Object.hasOwn(this, 'shares')) {
+      const { shares } = this;
+      delete (this as { shares?: unknown }).shares;
+      this.shares = shares;
+    }
     this.#readTheme();
     this.#connection = new Connection(
       new URL('events', import.meta.url).href,
@@ -111,7 +134,12 @@ class BatchingTimeline extends HTMLElement {
     cancelAnimationFrame(this.#drawing);
   }
 
-  attributeChangedCallback(): void {
+  attributeChangedCallback(name: string): void {
+    if (name === 'unit') {
+      this.#stage.noun = this.#noun;
+      this.#writeLegend();
+      return;
+    }
     this.isPaused = false;
     this.#stage.name = this.queue;
   }
@@ -133,13 +161,47 @@ class BatchingTimeline extends HTMLElement {
     this.#pause.setAttribute('aria-pressed', String(value));
   }
 
+  /**
+   * Whose the inputs of each batch are: shown as parts of its block, and named in its sentence.
+   *
+   * @throws TypeError or RangeError for what is no such thing, or has more than 4 names
+   */
+  get shares(): Shares | undefined {
+    return this.#shares;
+  }
+
+  set shares(value: Shares | undefined) {
+    this.#shares = checkShares(value);
+    this.#writeLegend();
+  }
+
+  get #noun(): Noun {
+    return nounOf(this.getAttribute('unit') ?? '');
+  }
+
+  /** A function of the page that throws is reported once, and not asked again. */
+  #sharesOf(block: Block): Share[] {
+    try {
+      return sharesOf(this.#shares, block, this.#history?.latest.node ?? '');
+    } catch (error) {
+      this.shares = undefined;
+      reportError(error);
+      return [];
+    }
+  }
+
   get #history(): QueueHistory | undefined {
     return [...this.#playback.histories.queues.values()].find(({ latest }) => latest.name === this.queue);
   }
 
   #readTheme(): void {
     this.#theme = readTheme(this);
-    writeLegend(this.#legend, this.#theme);
+    this.#writeLegend();
+  }
+
+  #writeLegend(): void {
+    if (!this.#theme) return;
+    writeLegend(this.#legend, this.#theme, { input: this.#noun[0], shares: this.#shares?.names });
   }
 
   #receive(frame: Frame): void {

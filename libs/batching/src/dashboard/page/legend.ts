@@ -1,23 +1,32 @@
 import { create } from './elements.js';
-import { patternOf, type Theme } from './theme.js';
+import { type Paint, patternOf, SHARE_PATTERN, type Theme } from './theme.js';
 import { REASON_WORDS } from './words.js';
 
-/** What patterns, colours and marks mean. */
-export function writeLegend(list: HTMLElement, theme: Theme): void {
-  const reasons = REASON_WORDS.map((words, index) =>
+/**
+ * What patterns, colours and marks mean.
+ *
+ * @param input what an input is called
+ * @param shares names of the shares
+ */
+export function writeLegend(
+  list: HTMLElement,
+  theme: Theme,
+  { input = 'input', shares = [] }: { input?: string; shares?: readonly string[] } = {},
+): void {
+  const swatch = (words: string, kind: number, paint: Paint | undefined) =>
     item(words, (pen, scale) => {
-      const paint = theme.reasons[index];
       if (!paint) return;
-      pen.fillStyle = patternOf(pen, index, paint, scale);
+      pen.fillStyle = patternOf(pen, kind, paint, scale);
       pen.fillRect(0, 0, 28, 14);
-    }),
-  );
+    });
+  const reasons = REASON_WORDS.map((words, index) => swatch(words, index, theme.reasons[index]));
+  const parts = shares.map((name, index) => swatch(name, SHARE_PATTERN + index, theme.shares[index]));
   const tail = item('waited', (pen) => {
     pen.globalAlpha = 0.4;
     pen.fillStyle = theme.reasons[0]?.fill ?? theme.quiet;
     pen.fillRect(0, 9, 28, 3);
   });
-  const dots = item('waiting input', (pen) => {
+  const dots = item(`waiting ${input}`, (pen) => {
     pen.fillStyle = theme.quiet;
     for (const x of [7, 14, 21]) {
       pen.beginPath();
@@ -39,7 +48,7 @@ export function writeLegend(list: HTMLElement, theme: Theme): void {
     pen.lineTo(14, 7);
     pen.fill();
   });
-  list.replaceChildren(...reasons, running, tail, dots, error);
+  list.replaceChildren(...parts, ...reasons, running, tail, dots, error);
 }
 
 function item(words: string, draw: (pen: CanvasRenderingContext2D, scale: number) => void): HTMLLIElement {

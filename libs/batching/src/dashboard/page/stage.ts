@@ -1,8 +1,9 @@
 import { find, write } from './elements.js';
 import type { Block, QueueHistory } from './history.js';
+import type { Share } from './shares.js';
 import type { Theme } from './theme.js';
 import { heightFor, Timeline } from './timeline.js';
-import { describeBlock } from './words.js';
+import { describeBlock, type Noun } from './words.js';
 
 const HINT = 'Point at a batch, tap it, or use the arrow keys on the timeline.';
 
@@ -17,6 +18,10 @@ export interface Look {
 /** A timeline on a canvas, with a tip for what is pointed at and a sentence for what is selected. */
 export class Stage {
   readonly timeline = new Timeline();
+  /** What inputs are called. */
+  noun: Noun | undefined;
+  /** What parts the inputs of a block have. */
+  sharesOf: (block: Block) => readonly Share[] = () => [];
   readonly #canvas: HTMLCanvasElement;
   readonly #tip: HTMLElement;
   readonly #sentence: HTMLElement;
@@ -85,7 +90,12 @@ export class Stage {
     if (!this.#look) return;
     const hovered = this.#pointer && this.timeline.at(this.#pointer.x, this.#pointer.y);
     const selected = (hovered ?? this.#selected)?.id;
-    timeline.draw(context, width, height, scale, { ...this.#look, history, selected });
+    timeline.draw(context, width, height, scale, {
+      ...this.#look,
+      history,
+      selected,
+      sharesOf: this.sharesOf,
+    });
   }
 
   #listen(onKey: () => void): void {
@@ -110,14 +120,18 @@ export class Stage {
 
   #select(block: Block | undefined): void {
     this.#selected = block;
-    write(this.#sentence, block ? describeBlock(block, this.end) : HINT);
+    write(this.#sentence, block ? this.#describe(block) : HINT);
+  }
+
+  #describe(block: Block): string {
+    return describeBlock(block, this.end, { noun: this.noun, shares: this.sharesOf(block) });
   }
 
   #moveTip(): void {
     const block = this.#pointer && this.timeline.at(this.#pointer.x, this.#pointer.y);
     this.#tip.hidden = !block;
     if (!block) return;
-    write(this.#tip, describeBlock(block, this.end));
+    write(this.#tip, this.#describe(block));
     const place = this.timeline.find(block.id);
     const room = this.#canvas.clientWidth - this.#tip.offsetWidth;
     const x = (place?.x ?? 0) + (place?.width ?? 0) / 2 - this.#tip.offsetWidth / 2;

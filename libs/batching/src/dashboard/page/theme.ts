@@ -17,11 +17,13 @@ export interface Theme {
   readonly accent: string;
   /** In the order of `REASONS`. */
   readonly reasons: readonly Paint[];
+  readonly shares: readonly Paint[];
 }
 
 /** @param element that has the palette */
 export function readTheme(element: Element = document.documentElement): Theme {
   const style = getComputedStyle(element);
+  const isForced = matchMedia('(forced-colors: active)').matches;
   const of = (name: string) => style.getPropertyValue(`--${name}`).trim();
   return {
     ground: of('ground'),
@@ -32,6 +34,12 @@ export function readTheme(element: Element = document.documentElement): Theme {
     bad: of('bad'),
     accent: of('accent'),
     reasons: REASONS.map((reason) => ({ fill: of(reason), on: of(`on-${reason}`) })),
+    shares: [1, 2, 3, 4].map((number) =>
+      // A page may choose them, and need not know of forced colours.
+      isForced
+        ? { fill: of('ink'), on: of('card') }
+        : { fill: of(`share-${number}`), on: of(`on-share-${number}`) },
+    ),
   };
 }
 
@@ -44,10 +52,16 @@ export function onThemeChange(call: () => void): void {
 
 const SIZE = 8;
 
-/** The pattern of a reason, so that it can be recognised without its colour: plain, stripes, dots, crosses. */
+/** The number of the pattern of the first share; those of the reasons begin at 0. */
+export const SHARE_PATTERN = REASONS.length;
+
+/**
+ * A pattern, so that a reason or share can be recognised without its colour: plain, stripes, dots and crosses are reasons; lines
+ * across, lines down, both, and rings are shares.
+ */
 export function patternOf(
   context: CanvasRenderingContext2D,
-  reason: number,
+  kind: number,
   { fill, on }: Paint,
   scale: number,
 ): CanvasPattern | string {
@@ -61,14 +75,21 @@ export function patternOf(
   pen.strokeStyle = pen.fillStyle = on;
   pen.globalAlpha = 0.75;
   pen.lineWidth = 1.25;
-  if (reason === 1) line(pen, [-2, 2, 2, -2], [-2, 10, 10, -2], [6, 10, 10, 6]);
-  if (reason === 2)
+  if (kind === 1) line(pen, [-2, 2, 2, -2], [-2, 10, 10, -2], [6, 10, 10, 6]);
+  if (kind === 2)
     for (const [x, y] of [
       [2, 2],
       [6, 6],
     ] as const)
       pen.fillRect(x - 0.9, y - 0.9, 1.8, 1.8);
-  if (reason === 3) line(pen, [4, 1, 4, 7], [1, 4, 7, 4]);
+  if (kind === 3) line(pen, [4, 1, 4, 7], [1, 4, 7, 4]);
+  if (kind === SHARE_PATTERN || kind === SHARE_PATTERN + 2) line(pen, [0, 4, 8, 4]);
+  if (kind === SHARE_PATTERN + 1 || kind === SHARE_PATTERN + 2) line(pen, [4, 0, 4, 8]);
+  if (kind === SHARE_PATTERN + 3) {
+    pen.beginPath();
+    pen.arc(4, 4, 2, 0, 2 * Math.PI);
+    pen.stroke();
+  }
   const pattern = context.createPattern(tile, 'repeat');
   pattern?.setTransform(new DOMMatrix().scale(1 / scale));
   return pattern ?? fill;

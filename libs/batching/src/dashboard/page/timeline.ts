@@ -1,5 +1,6 @@
 import { type Block, type QueueHistory, waitingAt } from './history.js';
-import { type Paint, patternOf, type Theme } from './theme.js';
+import type { Share } from './shares.js';
+import { type Paint, patternOf, SHARE_PATTERN, type Theme } from './theme.js';
 import { integer } from './words.js';
 
 const AXIS = 18;
@@ -12,6 +13,8 @@ const DOTS = { ofBlock: 12, batches: 120 };
 
 /** CSS pixels below which no pattern can be seen, and that a block has at least. */
 const NARROW = { plain: 4, least: 1.5 };
+/** CSS pixels of a block with shares that still show why it left, at most. */
+const SPINE = 6;
 
 /** What is drawn, and how. */
 export interface Scene {
@@ -24,7 +27,10 @@ export interface Scene {
   /** Whether dots may fall. */
   readonly isMoving: boolean;
   readonly selected: number | undefined;
+  readonly sharesOf: (block: Block) => readonly Share[];
 }
+
+type Fill = CanvasPattern | string;
 
 interface Shape {
   readonly block: Block;
@@ -58,8 +64,7 @@ export class Timeline {
   #fallen = 0;
   /** Inputs of a batch that is as high as its row. */
   #most = 1;
-  #patterns:
-    { readonly theme: Theme; readonly scale: number; readonly fills: (CanvasPattern | string)[] } | undefined;
+  #patterns: { readonly theme: Theme; readonly scale: number; readonly fills: Fill[] } | undefined;
 
   draw(context: CanvasRenderingContext2D, width: number, height: number, scale: number, scene: Scene): void {
     const { theme, history, end, span } = scene;
@@ -128,9 +133,10 @@ export class Timeline {
     );
   }
 
-  #fills(context: CanvasRenderingContext2D, theme: Theme, scale: number): (CanvasPattern | string)[] {
+  #fills(context: CanvasRenderingContext2D, theme: Theme, scale: number): Fill[] {
     if (this.#patterns?.theme !== theme || this.#patterns.scale !== scale) {
-      const fills = theme.reasons.map((paint, reason) => patternOf(context, reason, paint, scale));
+      const paints = [...theme.reasons, ...theme.shares];
+      const fills = paints.map((paint, kind) => patternOf(context, kind, paint, scale));
       this.#patterns = { theme, scale, fills };
     }
     return this.#patterns.fills;
@@ -306,14 +312,10 @@ function drawTail(
 
 function drawBlock(
   context: CanvasRenderingContext2D,
-  { block, x, y, width, height }: Shape,
-  {
-    scene,
-    fills,
-    left,
-    right,
-  }: { scene: Scene; fills: (CanvasPattern | string)[]; left: number; right: number },
+  shape: Shape,
+  { scene, fills, left, right }: { scene: Scene; fills: Fill[]; left: number; right: number },
 ): void {
+  const { block, x, y, width, height } = shape;
   const { theme, selected, end } = scene;
   const paint = theme.reasons[block.reason];
   if (!paint) return;
@@ -321,6 +323,12 @@ function drawBlock(
   context.fillStyle = (width < NARROW.plain ? undefined : fills[block.reason]) ?? paint.fill;
   context.globalAlpha = isRunning ? 0.6 : 1;
   context.fillRect(x, y, width, height);
+  const parts = partsOf(shape, scene, fills);
+  for (const part of parts) {
+    context.clearRect(part.x, part.y, part.width, part.height);
+    context.fillStyle = part.fill;
+    context.fillRect(part.x, part.y + 1, part.width, part.height - 1);
+  }
   context.globalAlpha = 1;
   if (block.errors > 0) drawError(context, x, y, width, theme);
   if (block.id === selected) {
@@ -329,6 +337,8 @@ function drawBlock(
     context.strokeRect(x - 2, y - 2, width + 4, height + 4);
   }
   if (width < NARROW.plain) return;
+  const labels = parts.map((part) => drawCount(context, part));
+  if (labels.includes(true)) return;
   const text = block.count > 1 ? `${integer(block.count)}×` : integer(block.size);
   const room = context.measureText(text).width;
   if (width >= room + 6 && height >= 15) {
@@ -339,6 +349,40 @@ function drawBlock(
     context.fillStyle = theme.ink;
     context.fillText(text, x + width / 2, y - 1);
   }
+}
+
+interface Part {
+  readonly count: number;
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+  readonly fill: Fill;
+  readonly paint: Paint;
+}
+
+/** The shares of a block from below, beside a spine in the colour of its reason; what is of others keeps that colour. */
+function partsOf({ block, x, y, width, height }: Shape, { theme, sharesOf }: Scene, fills: Fill[]): Part[] {
+  const spine = Math.min(SPINE, width / 4);
+  let bottom = y + height;
+  return sharesOf(block).flatMap(({ index, count }) => {
+    const paint = theme.shares[index];
+    if (!paint) return [];
+    const tall = (height * count) / block.size;
+    bottom -= tall;
+    const fill = (width < 2 * NARROW.plain ? undefined : fills[SHARE_PATTERN + index]) ?? paint.fill;
+    return [{ count, x: x + spine, y: bottom, width: width - spine, height: tall, fill, paint }];
+  });
+}
+
+/** @returns whether there is room for it */
+function drawCount(context: CanvasRenderingContext2D, part: Part): boolean {
+  const { count, x, y, width, height, paint } = part;
+  const text = integer(count);
+  const room = context.measureText(text).width;
+  if (width < room + 6 || height < 15) return false;
+  drawLabel(context, text, { x: x + width / 2, y: y + height / 2, room, paint });
+  return true;
 }
 
 /** On a plate of the plain colour, as a pattern would make it hard to read. */

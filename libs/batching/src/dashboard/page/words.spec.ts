@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { Figures, QueueFrame } from '../frame.js';
 import { describeReasons, describeSplit, describeWindow, figuresOf } from './figures.js';
 import type { Block } from './history.js';
-import { decimal, describeBlock, describeSettings, milliseconds, nameOf, percent } from './words.js';
+import { decimal, describeBlock, describeSettings, milliseconds, nameOf, nounOf, percent } from './words.js';
 
 const block: Block = {
   id: 1,
@@ -29,6 +29,23 @@ describe('A batch in words', () => {
     expect(describeBlock({ ...block, count: 41, size: 2624, reason: 3, ran: 16.4, errors: 2 }, 500)).toBe(
       '2,624 inputs in 41 batches, mostly drained, waited 16 ms at most, ran 0.40 ms each, 2 errors',
     );
+  });
+
+  it('says whose the inputs are, in the words of the application', () => {
+    const noun = nounOf('tile');
+    const shares = [
+      { index: 0, name: 'photo 1', count: 12 },
+      { index: 1, name: 'photo 2', count: 4 },
+    ];
+    const of = (size: number, more: object) => describeBlock({ ...block, size, errors: 0 }, 500, more);
+    expect(of(16, { noun, shares })).toBe('12 tiles of photo 1, 4 of photo 2, full, waited 16 ms, ran 20 ms');
+    expect(of(18, { noun, shares })).toMatch(/^12 tiles of photo 1, 4 of photo 2, 2 of others, full,/);
+    expect(of(1, { noun, shares: [{ index: 0, name: 'photo 1', count: 1 }] })).toMatch(
+      /^1 tile of photo 1, full,/,
+    );
+    expect(of(16, { noun })).toMatch(/^16 tiles, full,/);
+    expect(nounOf('query  queries')).toEqual(['query', 'queries']);
+    expect(nounOf(' ')).toEqual(['input', 'inputs']);
   });
 
   it.each([

@@ -1,24 +1,51 @@
 import type { Knobs, QueueFrame } from '../frame.js';
 import type { Block } from './history.js';
+import type { Share } from './shares.js';
 
 /** Why a batch left, by its number in a frame. */
 export const REASON_WORDS = ['full', 'delay over', 'slot free', 'drained'] as const;
 
+/** What inputs are called, one and several of them. */
+export type Noun = readonly [one: string, several: string];
+const INPUT: Noun = ['input', 'inputs'];
+
 /** One block in a sentence: `64 inputs, full, waited 16 ms, ran 20 ms, 1 error`. */
-export function describeBlock(block: Block, now: number): string {
+export function describeBlock(
+  block: Block,
+  now: number,
+  { noun = INPUT, shares = [] }: { noun?: Noun; shares?: readonly Share[] } = {},
+): string {
   const { size, reason, waited, errors, count, end, start, ran } = block;
   const why = REASON_WORDS[reason] ?? '';
   const failed = errors === 0 ? [] : [plural(errors, 'error')];
   if (count > 1) {
     const each = `${milliseconds(ran / count)} each`;
-    const sizes = `${plural(size, 'input')} in ${integer(count)} batches`;
+    const sizes = `${plural(size, ...noun)} in ${integer(count)} batches`;
     return [sizes, `mostly ${why}`, `waited ${milliseconds(waited)} at most`, `ran ${each}`, ...failed].join(
       ', ',
     );
   }
   const run =
     end === Infinity ? `has run for ${milliseconds(Math.max(0, now - start))}` : `ran ${milliseconds(ran)}`;
-  return [plural(size, 'input'), why, `waited ${milliseconds(waited)}`, run, ...failed].join(', ');
+  return [describeInputs(size, noun, shares), why, `waited ${milliseconds(waited)}`, run, ...failed].join(
+    ', ',
+  );
+}
+
+/** `16 inputs`, or by shares `12 inputs of photo 1, 3 of photo 2, 1 of others`. */
+function describeInputs(size: number, noun: Noun, shares: readonly Share[]): string {
+  if (shares.length === 0) return plural(size, ...noun);
+  const others = size - shares.reduce((sum, { count }) => sum + count, 0);
+  const all = others > 0 ? [...shares, { name: 'others', count: others }] : shares;
+  return all
+    .map(({ name, count }, place) => `${place === 0 ? plural(count, ...noun) : integer(count)} of ${name}`)
+    .join(', ');
+}
+
+/** @param words one word, or one and its plural */
+export function nounOf(words: string): Noun {
+  const [one = '', several = `${one}s`] = words.split(/\s+/).filter(Boolean);
+  return one ? [one, several] : INPUT;
 }
 
 export function describeSettings(queue: QueueFrame, hasNodes: boolean): string {

@@ -217,6 +217,14 @@ describe('The writers', () => {
     expect(await found).toMatchObject({ code: 'ERR_NO_SUCH_WALL' });
   });
 
+  it('open no wall for a HEAD', async () => {
+    const open = jest.spyOn(app.get(Walls), 'open');
+    const head = await send(`${url}/walls`, { method: 'HEAD' });
+    expect([head.status, head.headers['content-type']]).toEqual([200, 'text/event-stream; charset=utf-8']);
+    expect(open).not.toHaveBeenCalled();
+    open.mockRestore();
+  });
+
   it('say what is wrong with a wall', async () => {
     const missing = await join(`${url}/walls/none`, { count: 1 });
     expect([missing.status, await missing.json()]).toEqual([

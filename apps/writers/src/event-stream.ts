@@ -1,6 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import { ApiError, errorBodyOf } from '@app/serving';
 
+export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
+
 /** Server-sent events to one reader. */
 export class EventStream {
   readonly #response: ServerResponse;
@@ -15,7 +17,7 @@ export class EventStream {
       this.stop(new ApiError(499, 'ERR_CLIENT_GONE', 'the client closed the connection'));
     });
     response.writeHead(200, {
-      'Content-Type': 'text/event-stream; charset=utf-8',
+      'Content-Type': EVENT_STREAM,
       'Cache-Control': 'no-store',
       // Or nginx would keep the events until it has enough of them.
       'X-Accel-Buffering': 'no',

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { ApiError } from '@app/serving';
-import { Body, Controller, Get, HttpCode, Param, Post, Res } from '@nestjs/common';
+import { Body, Controller, Get, Head, Header, HttpCode, Param, Post, Res } from '@nestjs/common';
+import { EVENT_STREAM } from './event-stream.js';
 import { Race } from './race.js';
 import { Walls } from './walls.js';
 import { Crowd, Departure, orderOf, RaceCall } from './writing.dto.js';
@@ -11,6 +12,13 @@ export class WallsController {
     private readonly walls: Walls,
     private readonly race: Race,
   ) {}
+
+  /** Opens no wall: without a body its stream would have no end. */
+  @Head()
+  @Header('Content-Type', EVENT_STREAM)
+  head(): void {
+    return;
+  }
 
   /** Opens a wall: the event `wall` with its id, then `changes`, ten times a second. */
   @Get()

@@ -1,6 +1,12 @@
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import {
+  type ClientHttp2Stream,
+  connect,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+} from 'node:http2';
+import {
   type CanActivate,
   type ExecutionContext,
   Injectable,
@@ -248,6 +254,37 @@ describe('The dashboard', () => {
     await expect(NestFactory.create(App, silent)).rejects.toThrow(
       'BatchingDashboardModule needs BatchingModule.forRoot() in the same application',
     );
+  });
+
+  it('works over HTTP/2', async () => {
+    const { app, url, digits } = await startApp({ tune: true, unguarded: true }, { adapter: 'http2' });
+    const client = connect(url);
+    const ask = (path: string, headers: OutgoingHttpHeaders = {}, body?: object) => {
+      const stream = client.request({ ':path': path, ...headers });
+      stream.end(body && JSON.stringify(body));
+      return stream.setEncoding('utf8');
+    };
+    const statusOf = async (stream: ClientHttp2Stream) => {
+      const [{ ':status': status }] = (await once(stream, 'response')) as [IncomingHttpHeaders];
+      return status;
+    };
+    expect(await statusOf(ask('/batching'))).toBe(200);
+    const events = ask('/batching/events');
+    expect(await statusOf(events)).toBe(200);
+    const [first] = (await once(events, 'data')) as [string];
+    expect(first).toContain('"name":"Digits.classify"');
+    const change = (origin: string) =>
+      ask(
+        '/batching/settings',
+        { ':method': 'POST', 'content-type': 'application/json', origin },
+        { queue: 'Digits.classify', batchSize: 8 },
+      );
+    expect(await statusOf(change('https://evil.example'))).toBe(403);
+    expect(digits.queue.batchSize).toBe(32);
+    expect(await statusOf(change(url))).toBe(200);
+    expect(digits.queue.batchSize).toBe(8);
+    client.destroy();
+    await app.close();
   });
 
   it('does not start if anybody could change settings', () => {

@@ -66,7 +66,7 @@ export async function startApp(
     batching = {},
     ...metadata
   }: ModuleMetadata & {
-    adapter?: 'express' | 'fastify';
+    adapter?: 'express' | 'fastify' | 'http2';
     port?: number;
     prepare?: (app: INestApplication) => unknown;
     isEmpty?: boolean;
@@ -90,7 +90,11 @@ export async function startApp(
   const app =
     adapter === 'express'
       ? await NestFactory.create<NestExpressApplication>(App, settings)
-      : await NestFactory.create<NestFastifyApplication>(App, new FastifyAdapter(), settings);
+      : await NestFactory.create<NestFastifyApplication>(
+          App,
+          adapter === 'http2' ? new FastifyAdapter({ http2: true }) : new FastifyAdapter(),
+          settings,
+        );
   await prepare(app);
   await app.listen(port, '127.0.0.1');
   const address = app.getHttpServer().address() as AddressInfo;

@@ -17,6 +17,7 @@ describe('A request that changes something', () => {
       origin: 'http://a.example:81',
       host: 'a.example:81',
     },
+    { 'content-type': json, origin: 'https://a.example', ':authority': 'a.example' },
     // A program that is no browser.
     { 'content-type': json, host: 'a.example' },
   ])('is taken with %j', (headers) => {

@@ -43,7 +43,9 @@ export function checkSameOriginJson({ headers }: AnyRequest): void {
   if (type?.split(';', 1)[0]?.trim().toLowerCase() !== 'application/json') {
     throw new UnsupportedMediaTypeException(`expected a body of type application/json, got ${show(type)}`);
   }
-  const { origin, host } = headers;
+  const { origin } = headers;
+  // HTTP/2 has the host elsewhere.
+  const host = headers.host ?? headers[':authority'];
   const site = headers['sec-fetch-site'];
   // The browser's own word; where it gives none, the two addresses that it has sent.
   const isSame =

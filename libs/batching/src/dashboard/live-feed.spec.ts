@@ -49,6 +49,8 @@ describe('LiveFeed', () => {
   /** A connection that is read only when the test does. */
   function open(): PassThrough {
     const stream = new PassThrough({ highWaterMark: 20_000 });
+    // As the responses of HTTP/2, which have no such property.
+    Object.defineProperty(stream, 'writableNeedDrain', { value: undefined });
     feed.add(() => stream as unknown as ServerResponse);
     return stream;
   }

@@ -27,6 +27,8 @@ interface Viewer {
   readonly response: ServerResponse;
   /** Whether it has all frames up to the last one. */
   isUpToDate: boolean;
+  /** Whether what was written is still to be read. Kept here, as the responses of HTTP/2 do not say so. */
+  isFull: boolean;
   /** Frames that it has missed in a row, because it had not read those before. */
   missed: number;
 }
@@ -95,8 +97,11 @@ export class LiveFeed implements OnApplicationBootstrap, OnModuleDestroy {
       );
     }
     const response = open();
-    const viewer: Viewer = { response, isUpToDate: false, missed: 0 };
+    const viewer: Viewer = { response, isUpToDate: false, isFull: false, missed: 0 };
     this.#viewers.add(viewer);
+    response.on('drain', () => {
+      viewer.isFull = false;
+    });
     response.once('close', () => {
       this.#viewers.delete(viewer);
       if (this.#viewers.size === 0) this.#rest();
@@ -142,14 +147,15 @@ export class LiveFeed implements OnApplicationBootstrap, OnModuleDestroy {
     let since: string | undefined;
     let whole: string | undefined;
     for (const viewer of this.#viewers) {
-      const { response, isUpToDate } = viewer;
+      const { response, isUpToDate, isFull } = viewer;
       if (isUpToDate && isQuiet) continue;
-      if (response.writableNeedDrain) {
+      if (isFull) {
         viewer.isUpToDate = false;
         if (++viewer.missed === PATIENCE) response.destroy();
         continue;
       }
-      response.write(isUpToDate ? (since ??= this.#event(now, false)) : (whole ??= this.#event(now, true)));
+      const event = isUpToDate ? (since ??= this.#event(now, false)) : (whole ??= this.#event(now, true));
+      viewer.isFull = !response.write(event);
       viewer.isUpToDate = true;
       viewer.missed = 0;
     }

@@ -44,31 +44,28 @@ export async function readWeights(tf) {
 
 /**
  * The weights of update gate, reset gate and candidate apart. The backend `wasm` splits columns by copying all of them into
- * JavaScript's memory for each part: half a megabyte in each step, and a full garbage collection every 40 steps.
+ * JavaScript's memory for each part: half a megabyte in each step, and a full garbage collection every 40 steps. (Nor are products
+ * fused with their biases, which would leave a third more garbage, or characters one-hot as float32, which `wasm` gets wrong.)
  */
 export async function load(tf) {
   const { input, bias, recurrent, output, outputBias } = await readWeights(tf);
   const [inputs, biases, recurrents] = [input, bias, recurrent].map((weights) => tf.split(weights, 3, 1));
-  // A fused product takes no reshaped bias on `wasm`.
-  const flat = async (tensor) => tf.tensor1d(await tensor.data());
   return {
-    gates: await Promise.all(
-      inputs.map(async (input, i) => ({ input, bias: await flat(biases[i]), recurrent: recurrents[i] })),
-    ),
+    gates: inputs.map((input, i) => ({ input, bias: biases[i], recurrent: recurrents[i] })),
     output,
-    outputBias: await flat(outputBias),
+    outputBias,
   };
 }
 
 export function run(tf, { token, state }, { gates, output, outputBias }) {
   const character = tf.oneHot(token, VOCABULARY.length).toFloat();
-  const next = unit(
+  const { next } = unit(
     tf,
-    gates.map(({ input, bias }) => tf.fused.matMul({ a: character, b: input, bias })),
+    gates.map(({ input, bias }) => tf.add(tf.matMul(character, input), bias)),
     gates.map(({ recurrent }) => tf.matMul(state, recurrent)),
     state,
-  ).next;
-  return { scores: tf.fused.matMul({ a: next, b: output, bias: outputBias }), state: next };
+  );
+  return { scores: tf.add(tf.matMul(next, output), outputBias), state: next };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { type IncomingMessage, request, type Server } from 'node:http';
+import { type ClientRequest, type IncomingMessage, request, type Server } from 'node:http';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
@@ -10,6 +10,7 @@ import { BatchingRegistry } from 'nest-batching';
 import { getTfjsModelToken, TfjsModule, type TfjsModel } from 'nest-batching/tfjs';
 import sharp from 'sharp';
 import { esrgan, esrganFolder } from '../apps/demo-api/src/photos/esrgan.js';
+import { PhotoPlaces } from '../apps/demo-api/src/photos/photo-places.js';
 import { adapters, startDemo } from './demo.js';
 
 const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
@@ -169,37 +170,43 @@ describe.each(adapters)('POST /photos/upscale, %s', (adapter) => {
     });
   });
 
-  it('refuses the 17th photo at a time before its body comes, until another one leaves', async () => {
-    const server = app.getHttpServer() as Server;
-    let heads = 0;
-    const count = () => heads++;
-    server.on('request', count);
-    const begin = () => {
-      const headers = { 'content-type': 'image/png', 'content-length': 1000 };
-      const upload = request(`${url}/photos/upscale`, { method: 'POST', headers });
-      upload.on('error', () => undefined);
-      upload.flushHeaders();
-      return upload;
-    };
-    const uploads = Array.from({ length: 16 }, begin);
-    await until(() => heads === 16);
-    server.off('request', count);
-    const late = begin();
+  it('refuses a photo before its body comes while 16 are in progress, until one of them is done', async () => {
+    const places = app.get(PhotoPlaces);
+    const [leave, ...others] = Array.from({ length: 16 }, () => places.take());
+    const late = slowUpload();
     const [refusal] = (await once(late, 'response')) as [IncomingMessage];
     expect(refusal.statusCode).toBe(503);
     expect(refusal.headers['retry-after']).toBe('5');
     expect(await json(refusal)).toMatchObject({ statusCode: 503, code: 'ERR_BATCHING_FULL' });
     late.destroy();
 
-    uploads.pop()?.destroy();
-    const photo = await grey(84, 84);
-    // The server learns a little later that it has left.
-    let answer: Response;
-    do answer = await post(url, photo);
-    while (answer.status === 503);
+    leave?.();
+    const answer = await post(url, await grey(84, 84));
+    expect(answer.status).toBe(200);
+    for (const end of others) end();
+  });
+
+  it('enlarges a photo while more clients than there are places send theirs slowly', async () => {
+    const server = app.getHttpServer() as Server;
+    let heads = 0;
+    const count = () => heads++;
+    server.on('request', count);
+    const uploads = Array.from({ length: 20 }, slowUpload);
+    await until(() => heads === 20);
+    server.off('request', count);
+    const answer = await post(url, await grey(84, 84));
     expect(answer.status).toBe(200);
     for (const upload of uploads) upload.destroy();
   });
+
+  /** Its body does not come. */
+  function slowUpload(): ClientRequest {
+    const headers = { 'content-type': 'image/png', 'content-length': 1000 };
+    const upload = request(`${url}/photos/upscale`, { method: 'POST', headers });
+    upload.on('error', () => undefined);
+    upload.flushHeaders();
+    return upload;
+  }
 
   // The last one, as its queue has then been stopped.
   it('ends the events with what went wrong after they had begun', async () => {

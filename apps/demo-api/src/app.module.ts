@@ -21,6 +21,7 @@ import { Journeys } from './digits/journeys.js';
 import { HealthController } from './health.controller.js';
 import { folders, PageController } from './page.controller.js';
 import { esrganWithTest } from './photos/esrgan.js';
+import { PhotoPlaces } from './photos/photo-places.js';
 import { PhotoUpscaler } from './photos/photo-upscaler.js';
 import { PhotosController } from './photos/photos.controller.js';
 import { TileUpscaler } from './photos/tile-upscaler.js';
@@ -74,6 +75,7 @@ import { RaceLanes } from './race/race-lanes.js';
     DigitClassifier,
     Journeys,
     TileUpscaler,
+    PhotoPlaces,
     PhotoUpscaler,
     RaceLanes,
     Race,

@@ -23,20 +23,25 @@ import type { OpenAPIObject } from '@nestjs/swagger';
 import { BatchingExceptionFilter } from 'nest-batching';
 import { createApiDocument } from '../api-document.js';
 import type { Configuration } from '../configuration.js';
-import { limitPhotos } from '../photos/photo-limit.js';
 import { bodyLimits, BYTES_TYPE, PICTURE_TYPES } from './bodies.js';
 
 /**
  * An HTTP server with what every application over digits needs: bounds, bodies, the reference of its API, errors, and the
  * shutdown. `listen` starts it.
+ *
+ * @param refuse adds middlewares that refuse requests before their bodies are read
  */
 export async function createHttpApp(
   module: DynamicModule,
   configuration: Configuration,
+  refuse?: (app: INestApplication) => void,
 ): Promise<INestApplication> {
   const { logLevels, logFormat } = configuration;
   const json = logFormat === 'json' || (logFormat === 'auto' && !process.stdout.isTTY);
-  const app = await createOn(module, configuration, {
+  const use = (app: INestApplication) => {
+    useMiddleware(app, configuration, refuse);
+  };
+  const app = await createOn(module, configuration, use, {
     bodyParser: false,
     abortOnError: false,
     logger: new ConsoleLogger({ logLevels, json }),
@@ -54,11 +59,12 @@ export async function createHttpApp(
 async function createOn(
   module: DynamicModule,
   configuration: Configuration,
+  use: (app: INestApplication) => void,
   options: Pick<NestApplicationOptions, 'bodyParser' | 'abortOnError' | 'logger'>,
 ): Promise<INestApplication> {
   if (configuration.httpAdapter === 'express') {
     const app = await NestFactory.create<NestExpressApplication>(module, options);
-    useMiddleware(app, configuration);
+    use(app);
     // The limits are those of `limitBodies`.
     app.useBodyParser('raw', { type: ({ method }) => method === 'POST', limit: Infinity });
     return app;
@@ -66,7 +72,7 @@ async function createOn(
   // Or it would answer a request that was under way before it closes with a 503.
   const adapter = new FastifyAdapter({ return503OnClosing: false });
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, options);
-  useMiddleware(app, configuration);
+  use(app);
   app.useBodyParser(
     ['application/json', BYTES_TYPE, ...PICTURE_TYPES],
     { bodyLimit: Number.MAX_SAFE_INTEGER },
@@ -77,7 +83,11 @@ async function createOn(
   return app;
 }
 
-function useMiddleware(app: INestApplication, configuration: Configuration): void {
+function useMiddleware(
+  app: INestApplication,
+  configuration: Configuration,
+  refuse: ((app: INestApplication) => void) | undefined,
+): void {
   limitServer(app, {
     connections: configuration.maxConnections,
     requestsPerConnection: configuration.maxPipelined,
@@ -85,7 +95,7 @@ function useMiddleware(app: INestApplication, configuration: Configuration): voi
   // Swagger UI draws its arrows with data: URLs; pictures that are enlarged are shown with blob: ones.
   app.use(securityHeaders({ imgSrc: ["'self'", 'data:', 'blob:'] }));
   app.use(checkUrl);
-  app.use(limitPhotos());
+  refuse?.(app);
   limitBodies(app, {
     limitOf: bodyLimits(configuration),
     total: configuration.maxBodyBytes,

@@ -4,6 +4,7 @@ import { asBatchedService, type BatchFunction, type BatchQueue } from 'nest-batc
 import sharp, { type Sharp } from 'sharp';
 import { readConfiguration } from '../configuration.js';
 import { Journeys } from '../digits/journeys.js';
+import { PhotoPlaces } from './photo-places.js';
 import { PhotoUpscaler, type Progress } from './photo-upscaler.js';
 import { TILE_SIDE } from './tiles.js';
 
@@ -169,7 +170,12 @@ describe('PhotoUpscaler', () => {
 
 function upscaler(network: Network): PhotoUpscaler & { queue: BatchQueue<Uint8Array, Uint8ClampedArray> } {
   const upscale = asBatchedService(4, 1)(network);
-  const made = new PhotoUpscaler({ upscale }, journeys, readConfiguration({ MAX_PHOTO_PIXELS: '250000' }));
+  const made = new PhotoUpscaler(
+    { upscale },
+    journeys,
+    new PhotoPlaces(),
+    readConfiguration({ MAX_PHOTO_PIXELS: '250000' }),
+  );
   return Object.assign(made, { queue: upscale.queue });
 }
 

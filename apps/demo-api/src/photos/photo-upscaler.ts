@@ -5,7 +5,7 @@ import sharp, { type Raw } from 'sharp';
 import type { Configuration } from '../configuration.js';
 import { type Journey, Journeys } from '../digits/journeys.js';
 import { decodePicture } from '../picture-file.js';
-import { checkPhotos } from './photo-limit.js';
+import { PhotoPlaces } from './photo-places.js';
 import { TileUpscaler } from './tile-upscaler.js';
 import { cut, kept, paste, type Picture, SCALE, type Tile, TILE_SIDE, tilesOf } from './tiles.js';
 
@@ -52,11 +52,11 @@ interface Photo extends Picture {
 @Injectable()
 export class PhotoUpscaler {
   readonly #maxPixels: number;
-  #inProgress = 0;
 
   constructor(
     @InjectBatched(TileUpscaler) private readonly tiles: Batched<TileUpscaler>,
     private readonly journeys: Journeys,
+    private readonly places: PhotoPlaces,
     @Inject(CONFIGURATION) { maxPhotoPixels }: Configuration,
   ) {
     this.#maxPixels = maxPhotoPixels;
@@ -71,16 +71,14 @@ export class PhotoUpscaler {
    */
   async upscale(file: Buffer, options: UpscaleOptions = {}): Promise<Buffer> {
     const { signal } = options;
-    // Again: the work on a photo may end later than its request, whose client went away.
-    checkPhotos(this.#inProgress);
-    this.#inProgress++;
+    const leave = this.places.take();
     try {
       const photo = await openPhoto(file, this.#maxPixels, signal);
       signal?.throwIfAborted();
       const enlarged = await this.#enlarge(photo, options);
       return await toPng(enlarged, photo);
     } finally {
-      this.#inProgress--;
+      leave();
     }
   }
 

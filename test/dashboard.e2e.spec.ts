@@ -268,7 +268,9 @@ describe('The dashboard', () => {
       const [{ ':status': status }] = (await once(stream, 'response')) as [IncomingHttpHeaders];
       return status;
     };
-    expect(await statusOf(ask('/batching'))).toBe(200);
+    const page = ask('/batching');
+    expect(await statusOf(page)).toBe(200);
+    expect((await page.toArray()).join('')).toMatch(/^<!doctype html>/);
     const events = ask('/batching/events');
     expect(await statusOf(events)).toBe(200);
     const [first] = (await once(events, 'data')) as [string];

@@ -1,3 +1,11 @@
+/** Registers a callback; the function that it returns removes it again and never throws. */
+export const LISTEN = Symbol('nest-batching.listen');
+
+/** A signal of one input alone, of which this library keeps no list: that costs more than all else that is done for an input. */
+interface OwnSignal {
+  [LISTEN](callback: () => void): () => void;
+}
+
 interface Listened {
   readonly callbacks: Set<() => void>;
   readonly listener: () => void;
@@ -15,6 +23,8 @@ const listened = new WeakMap<AbortSignal, Listened>();
  * @throws what the signal's `addEventListener` throws; then nothing is registered
  */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  const own = signal as Partial<OwnSignal>;
+  if (own[LISTEN]) return own[LISTEN](callback);
   const known = listened.get(signal);
   known?.callbacks.add(callback);
   const { callbacks, listener } = known ?? listen(signal, callback);

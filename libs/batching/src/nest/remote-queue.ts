@@ -12,6 +12,7 @@ import {
   ServiceStoppedError,
   TooManyInputsError,
 } from '../core/errors.js';
+import { NumberTable } from '../core/number-table.js';
 import {
   type BatchOptions,
   checkSubmitOptions,
@@ -58,6 +59,7 @@ interface Blocked {
 
 /** An input that was sent and is not answered yet. */
 interface Flight {
+  readonly number: number;
   readonly epoch: Epoch;
   readonly reject: (error: unknown) => void;
 }
@@ -71,7 +73,8 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
   override readonly hasBatches = false;
   #state: QueueState = 'started';
   readonly #waits: boolean;
-  readonly #flights = new Set<Flight>();
+  readonly #flights = new NumberTable<Flight>();
+  #lastNumber = 0;
   readonly #blocked = new Set<Blocked>();
   readonly #drains = new Drains();
   readonly #counts = { results: 0, errors: 0 };
@@ -199,8 +202,8 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
       const at = performance.now();
       const { current: epoch } = this.#drains;
       epoch.pending++;
-      const flight: Flight = { epoch, reject };
-      this.#flights.add(flight);
+      const flight: Flight = { number: ++this.#lastNumber, epoch, reject };
+      this.#flights.add(flight.number, flight);
       const carrier = this.trace()?.inject();
       this.transport()
         .call(this.name, input, carrier ? { ...options, trace: carrier } : options)
@@ -262,7 +265,7 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
   }
 
   #end(flight: Flight, outcome: 'results' | 'errors', at: number): void {
-    if (!this.#flights.delete(flight)) return;
+    if (!this.#flights.delete(flight.number)) return;
     const now = performance.now();
     this.#counts[outcome]++;
     this.#roundTrip += (now - at - this.#roundTrip) / 16;
@@ -292,8 +295,8 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
   /** The time limit of a stop has expired. */
   readonly #abandon = (): void => {
     this.#dropBlocked();
-    for (const flight of this.#flights) {
-      this.#flights.delete(flight);
+    for (const flight of this.#flights.values()) {
+      this.#flights.delete(flight.number);
       this.#counts.errors++;
       flight.epoch.end();
       flight.reject(new ServiceStoppedError(this.name, 'did not wait for this batch'));

@@ -18,6 +18,7 @@ const TYPED_ARRAYS = [
   ],
   ...['Float32Array', 'Float64Array', 'BigInt64Array', 'BigUint64Array'],
 ];
+const UINT8 = TYPED_ARRAYS.indexOf('Uint8Array');
 const BUFFER = 0xff;
 
 interface AnyTypedArray extends ArrayBufferView {
@@ -57,9 +58,17 @@ function packRaw(array: AnyTypedArray, room: number, allocate: Allocate = newMes
 
 /** @throws TypeError for a type that is not known, RangeError for a number of bytes that no array of it has */
 function unpackRaw(bytes: Uint8Array): AnyTypedArray {
+  const [, type] = bytes;
+  // The two that images and texts are, without an ArrayBuffer for each: V8 has those of some bytes in its heap.
+  if (type === BUFFER || type === UINT8) {
+    const length = bytes.byteLength - 2;
+    const own = type === BUFFER ? Buffer.allocUnsafeSlow(length) : new Uint8Array(length);
+    own.set(bytes.subarray(2));
+    return own;
+  }
   const from = bytes.byteOffset + 2;
   const buffer = bytes.buffer.slice(from, bytes.byteOffset + bytes.byteLength);
-  return bytes[1] === BUFFER ? Buffer.from(buffer) : create(bytes[1] ?? -1, buffer);
+  return create(type ?? -1, buffer);
 }
 
 function create(type: number, buffer: ArrayBufferLike): AnyTypedArray {

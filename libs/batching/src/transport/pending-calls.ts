@@ -2,6 +2,7 @@ import { abortReason, onAbort } from '../core/abort-listener.js';
 import { show } from '../core/checks.js';
 import { LONGEST_TIMER } from '../core/clock.js';
 import { BatchTimeoutError, ServiceStoppedError } from '../core/errors.js';
+import { NumberTable } from '../core/number-table.js';
 import { checkSubmitOptions } from '../core/options.js';
 import type { Codec } from './codec.js';
 import { inputRoom, readAnswer, READS, writeInput, writeTimeout } from './envelope.js';
@@ -62,7 +63,7 @@ export class PendingCall<Sent> {
  * or an error of the transport.
  */
 export class PendingCalls<Sent> {
-  readonly #calls = new Map<number, PendingCall<Sent>>();
+  readonly #calls = new NumberTable<PendingCall<Sent>>();
   readonly #ofServices = new Map<string, { count: number; roundTrip: number }>();
   readonly #pool = new MessagePool();
   #lastNumber = 0;
@@ -87,8 +88,9 @@ export class PendingCalls<Sent> {
     return new Set([...(this.settings.context.calls ?? []), ...this.#ofServices.keys()]);
   }
 
+  /** Those of this moment, in the order in which they were opened. */
   [Symbol.iterator](): IterableIterator<PendingCall<Sent>> {
-    return this.#calls.values();
+    return this.#calls.values().values();
   }
 
   get(number: number): PendingCall<Sent> | undefined {
@@ -165,13 +167,9 @@ export class PendingCalls<Sent> {
       this.fail(call, new PayloadError(service, 'the answer of its node cannot be read', { cause }));
       return;
     }
-    if (answer.kind === 'error') {
-      this.#end(call);
-      call.reject(putTogether(body, context.errors, service));
-    } else {
-      this.#end(call);
-      call.resolve(body);
-    }
+    this.#end(call);
+    if (answer.kind === 'error') call.reject(putTogether(body, context.errors, service));
+    else call.resolve(body);
   }
 
   /** Ends a call without an answer. */
@@ -203,7 +201,7 @@ export class PendingCalls<Sent> {
         giveUp(new BatchTimeoutError(call.service, timeout, 'sent'));
       }, timeout);
     }
-    this.#calls.set(call.number, call);
+    this.#calls.add(call.number, call);
     const known = this.#ofServices.get(call.service);
     if (known) known.count++;
     else this.#ofServices.set(call.service, { count: 1, roundTrip: 0 });
@@ -226,7 +224,7 @@ export class PendingCalls<Sent> {
   #nextNumber(): number {
     do {
       this.#lastNumber = (this.#lastNumber + 1) >>> 0;
-    } while (this.#calls.has(this.#lastNumber));
+    } while (this.#calls.get(this.#lastNumber));
     return this.#lastNumber;
   }
 

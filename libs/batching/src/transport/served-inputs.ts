@@ -1,5 +1,7 @@
+import { LISTEN } from '../core/abort-listener.js';
 import { show } from '../core/checks.js';
 import { ServiceStoppedError } from '../core/errors.js';
+import { NumberTable } from '../core/number-table.js';
 import type { Codec } from './codec.js';
 import {
   ANSWER_ROOM,
@@ -40,8 +42,6 @@ class ServedInput<Handle> {
   constructor(
     readonly service: Service<Handle>,
     readonly route: Route,
-    /** Under which its service has it. */
-    readonly key: string,
     /** More than one if its caller has sent it again while it runs. */
     readonly handles: Handle[],
   ) {}
@@ -51,7 +51,8 @@ interface Service<Handle> {
   readonly name: string;
   readonly options: ServeOptions;
   readonly onInput: OnInput;
-  readonly inputs: Map<string, ServedInput<Handle>>;
+  /** By the number of the call and its caller. */
+  readonly inputs: NumberTable<ServedInput<Handle>>;
   redelivered: number;
 }
 
@@ -69,7 +70,7 @@ export class ServedInputs<Handle> {
   ) {}
 
   add(name: string, options: ServeOptions, onInput: OnInput): void {
-    this.#services.set(name, { name, options, onInput, inputs: new Map(), redelivered: 0 });
+    this.#services.set(name, { name, options, onInput, inputs: new NumberTable(), redelivered: 0 });
   }
 
   get names(): string[] {
@@ -126,22 +127,21 @@ export class ServedInputs<Handle> {
       this.answerer.end(service, handle, '', undefined);
       return;
     }
-    const key = `${route.call} ${route.caller}`;
-    const known = served.inputs.get(key);
+    const known = served.inputs.get(route.call, route.caller);
     if (known) {
       // Its caller has sent it again, or the broker delivers it again, while it runs here.
       known.handles.push(handle);
       return;
     }
     if (deliveries > 1) served.redelivered++;
-    const input = new ServedInput(served, route, key, [handle]);
-    served.inputs.set(key, input);
+    const input = new ServedInput(served, route, [handle]);
+    served.inputs.add(route.call, input, route.caller);
     this.#run(input, bytes, deliveries, age);
   }
 
   /** The caller has given up. */
   cancel(service: string, caller: string, call: number): void {
-    this.#services.get(service)?.inputs.get(`${call} ${caller}`)?.signal.abort();
+    this.#services.get(service)?.inputs.get(call, caller)?.signal.abort();
   }
 
   /** @returns a promise that resolves when no input is left, or after `timeout` milliseconds */
@@ -159,8 +159,8 @@ export class ServedInputs<Handle> {
   /** Lets go of all inputs that have not ended: they are another node's to run. */
   abandon(): void {
     for (const service of this.#services.values()) {
-      const inputs = [...service.inputs.values()];
-      service.inputs.clear();
+      const inputs = service.inputs.values();
+      for (const { route } of inputs) service.inputs.delete(route.call, route.caller);
       for (const input of inputs) {
         input.hasEnded = true;
         input.signal.abort();
@@ -272,8 +272,8 @@ export class ServedInputs<Handle> {
   #end(input: ServedInput<Handle>, answer: Buffer | undefined): void {
     if (input.hasEnded) return;
     input.hasEnded = true;
-    const { service, route, key, handles } = input;
-    service.inputs.delete(key);
+    const { service, route, handles } = input;
+    service.inputs.delete(route.call, route.caller);
     handles.forEach((handle, index) => {
       // One answer is enough; each of its deliveries is acknowledged.
       this.answerer.end(service.name, handle, route.caller, index === 0 ? answer : undefined);
@@ -312,14 +312,22 @@ class InputSignal {
   }
 
   removeEventListener(_: 'abort', listener: () => void): void {
-    this.#listeners = this.#listeners?.filter((each) => each !== listener);
+    const index = this.#listeners?.indexOf(listener) ?? -1;
+    if (index >= 0) this.#listeners?.splice(index, 1);
+  }
+
+  [LISTEN](callback: () => void): () => void {
+    this.addEventListener('abort', callback);
+    return () => {
+      this.removeEventListener('abort', callback);
+    };
   }
 
   abort(): void {
     if (this.aborted) return;
     this.aborted = true;
     this.reason = GIVEN_UP;
-    for (const listener of this.#listeners ?? []) listener();
+    for (const listener of [...(this.#listeners ?? [])]) listener();
   }
 }
 

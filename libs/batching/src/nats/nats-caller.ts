@@ -1,5 +1,6 @@
 import type { Msg } from '@nats-io/transport-node';
 import { QueueFullError } from '../core/errors.js';
+import { NumberTable } from '../core/number-table.js';
 import { splitAnswers } from '../transport/answer-frames.js';
 import { NoNodeError, PayloadSizeError, TransportError } from '../transport/errors.js';
 import {
@@ -68,7 +69,7 @@ export class NatsCaller implements Sender<Sent> {
   /** Calls sent again: JetStream may have them twice, so that it is full is no reason to end them. */
   readonly #repeated = new WeakSet<Call>();
   /** Calls that JetStream has not confirmed yet, by their numbers. */
-  readonly #unconfirmed = new Map<number, Call>();
+  readonly #unconfirmed = new NumberTable<Call>();
   readonly #confirms: string;
   #subscriptions: LinkSubscription[] = [];
   #isScheduled = false;
@@ -106,8 +107,7 @@ export class NatsCaller implements Sender<Sent> {
     this.#awaySince = undefined;
     this.#without.clear();
     for (const service of this.#services.values()) service.created = undefined;
-    this.#sendAgain([...this.#unconfirmed.values()]);
-    this.#unconfirmed.clear();
+    this.#sendAgain(this.#unconfirmed.values());
     // Answers may have been lost.
     for (const { sent } of this.calls) if (sent) sent.lookAt = 0;
     this.#schedule();
@@ -215,7 +215,7 @@ export class NatsCaller implements Sender<Sent> {
         continue;
       }
       call.sentAt = now;
-      this.#unconfirmed.set(call.number, call);
+      this.#unconfirmed.add(call.number, call);
       this.link.publish(service.subject, message, { reply: `${this.#confirms}.${call.number}` });
     }
   }
@@ -232,7 +232,7 @@ export class NatsCaller implements Sender<Sent> {
       this.#sendAgain([call]);
       return;
     }
-    const { seq, error } = (readJson(message.data) ?? {}) as { seq?: unknown; error?: ApiProblem };
+    const { seq, error } = readConfirmation(message.data);
     if (error) {
       if (error.err_code !== STREAM_FULL) this.#refused([call], new Error(error.description));
       else if (!this.#repeated.has(call)) this.#refuse(service, call);
@@ -273,13 +273,7 @@ export class NatsCaller implements Sender<Sent> {
   /** JetStream says nothing where it drops an input, as when it has no room for it in its buffer or its stream has no leader. */
   #repeatUnconfirmed(): void {
     const before = performance.now() - LOOK_AFTER;
-    const late: Call[] = [];
-    // In the order in which they were sent.
-    for (const call of this.#unconfirmed.values()) {
-      if (call.sentAt === undefined || call.sentAt > before) break;
-      late.push(call);
-    }
-    this.#sendAgain(late);
+    this.#sendAgain(this.#unconfirmed.values().filter(({ sentAt = Infinity }) => sentAt < before));
   }
 
   /** Removes an abandoned input from the stream if no node has it; else sends an abort to the node that has it. */
@@ -416,6 +410,14 @@ export class NatsCaller implements Sender<Sent> {
       sent.lookAt = now + GRACE;
     } else this.#sendAgain([call]);
   }
+}
+
+/** JetStream writes `{"stream":"NAME", "seq":5}` for each input; all else is parsed. */
+const CONFIRMED = /^\{"stream":"[^"]*", ?"seq":(\d+)\}$/;
+
+function readConfirmation(data: Uint8Array): { seq?: unknown; error?: ApiProblem } {
+  const [, sequence] = CONFIRMED.exec(bufferOf(data).toString('latin1')) ?? [];
+  return sequence === undefined ? (readJson(data) ?? {}) : { seq: sequence };
 }
 
 interface ApiProblem {

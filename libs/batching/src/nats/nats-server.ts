@@ -6,7 +6,7 @@ import type { Served } from '../transport/served-services.js';
 import type { OnInput, ServeOptions } from '../transport/transport.js';
 import { BrokerClock } from './broker-clock.js';
 import { Credit } from './credit.js';
-import { bufferOf, readJson } from './frames.js';
+import { bufferOf, readDelivered, readJson } from './frames.js';
 import { CONSUMER, type Names } from './names.js';
 import {
   ignore,
@@ -270,19 +270,16 @@ export class NatsServer implements Answerer<Handle> {
 
   #take(service: Service, message: Msg): void {
     const { reply, data } = message;
-    const at = reply ? reply.split('.') : [];
-    if (reply === undefined || at[1] !== 'ACK') {
+    const delivered = reply === undefined ? undefined : readDelivered(reply);
+    if (reply === undefined || !delivered) {
       this.#requestEnded(service, message);
       return;
     }
     service.credit.came();
-    // $JS.ACK.<stream>.<consumer>.<deliveries>.…, and between ACK and the stream <domain>.<account> where there are more.
-    const from = at.length > 9 ? 6 : 4;
-    const [deliveredNow, storedAt] = [Number(at[from]), Number(at[from + 3])];
-    service.waiting = Number(at[from + 4]);
+    service.waiting = delivered.waiting;
     const [before, elapsed] = readBefore(message);
-    const deliveries = before + deliveredNow;
-    const sentAt = storedAt / 1e6 - elapsed;
+    const deliveries = before + delivered.deliveries;
+    const sentAt = delivered.storedAt - elapsed;
     const handle = { reply, bytes: bufferOf(data), deliveries, sentAt };
     if (this.#isDraining) this.#giveBack(service.name, handle);
     else this.served.take(service.name, handle.bytes, deliveries, this.#clock.ageOf(sentAt), handle);
@@ -386,6 +383,9 @@ export class NatsServer implements Answerer<Handle> {
 
 /** Deliveries and milliseconds before the input was given back. */
 function readBefore(message: Msg): [deliveries: number, elapsed: number] {
-  const [deliveries = NaN, elapsed = NaN] = (message.headers?.get(BEFORE) ?? '').split(' ').map(Number);
-  return deliveries >= 0 && elapsed >= 0 ? [deliveries, elapsed] : [0, 0];
+  if (!message.headers) return NEVER;
+  const [deliveries = NaN, elapsed = NaN] = message.headers.get(BEFORE).split(' ').map(Number);
+  return deliveries >= 0 && elapsed >= 0 ? [deliveries, elapsed] : NEVER;
 }
+
+const NEVER: [deliveries: number, elapsed: number] = [0, 0];

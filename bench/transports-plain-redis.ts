@@ -17,6 +17,8 @@ const MOST_READ = 200;
 
 type Entries = [id: Buffer, fields: Buffer[]][];
 
+const turnEnd = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 async function web(url: string): Promise<Call> {
   const commands = new Redis(url, { protocol: 2 });
   commands.defineCommand('send', { lua: SEND });
@@ -42,9 +44,13 @@ async function web(url: string): Promise<Call> {
         }
         read += entries.length;
       }
-      if (read < MOST_READ) continue;
-      read = 0;
-      void commands.xtrim(answers, 'MINID', lastId);
+      if (read >= MOST_READ) {
+        read = 0;
+        void commands.xtrim(answers, 'MINID', lastId);
+      }
+      // What the answered callers send goes first.
+      await turnEnd();
+      if (unsent.length > 0) await turnEnd();
     }
   };
   void read(commands.duplicate());
@@ -59,12 +65,19 @@ async function web(url: string): Promise<Call> {
 async function model(url: string, run: Run): Promise<void> {
   const commands = new Redis(url, { protocol: 2 });
   commands.defineCommand('answer', { lua: ANSWER });
-  const write = Reflect.get(commands, 'answer') as (...values: unknown[]) => Promise<unknown>;
+  const write = Reflect.get(commands, 'answerBuffer') as (...values: unknown[]) => Promise<Entries>;
+  const node = String(process.pid);
   await commands.xgroup('CREATE', INPUTS, GROUP, '0', 'MKSTREAM').catch(() => undefined);
   const waiting: [id: string, message: Buffer][] = [];
   let inProgress = 0;
   let isRunning = false;
+  let isTaking = false;
   let wake: (() => void) | undefined;
+  const take = (entries: Entries): void => {
+    inProgress += entries.length;
+    for (const [id, [, message]] of entries) if (message) waiting.push([id.toString('latin1'), message]);
+    setImmediate(() => void runAll());
+  };
   const runAll = async (): Promise<void> => {
     if (isRunning) return;
     isRunning = true;
@@ -72,30 +85,42 @@ async function model(url: string, run: Run): Promise<void> {
       const batch = waiting.splice(0, BATCH_SIZE);
       const messages = batch.map(([, message]) => message);
       const answers = answersByCaller(messages, await run(messages.map(inputOf)));
-      void write.call(
+      inProgress -= batch.length;
+      // The next inputs come with the reply, unless the reader waits for some.
+      const most = wake && !isTaking ? PREFETCH - inProgress : 0;
+      isTaking ||= most > 0;
+      const sent = write.call(
         commands,
         1 + answers.size,
         INPUTS,
         ...Array.from(answers.keys(), answersOf),
         batch.map(([id]) => id).join(' '),
+        node,
+        most,
         ...answers.values(),
       );
-      inProgress -= batch.length;
-      wake?.();
+      if (most > 0) {
+        void sent.then((entries) => {
+          take(entries);
+          isTaking = false;
+          wake?.();
+        });
+      }
     }
     isRunning = false;
   };
   const read = async (reader: Redis): Promise<void> => {
     for (;;) {
       const credit = PREFETCH - inProgress;
-      if (credit === 0) {
+      if (credit === 0 || isTaking) {
         await new Promise<void>((resolve) => (wake = resolve));
+        wake = undefined;
         continue;
       }
       const reply = await reader.xreadgroupBuffer(
         'GROUP',
         GROUP,
-        String(process.pid),
+        node,
         'COUNT',
         credit,
         'BLOCK',
@@ -104,11 +129,8 @@ async function model(url: string, run: Run): Promise<void> {
         INPUTS,
         '>',
       );
-      for (const [, entries] of (reply ?? []) as [Buffer, Entries][]) {
-        inProgress += entries.length;
-        for (const [id, [, message]] of entries) if (message) waiting.push([id.toString('latin1'), message]);
-      }
-      void runAll();
+      for (const [, entries] of (reply ?? []) as [Buffer, Entries][]) take(entries);
+      await turnEnd();
     }
   };
   void read(commands.duplicate());

@@ -29,7 +29,13 @@ export class TcpProxy {
   /** Closes all connections without a word, and refuses others. */
   cut(): void {
     this.#isCut = true;
+    this.interrupt();
+  }
+
+  /** Closes all connections without a word; what is on the way is lost. The client may connect again. */
+  interrupt(): void {
     for (const socket of this.#sockets) socket.destroy();
+    this.#isFrozen = false;
   }
 
   /** Nothing goes through any more, and nobody is told. */

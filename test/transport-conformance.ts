@@ -33,6 +33,8 @@ export interface Harness {
 export interface BrokerHarness extends Harness {
   /** Holds up everything between a node and the broker, as SIGSTOP does, until the function returned is called. */
   freeze(node: Transport): () => void;
+  /** Ends the connections of a node, frozen or not, with all that is on the way. It may connect again at once. */
+  interrupt(node: Transport): void;
   /** Ends the broker and starts it again, with nothing in it. */
   restart(): Promise<void>;
   /** Bytes that are kept for inputs and answers, after everything has ended. */
@@ -523,6 +525,18 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
     await sleep(2 * REDELIVER_AFTER);
     expect(await caller.call('service', 1)).toMatch(/other|frozen/);
     await until(() => caller.state().services[0]?.nodes.length === 2);
+  });
+
+  it('runs an input that the broker has given to a connection that was lost before it arrived', async () => {
+    const caller = await node();
+    const serves = await serving(double);
+    expect(await caller.call('service', 1)).toBe(2);
+    broker().freeze(serves);
+    const call = caller.call('service', 2, { timeout: 10 * REDELIVER_AFTER });
+    // Time for the broker to give it away. Without, it is given to the next connection, which is no test of anything.
+    await sleep(100);
+    broker().interrupt(serves);
+    expect(await call).toBe(4);
   });
 
   it('ends a call for which the broker cannot be reached', async () => {

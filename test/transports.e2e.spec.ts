@@ -72,6 +72,10 @@ class Proxies {
     };
   }
 
+  interrupt(node: Transport): void {
+    this.#ofNodes.get(node)?.interrupt();
+  }
+
   async end(): Promise<void> {
     await Promise.all(Array.from(this.#ofNodes.values(), (proxy) => proxy.stop()));
   }
@@ -92,6 +96,9 @@ withRedis('the transport over Redis', () => {
         proxies.kill(node);
       },
       freeze: (node) => proxies.freeze(node),
+      interrupt: (node) => {
+        proxies.interrupt(node);
+      },
       restart: () => server.restart(),
       held: async () => {
         const keys = await redis.keys('*');
@@ -122,6 +129,9 @@ for (const program of natsPrograms('the transport over NATS')) {
           proxies.kill(node);
         },
         freeze: (node) => proxies.freeze(node),
+        interrupt: (node) => {
+          proxies.interrupt(node);
+        },
         restart: () => server.restart(),
         held: async () => (await manager.getAccountInfo()).memory,
         tooLarge: new Uint8Array(2 ** 20),

@@ -284,6 +284,10 @@ export class RedisCaller implements Sender<string> {
           reader.xreadBuffer('COUNT', 200, 'BLOCK', BLOCK, 'STREAMS', this.#answers, this.#lastId),
         );
         for (const [, entries] of (reply ?? []) as unknown as [Buffer, Entries][]) this.#take(entries);
+        // What the callers send who have been answered goes first: nobody waits for the next read yet. Their inputs are
+        // written at the end of this turn.
+        await turnEnd();
+        if (this.#isScheduled) await turnEnd();
       } catch {
         await pause(50);
       }
@@ -383,6 +387,11 @@ export class RedisCaller implements Sender<string> {
 
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Resolves after the poll phase, in the order of the calls. */
+export function turnEnd(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 export function ignore(): void {

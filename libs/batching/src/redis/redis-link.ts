@@ -1,6 +1,6 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import type { TransportContext } from '../transport/transport.js';
-import { ANSWER, BEAT, CLAIM, ENTER, GIVE_BACK, LEAVE, SEND } from './scripts.js';
+import { ANSWER, BEAT, CLAIM, ENTER, GIVE_BACK, LEAVE, MISSED, SEND } from './scripts.js';
 
 /** How a command ends that waits in Redis for something to read. */
 export const BLOCK = 2_000;
@@ -10,6 +10,7 @@ const SCRIPTS = {
   answer: ANSWER,
   beat: BEAT,
   claim: CLAIM,
+  missed: MISSED,
   giveBack: GIVE_BACK,
   leave: LEAVE,
   enter: ENTER,

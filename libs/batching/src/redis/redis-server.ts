@@ -3,7 +3,7 @@ import { joinAnswers } from '../transport/answer-frames.js';
 import { type Answerer, ServedInputs, type ServeSettings } from '../transport/served-inputs.js';
 import type { OnInput, ServeOptions } from '../transport/transport.js';
 import type { Keys } from './keys.js';
-import { ignore, isRefusal, pause } from './redis-caller.js';
+import { ignore, isRefusal, pause, turnEnd } from './redis-caller.js';
 import { BLOCK, messageOf, type RedisLink } from './redis-link.js';
 import { type RedisNodes, writeNode } from './redis-nodes.js';
 import { GROUP, MOST_PER_SCRIPT } from './scripts.js';
@@ -28,8 +28,14 @@ const TICKS = 20;
 class Service {
   /** Answers to be sent at the end of this turn. */
   answers: Answer[] = [];
-  /** Called when there may be room again. */
+  /** Those that are sent and not confirmed. */
+  readonly sent = new Set<readonly Answer[]>();
+  /** Called when there may be room again. Set while nothing is read. */
   wake: (() => void) | undefined;
+  /** Resolves when inputs were taken that were asked for together with answers. */
+  taking: Promise<void> | undefined;
+  /** Whether Redis may have given inputs to this node in a reply that was lost. */
+  mayMiss = false;
   reader: Redis | undefined;
   /** What Redis calls that connection. */
   clientId: number | undefined;
@@ -40,6 +46,11 @@ class Service {
     readonly name: string,
     readonly inputs: string,
   ) {}
+
+  /** Ids of inputs that have ended, as far as Redis has not confirmed it. */
+  *unconfirmed(): Generator<string> {
+    for (const part of [this.answers, ...this.sent]) for (const { id } of part) yield id;
+  }
 }
 
 /**
@@ -163,12 +174,16 @@ export class RedisServer implements Answerer<string> {
     const { name, inputs } = service;
     while (!this.#isDraining) {
       const credit = this.served.credit(name);
-      if (credit === 0 || service.answers.length >= this.served.prefetch(name)) {
+      if (credit === 0 || service.taking || service.answers.length >= this.served.prefetch(name)) {
         await new Promise<void>((resolve) => (service.wake = resolve));
         continue;
       }
       try {
         await this.link.ready(reader);
+        if (service.mayMiss) {
+          await this.#takeMissed(service);
+          continue;
+        }
         // It counts as silent, or is not known at all, before the first sign of life.
         if (!this.nodes.isKnown) await this.beat();
         if (!this.nodes.isKnown) throw new Error('Redis has not answered');
@@ -187,7 +202,10 @@ export class RedisServer implements Answerer<string> {
           ),
         );
         for (const [, entries] of (reply ?? []) as [Buffer, Entry[]][]) this.#take(name, entries);
+        // The queue looks at what came at the end of this turn, and has something better to do than to wait for this write.
+        await turnEnd();
       } catch (error) {
+        service.mayMiss ||= !isRefusal(error);
         if (isRefusal(error) && error.message.startsWith('NOGROUP'))
           await this.#makeGroup(service).catch(() => pause(20));
         else {
@@ -224,6 +242,7 @@ export class RedisServer implements Answerer<string> {
 
   /** Ends the command that waits in Redis, so that it ends by itself; else the connection. */
   async #endReading(service: Service): Promise<void> {
+    await service.taking;
     service.wake?.();
     const { reader } = service;
     if (!reader) return;
@@ -248,7 +267,7 @@ export class RedisServer implements Answerer<string> {
     setImmediate(() => {
       this.#isScheduled = false;
       void this.#sendAnswers();
-      for (const service of this.#services.values()) this.#wake(service);
+      for (const service of this.#services.values()) if (!service.taking) this.#wake(service);
     });
   }
 
@@ -279,9 +298,18 @@ export class RedisServer implements Answerer<string> {
       else ofCallers.set(caller, [bytes]);
     }
     const keys = [service.inputs, ...Array.from(ofCallers.keys(), (caller) => this.keys.answers(caller))];
-    const values = [answers.map(({ id }) => id).join(' '), ...Array.from(ofCallers.values(), joinAnswers)];
+    const most = this.#mostBesides(service);
+    const values = [
+      answers.map(({ id }) => id).join(' '),
+      this.node,
+      most,
+      ...Array.from(ofCallers.values(), joinAnswers),
+    ];
+    const sent = this.link.run('answer', keys, values);
+    if (most > 0) service.taking = this.#takeBesides(service, sent as Promise<Entry[]>);
+    service.sent.add(answers);
     try {
-      await this.link.run('answer', keys, values);
+      await sent;
     } catch (error) {
       // Not acknowledged, so nobody else has them while this node lives. The connection was lost, or Redis has no memory.
       if (isRefusal(error)) {
@@ -291,40 +319,65 @@ export class RedisServer implements Answerer<string> {
       service.answers.unshift(...answers);
       if (isRefusal(error)) this.#schedule();
     }
+    service.sent.delete(answers);
+  }
+
+  /** Inputs to be asked for together with answers: none while its reader waits for some. */
+  #mostBesides({ name, wake, taking }: Service): number {
+    return wake && !taking && !this.#isDraining ? this.served.credit(name) : 0;
+  }
+
+  async #takeBesides(service: Service, sent: Promise<readonly Entry[]>): Promise<void> {
+    try {
+      this.#take(service.name, await sent);
+    } catch (error) {
+      service.mayMiss ||= !isRefusal(error);
+    }
+    service.taking = undefined;
+    this.#wake(service);
   }
 
   async #claim(): Promise<void> {
     if (!this.link.isReady || this.#isDraining) return;
-    for (const { name, inputs } of this.#services.values()) {
+    for (const service of this.#services.values()) {
+      const { name, inputs } = service;
       const most = Math.max(0, 2 * this.served.prefetch(name) - this.served.inProgress(name));
       try {
         const values = [this.node, this.settings.redeliverAfter, most];
-        const reply = (await this.link.run('claim', [inputs, this.keys.nodes], values)) as (
-          Buffer | number
-        )[];
-        for (let index = 0; index + 3 < reply.length; index += 4) {
-          const [id, deliveries, message, before] = reply.slice(index, index + 4);
-          const text = String(id);
-          const bytes = Buffer.isBuffer(message) ? message : EMPTY;
-          this.served.take(
-            name,
-            bytes,
-            Number(deliveries) + Number(before) + 1,
-            this.nodes.ageOf(text),
-            text,
-          );
-        }
+        this.#takeAgain(name, await this.link.run('claim', [inputs, this.keys.nodes], values));
       } catch (error) {
         if (isRefusal(error)) this.#warn(name, error);
+        else service.mayMiss = true;
       }
     }
   }
 
+  /** What is asked on the connection for commands comes after the answers that were sent there before, whose inputs are gone. */
+  async #takeMissed(service: Service): Promise<void> {
+    const { name, inputs } = service;
+    const has = [...this.served.handles(name), ...service.unconfirmed()];
+    this.#takeAgain(name, await this.link.run('missed', [inputs], [this.node, ...has]));
+    service.mayMiss = false;
+  }
+
+  /** Takes a reply of the scripts CLAIM and MISSED. */
+  #takeAgain(name: string, reply: unknown): void {
+    const values = reply as (Buffer | number)[];
+    for (let index = 0; index + 3 < values.length; index += 4) {
+      const [id, deliveries, message, before] = values.slice(index, index + 4);
+      const text = String(id);
+      const bytes = Buffer.isBuffer(message) ? message : EMPTY;
+      this.served.take(name, bytes, Number(deliveries) + Number(before) + 1, this.nodes.ageOf(text), text);
+    }
+  }
+
   async #giveBack(services: readonly Service[]): Promise<void> {
-    for (const { name, inputs, answers } of services) {
+    for (const service of services) {
       // Answers that Redis has not got yet belong to inputs that have ended.
-      const keep = [...this.served.handles(name), ...answers.map(({ id }) => id)];
-      await this.link.run('giveBack', [inputs], [this.node, this.keys.answersPrefix, ...keep]).catch(ignore);
+      const keep = [...this.served.handles(service.name), ...service.unconfirmed()];
+      await this.link
+        .run('giveBack', [service.inputs], [this.node, this.keys.answersPrefix, ...keep])
+        .catch(ignore);
     }
   }
 

@@ -31,12 +31,14 @@ return table.concat(ids, ' ')`;
 
 /**
  * Adds answers, one entry per caller, and then acknowledges and deletes the inputs: if Redis has no memory for an answer,
- * its input stays. The stream of a caller that is gone has expired, and is not made anew.
+ * its input stays. The stream of a caller that is gone has expired, and is not made anew. Then takes the next inputs, which
+ * saves a node that is busy a command for each batch.
  *
- * KEYS: inputs, answers of each caller. ARGV: ids as one text, then the answers of each caller as one.
+ * KEYS: inputs, answers of each caller. ARGV: ids as one text, own name, most inputs to take, then the answers of each caller
+ * as one. Returns the entries taken.
  */
 export const ANSWER = `
-for i = 2, #KEYS do redis.call('XADD', KEYS[i], 'NOMKSTREAM', '*', 'a', ARGV[i]) end
+for i = 2, #KEYS do redis.call('XADD', KEYS[i], 'NOMKSTREAM', '*', 'a', ARGV[i + 2]) end
 local ack = { 'XACK', KEYS[1], '${GROUP}' }
 local del = { 'XDEL', KEYS[1] }
 for id in string.gmatch(ARGV[1], '%S+') do
@@ -45,7 +47,9 @@ for id in string.gmatch(ARGV[1], '%S+') do
 end
 redis.call(unpack(ack))
 redis.call(unpack(del))
-return 1`;
+if ARGV[3] == '0' then return {} end
+local read = redis.pcall('XREADGROUP', 'GROUP', '${GROUP}', ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
+return read and read[1] and read[1][2] or {}`;
 
 /** Inputs and answers of one script at most: Lua passes no more than some thousands of arguments to a command. */
 export const MOST_PER_SCRIPT = 1000;
@@ -85,6 +89,17 @@ for i = 3, #KEYS do
 end
 return { now, has, nodes, inputs }`;
 
+/** In scripts below: the message of an entry, and how often it was delivered under an earlier id. */
+const READ_ENTRY = `
+local function readEntry(fields)
+  local message, before = '', 0
+  for i = 1, #fields, 2 do
+    if fields[i] == 'p' then message = fields[i + 1] end
+    if fields[i] == 'd' then before = tonumber(fields[i + 1]) end
+  end
+  return message, before
+end`;
+
 /**
  * Takes over inputs of nodes that have given no sign of life for too long, and removes those of which nothing is
  * left. A node that nobody knows of is one of them: the broker has forgotten it, or it has left.
@@ -92,7 +107,7 @@ return { now, has, nodes, inputs }`;
  * KEYS: inputs, nodes. ARGV: own name, silence (ms), most inputs. Returns [id, deliveries before this one, message,
  * deliveries under an earlier id, …].
  */
-export const CLAIM = `
+export const CLAIM = `${READ_ENTRY}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local room = tonumber(ARGV[3])
@@ -107,11 +122,7 @@ for _, consumer in ipairs(consumers) do
     for _, entry in ipairs(pending) do
       local taken = redis.call('XCLAIM', KEYS[1], '${GROUP}', ARGV[1], 0, entry[1])[1]
       if taken then
-        local message, before = '', 0
-        for i = 1, #taken[2], 2 do
-          if taken[2][i] == 'p' then message = taken[2][i + 1] end
-          if taken[2][i] == 'd' then before = taken[2][i + 1] end
-        end
+        local message, before = readEntry(taken[2])
         room = room - 1
         claimed[#claimed + 1] = taken[1]
         claimed[#claimed + 1] = entry[4]
@@ -129,12 +140,36 @@ end
 return claimed`;
 
 /**
+ * What Redis has given to this node and never arrived there, as the reply was lost with its connection.
+ *
+ * KEYS: inputs. ARGV: own name, ids of what has arrived. Returns the same as CLAIM.
+ */
+export const MISSED = `${READ_ENTRY}
+local has = {}
+for i = 2, #ARGV do has[ARGV[i]] = true end
+local missed = {}
+local pending = redis.pcall('XPENDING', KEYS[1], '${GROUP}', '-', '+', 100000, ARGV[1])
+if pending.err then return missed end
+for _, entry in ipairs(pending) do
+  local id = entry[1]
+  local found = not has[id] and redis.call('XRANGE', KEYS[1], id, id)[1]
+  if found then
+    local message, before = readEntry(found[2])
+    missed[#missed + 1] = id
+    missed[#missed + 1] = entry[4] - 1
+    missed[#missed + 1] = message
+    missed[#missed + 1] = before
+  end
+end
+return missed`;
+
+/**
  * Gives back inputs that this node has and that are not among those to keep: each gets a new entry, as there is no
  * other way to return one to its group, and its caller is told the new id. The delivery that is given back does not count.
  *
  * KEYS: inputs. ARGV: own name, prefix of the keys of answers, ids to keep. Returns the number given back.
  */
-export const GIVE_BACK = `
+export const GIVE_BACK = `${READ_ENTRY}
 local keep = {}
 for i = 3, #ARGV do keep[ARGV[i]] = true end
 local count = 0
@@ -145,11 +180,7 @@ for _, entry in ipairs(pending) do
   if not keep[id] then
     local found = redis.call('XRANGE', KEYS[1], id, id)[1]
     if found then
-      local message, before = '', 0
-      for i = 1, #found[2], 2 do
-        if found[2][i] == 'p' then message = found[2][i + 1] end
-        if found[2][i] == 'd' then before = tonumber(found[2][i + 1]) end
-      end
+      local message, before = readEntry(found[2])
       local deliveries = before + entry[4] - 1
       local new
       if deliveries > 0 then

@@ -221,6 +221,20 @@ describe.each(adapters)('The dashboard on %s', (adapter) => {
     running = undefined;
   });
 
+  it('takes no request for a viewer that asks for the head of the events only', async () => {
+    const { url } = await start({ maxViewers: 1 });
+    for (let each = 0; each < 2; each++) {
+      const answer = await fetch(`${url}/batching/events`, { method: 'HEAD' });
+      expect([answer.status, answer.headers.get('content-type')]).toEqual([
+        200,
+        'text/event-stream; charset=utf-8',
+      ]);
+    }
+    const viewer = await watch(`${url}/batching/events`);
+    expect(await viewer.frames(1)).toHaveLength(1);
+    viewer.close();
+  });
+
   it('refuses more viewers than it may have, with 503', async () => {
     const { url } = await start({ maxViewers: 1 });
     const viewer = await watch(`${url}/batching/events`);

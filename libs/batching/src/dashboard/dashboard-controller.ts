@@ -56,8 +56,11 @@ export function createDashboardController({ path, guards, tune }: DashboardOptio
     }
 
     @Get('events')
-    events(@Res() response: AnyResponse): void {
-      this.feed.add(() => begin(response, 200, EVENTS));
+    events(@Req() { method }: AnyRequest, @Res() response: AnyResponse): void {
+      const open = () => begin(response, 200, EVENTS);
+      // Routers answer HEAD by the route of GET: without a body the stream would have no end.
+      if (method === 'HEAD') open().end();
+      else this.feed.add(open);
     }
   }
   if (!tune) return BatchingDashboardController;

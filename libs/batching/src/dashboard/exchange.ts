@@ -12,6 +12,7 @@ const MOST_BYTES = 4096;
 
 /** What the requests of Express and Fastify have in common. */
 export interface AnyRequest {
+  readonly method?: string;
   readonly raw?: IncomingMessage;
   readonly headers: IncomingHttpHeaders;
   readonly body?: unknown;

@@ -214,7 +214,7 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
           },
           (error: unknown) => {
             const { signal } = options ?? {};
-            if (signal?.aborted && this.#flights.has(flight)) this.#abortedWhileRunning++;
+            if (signal?.aborted && this.#flights.get(flight.number)) this.#abortedWhileRunning++;
             this.#end(flight, 'errors', at);
             // What a batch function throws need not be an Error.
             // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors

@@ -235,6 +235,32 @@ describe.each(adapters)('The dashboard on %s', (adapter) => {
     viewer.close();
   });
 
+  it('keeps no place for a viewer that left while a guard was asked', async () => {
+    const left: string[] = [];
+    class Slow implements CanActivate {
+      async canActivate(context: ExecutionContext): Promise<boolean> {
+        const { headers, socket } = context.switchToHttp().getRequest<IncomingMessage>();
+        if (headers['x-leaves'] === undefined) return true;
+        left.push('asked');
+        await once(socket, 'close');
+        setImmediate(() => left.push('answered'));
+        return true;
+      }
+    }
+    const { url } = await start({ maxViewers: 1, guards: [Slow] });
+    const request = get(`${url}/batching/events`, { agent: false, headers: { 'x-leaves': 'yes' } });
+    request.on('error', () => undefined);
+    const until = async (word: string) => {
+      while (left.at(-1) !== word) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    await until('asked');
+    request.destroy();
+    await until('answered');
+    const viewer = await watch(`${url}/batching/events`);
+    expect(await viewer.frames(1)).toHaveLength(1);
+    viewer.close();
+  });
+
   it('refuses more viewers than it may have, with 503', async () => {
     const { url } = await start({ maxViewers: 1 });
     const viewer = await watch(`${url}/batching/events`);

@@ -147,6 +147,15 @@ describe('LiveFeed', () => {
     expect(viewer.destroyed).toBe(true);
   });
 
+  it('takes nobody for a viewer who left before', async () => {
+    const gone = new PassThrough();
+    gone.destroy();
+    await once(gone, 'close');
+    feed.add(() => gone as unknown as ServerResponse);
+    expect(watchers).toBe(0);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
   it('has a limit of viewers, and ends with the application', () => {
     feed = new LiveFeed(checkDashboardOptions({ maxViewers: 1 }), {
       list: () => [],

@@ -97,14 +97,15 @@ export class LiveFeed implements OnApplicationBootstrap, OnModuleDestroy {
       );
     }
     const response = open();
+    // Its client may have gone while a guard was asked; then nothing more is heard of it.
+    if (response.destroyed) return;
     const viewer: Viewer = { response, isUpToDate: false, isFull: false, missed: 0 };
     this.#viewers.add(viewer);
     response.on('drain', () => {
       viewer.isFull = false;
     });
     response.once('close', () => {
-      this.#viewers.delete(viewer);
-      if (this.#viewers.size === 0) this.#rest();
+      this.#remove(viewer);
     });
     clearTimeout(this.#linger);
     if (this.#timer) return;
@@ -121,9 +122,9 @@ export class LiveFeed implements OnApplicationBootstrap, OnModuleDestroy {
     this.#stop();
   }
 
-  /** The last viewer has left. */
-  #rest(): void {
-    if (this.#isEnding) return;
+  /** When the last viewer has left, the queues are soon no longer watched. */
+  #remove(viewer: Viewer): void {
+    if (!this.#viewers.delete(viewer) || this.#viewers.size > 0 || this.#isEnding) return;
     clearTimeout(this.#linger);
     this.#linger = setTimeout(() => {
       this.#stop();
@@ -151,7 +152,10 @@ export class LiveFeed implements OnApplicationBootstrap, OnModuleDestroy {
       if (isUpToDate && isQuiet) continue;
       if (isFull) {
         viewer.isUpToDate = false;
-        if (++viewer.missed === PATIENCE) response.destroy();
+        if (++viewer.missed === PATIENCE) {
+          response.destroy();
+          this.#remove(viewer);
+        }
         continue;
       }
       const event = isUpToDate ? (since ??= this.#event(now, false)) : (whole ??= this.#event(now, true));

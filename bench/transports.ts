@@ -16,6 +16,7 @@ const MOST_ADDED = 0.6;
 const LEAST_THROUGHPUT = { redis: { '64 B': 0.8, '12 KB': 0.65 }, nats: { '64 B': 0.8, '12 KB': 0.45 } };
 /** CPU for an input, beside a plain loop over the same broker. */
 const MOST_CPU = 1.5;
+/** What the two would do if both were always busy: (1 + 0.1) / 2. */
 const LEAST_WITH_SLOW_NODE = 0.55;
 /** Longest answer after a kill: until the node counts as dead, what the others have before, and 100 ms. */
 const MOST_WAIT = REDELIVER_AFTER + (PREFETCH / BATCH_SIZE + 1) * RUN_MS + 100;

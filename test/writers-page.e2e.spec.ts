@@ -6,6 +6,7 @@ import type { INestApplication } from '@nestjs/common';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { findChromium, launch, openPage } from './browser.js';
 import type { EventStream } from '../apps/writers/src/event-stream.js';
+import { Network } from '../apps/writers/src/network.js';
 import { Streams } from '../apps/writers/src/streams.js';
 import { Walls } from '../apps/writers/src/walls.js';
 import { startWriters } from './writers.js';
@@ -19,6 +20,7 @@ const executablePath = await findChromium();
   let url: string;
   let page: Page;
   let complaints: string[];
+  let release = (): void => undefined;
 
   beforeAll(async () => {
     ({ app, url } = await startWriters());
@@ -30,6 +32,8 @@ const executablePath = await findChromium();
   });
   beforeEach(() => open({}));
   afterEach(async () => {
+    jest.restoreAllMocks();
+    release();
     await page.context().close();
     expect(complaints).toEqual([]);
   });
@@ -43,7 +47,20 @@ const executablePath = await findChromium();
   const button = (name: string) => page.getByRole('button', { name, exact: true });
   const lines = () => page.locator('#wall li');
 
+  /** Texts stop when some characters are written, so that they neither end nor lose sight of their beginnings, however fast they are. */
+  function holdTexts(): void {
+    const network = app.get(Network);
+    const step = network.step.bind(network);
+    const held = new Promise<void>((resolve) => (release = resolve));
+    let left = 60;
+    jest.spyOn(network, 'step').mockImplementation(async (steps) => {
+      if (left-- <= 0) await held;
+      return step(steps);
+    });
+  }
+
   it('shows texts that grow, and those that leave', async () => {
+    holdTexts();
     await page.getByLabel('Characters', { exact: true }).fill('2000');
     await button('A crowd of 16').click();
     await lines().nth(15).waitFor();
@@ -75,8 +92,11 @@ const executablePath = await findChromium();
     });
     stream.stop(new ApiError(503, 'ERR_STOPPING', 'the server is shutting down; ask again'));
     await page
-      .getByText('the server is shutting down; ask again. A new wall opens as soon as there is one.')
+      .getByText(
+        'The wall has ended: the server is shutting down; ask again. A new one opens as soon as it can.',
+      )
       .waitFor();
+    expect(await page.locator('#writing').textContent()).toBe('0');
     await page.locator('#empty').waitFor();
     expect(await page.locator('#note').textContent()).toBe('');
     expect(await button('Race against static batches').isEnabled()).toBe(true);
@@ -109,6 +129,7 @@ const executablePath = await findChromium();
     await page.context().close();
     await open(options);
     expect(await faults()).toEqual([]);
+    holdTexts();
     await button('A crowd of 16').click();
     await lines().nth(15).locator('.text').getByText('The whale ').waitFor();
     expect(await faults()).toEqual([]);

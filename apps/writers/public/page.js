@@ -22,9 +22,9 @@ open();
 
 function open() {
   const events = new EventSource('/walls');
-  let reason = 'The connection was lost';
+  let reason = 'the connection was lost';
   events.addEventListener('wall', ({ data }) => {
-    reason = 'The connection was lost';
+    reason = 'the connection was lost';
     wall = JSON.parse(data).id;
     lines.clear();
     element('wall').replaceChildren();
@@ -48,7 +48,8 @@ function open() {
   events.addEventListener('error', (event) => {
     // The server's event of this name says why; then the connection ends, which is the browser's event.
     if (event instanceof MessageEvent) reason = JSON.parse(event.data).message;
-    element('note').textContent = `${reason}. A new wall opens as soon as there is one.`;
+    element('note').textContent = `The wall has ended: ${reason}. A new one opens as soon as it can.`;
+    show({ writing: 0, speed: 0, share: 0, first: null });
     // After an answer that is no stream, as where all walls are taken, the browser does not ask again.
     if (events.readyState === EventSource.CLOSED) setTimeout(open, RETRY);
   });

@@ -337,8 +337,8 @@ function drawBlock(
     context.strokeRect(x - 2, y - 2, width + 4, height + 4);
   }
   if (width < NARROW.plain) return;
-  const labels = parts.map((part) => drawCount(context, part));
-  if (labels.includes(true)) return;
+  for (const part of parts) drawCount(context, part);
+  if (parts.length > 0) return;
   const text = block.count > 1 ? `${integer(block.count)}×` : integer(block.size);
   const room = context.measureText(text).width;
   if (width >= room + 6 && height >= 15) {
@@ -375,14 +375,13 @@ function partsOf({ block, x, y, width, height }: Shape, { theme, sharesOf }: Sce
   });
 }
 
-/** @returns whether there is room for it */
-function drawCount(context: CanvasRenderingContext2D, part: Part): boolean {
+/** If there is room for it. */
+function drawCount(context: CanvasRenderingContext2D, part: Part): void {
   const { count, x, y, width, height, paint } = part;
   const text = integer(count);
   const room = context.measureText(text).width;
-  if (width < room + 6 || height < 15) return false;
+  if (width < room + 4 || height < 15) return;
   drawLabel(context, text, { x: x + width / 2, y: y + height / 2, room, paint });
-  return true;
 }
 
 /** On a plate of the plain colour, as a pattern would make it hard to read. */

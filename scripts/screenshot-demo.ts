@@ -136,5 +136,5 @@ async function enlargeTwo(page: Page): Promise<undefined> {
   await page.locator('#both').click();
   await page.locator('#download').waitFor({ timeout: 120_000 });
   await page.locator('#shared', { hasText: '12 batches' }).waitFor({ timeout: 120_000 });
-  await sleep(1000);
+  await sleep(250);
 }

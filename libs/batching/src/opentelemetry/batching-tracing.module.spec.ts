@@ -281,8 +281,9 @@ describe('The traces of BatchingTracingModule', () => {
 
   it('end, as failed, with an application that does not wait for a batch that hangs', async () => {
     const app = await start();
-    const result = traced('caller', () => queueOf(app, 'Others.hang').submit(1));
-    const failed = expect(result).rejects.toThrow('did not wait');
+    const queue = queueOf(app, 'Others.hang');
+    const failed = expect(traced('caller', () => queue.submit(1))).rejects.toThrow('did not wait');
+    while (queue.stats().runningBatches === 0) await sleep(0);
     await app.get(BatchingRegistry).stop({ timeout: 1 });
     await failed;
     await app.close();

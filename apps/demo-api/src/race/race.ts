@@ -3,7 +3,7 @@ import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/comm
 import { type Batched, InjectBatched } from 'nest-batching';
 import type { Configuration } from '../configuration.js';
 import { loadTestDigits } from '../digits/mnist.js';
-import { type LaneResult, runLane, STEP, TIME, WARM_UP } from './lane-run.js';
+import { FIRST_WARM_UP, type LaneResult, runLane, STEP, TIME, WARM_UP } from './lane-run.js';
 import { RaceLanes } from './race-lanes.js';
 
 export const LANES = ['oneByOne', 'batched'] as const;
@@ -37,6 +37,8 @@ export class Race implements BeforeApplicationShutdown {
   readonly #shutdown = new AbortController();
   /** When the race that runs will be over. */
   #endsAt: number | undefined;
+  /** Of the next race's first lane. */
+  #warmUp = FIRST_WARM_UP;
 
   constructor(
     @InjectBatched(RaceLanes) private readonly lanes: Batched<RaceLanes>,
@@ -57,21 +59,23 @@ export class Race implements BeforeApplicationShutdown {
     try {
       const pictures = (await loadTestDigits()).map(({ pixels }) => pixels);
       const either = AbortSignal.any([signal, this.#shutdown.signal]);
-      const run = (name: LaneName) => {
+      const run = (name: LaneName, warmUp: number) => {
         either.throwIfAborted();
         onProgress({ lane: name, elapsed: 0, time: TIME, digits: 0 });
         return runLane({
           lane: this.lanes[name],
           pictures,
           callers,
+          warmUp,
           signal: either,
           onProgress: (elapsed, digits) => {
             onProgress({ lane: name, elapsed: Math.round(elapsed), time: TIME, digits });
           },
         });
       };
-      const oneByOne = await run('oneByOne');
-      const batched = await run('batched');
+      const oneByOne = await run('oneByOne', this.#warmUp);
+      this.#warmUp = WARM_UP;
+      const batched = await run('batched', WARM_UP);
       const ratio = oneByOne.digits === 0 ? 0 : batched.digits / oneByOne.digits;
       return { callers, time: TIME, step: STEP, oneByOne, batched, ratio };
     } finally {
@@ -93,7 +97,7 @@ export class Race implements BeforeApplicationShutdown {
         retryAfter: seconds,
       });
     }
-    this.#endsAt = now + LANES.length * (WARM_UP + TIME);
+    this.#endsAt = now + this.#warmUp + TIME + WARM_UP + TIME;
     const { batchSize, maxDelay } = this.configuration;
     // The dashboard may have changed them.
     Object.assign(this.lanes.oneByOne.queue, { batchSize: 1, maxDelay });

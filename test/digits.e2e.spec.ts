@@ -705,6 +705,14 @@ describe.each(adapters)('The demo over HTTP, %s', (adapter) => {
       expect(Math.abs(Date.now() - (last?.at ?? 0))).toBeLessThan(10_000);
     });
 
+    it('has no stream for HEAD, which would have no end: the connection is free again', async () => {
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+      const { status, headers } = await send(`${url}/queues/live`, { method: 'HEAD', agent });
+      expect([status, headers['content-type']]).toEqual([200, 'text/event-stream']);
+      expect(await send(`${url}/health/live`, { agent })).toMatchObject({ status: 200, reusedSocket: true });
+      agent.destroy();
+    });
+
     it('goes on where a client was cut off', async () => {
       const { id } = await liveView(url);
       await postJson(`${url}/digits/many`, { images: [pixels, pixels] });

@@ -98,6 +98,9 @@ export class QueuesController {
     @RawResponse() response: ServerResponse,
     @Headers('last-event-id') lastEventId?: string,
   ): StreamableFile {
+    // Routers answer HEAD by the route of GET: without a body the stream would have no end.
+    if (response.req.method === 'HEAD')
+      return new StreamableFile(Buffer.alloc(0), { type: 'text/event-stream' });
     return new StreamableFile(this.view.open(response, lastEventId), { type: 'text/event-stream' });
   }
 }

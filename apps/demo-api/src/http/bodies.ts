@@ -53,13 +53,8 @@ export function bodyLimits({
     const route = routeOf(request);
     const limits = Object.hasOwn(routes, route) ? routes[route] : undefined;
     if (limits) return limitFor(request, limits);
-    if (!headers['transfer-encoding'] && !Number(headers['content-length'] ?? 0)) return undefined;
-    if (route !== 'POST /race') throw new NotFoundException();
-    throw new ApiError(
-      400,
-      'ERR_INVALID',
-      'expected no body: callers stands in the address, as in /race?callers=128',
-    );
+    if (headers['transfer-encoding'] || Number(headers['content-length'] ?? 0)) throw new NotFoundException();
+    return undefined;
   };
 }
 

@@ -103,10 +103,14 @@ function useMiddleware(
   });
 }
 
-/** Nest takes another method on a known path for an unknown path. */
+type Operation = NonNullable<OpenAPIObject['paths'][string]['post']>;
+
+/** Nest takes another method on a known path for an unknown path, and `bodyLimits` a body that its route does not take. */
 function noSuchRoute(paths: OpenAPIObject['paths']) {
   return ({ method = '', url = '' }: IncomingMessage, response: ServerResponse): ApiError => {
     const [path = ''] = url.split('?', 1);
+    const { post } = paths[path] ?? {};
+    if (method === 'POST' && post && !post.requestBody) return noBodyTaken(path, post);
     const allowed = Object.keys(paths[path] ?? {}).map((name) => name.toUpperCase());
     if (allowed.length === 0) {
       return new ApiError(404, 'ERR_NO_SUCH_ROUTE', `There is no ${path} here; /docs lists what there is.`);
@@ -115,4 +119,12 @@ function noSuchRoute(paths: OpenAPIObject['paths']) {
     const message = `${path} takes ${allowed.join(' or ')}, not ${method}.`;
     return new ApiError(405, 'ERR_METHOD', message, { details: { allowed } });
   };
+}
+
+function noBodyTaken(path: string, { parameters = [] }: Operation): ApiError {
+  const names = parameters.flatMap((parameter) =>
+    'in' in parameter && parameter.in === 'query' ? [parameter.name] : [],
+  );
+  const places = names.map((name) => `${name} stands in the address, as in ${path}?${name}=…`);
+  return new ApiError(400, 'ERR_INVALID', ['expected no body', ...places].join(': '));
 }

@@ -1,7 +1,7 @@
 import type { Block } from './history.js';
 
 /** Names, at most: there are colours and patterns for no more. */
-const MOST = 4;
+export const MOST_SHARES = 4;
 
 /** Whose the inputs of a batch are, which only the application knows. */
 export interface Shares {
@@ -35,8 +35,8 @@ export function checkShares(value: unknown): Shares | undefined {
   if (!names.every(isName)) {
     throw new TypeError(`shares.names: expected strings that are not empty, got ${JSON.stringify(names)}`);
   }
-  if (names.length < 1 || names.length > MOST) {
-    throw new RangeError(`shares.names: expected 1 to ${MOST} names, got ${names.length}`);
+  if (names.length < 1 || names.length > MOST_SHARES) {
+    throw new RangeError(`shares.names: expected 1 to ${MOST_SHARES} names, got ${names.length}`);
   }
   return value as Shares;
 }

@@ -1,4 +1,5 @@
 import { REASONS } from '../frame.js';
+import { MOST_SHARES } from './shares.js';
 
 export interface Paint {
   readonly fill: string;
@@ -34,7 +35,7 @@ export function readTheme(element: Element = document.documentElement): Theme {
     bad: of('bad'),
     accent: of('accent'),
     reasons: REASONS.map((reason) => ({ fill: of(reason), on: of(`on-${reason}`) })),
-    shares: [1, 2, 3, 4].map((number) =>
+    shares: Array.from({ length: MOST_SHARES }, (_, index) => index + 1).map((number) =>
       // A page may choose them, and need not know of forced colours.
       isForced
         ? { fill: of('ink'), on: of('card') }

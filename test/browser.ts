@@ -56,8 +56,14 @@ export async function openDemo(
   return { page, complaints };
 }
 
-/** Pixels on the timeline of a page of its own in the colours of the first two shares. */
-export function sharesDrawn(page: Page): Promise<[first: number, second: number]> {
+/** What the timeline of a page shows in the colour of a share: how many pixels, and how many it is from the top one to the bottom one. */
+export interface ShareDrawn {
+  readonly pixels: number;
+  readonly height: number;
+}
+
+/** Of the first two shares, on the timeline of a page of its own. */
+export function sharesDrawn(page: Page): Promise<[first: ShareDrawn, second: ShareDrawn]> {
   return page.evaluate(`{
     const element = document.querySelector('batching-timeline');
     const canvas = element.shadowRoot.querySelector('.timeline');
@@ -68,11 +74,11 @@ export function sharesDrawn(page: Page): Promise<[first: number, second: number]
       pen.fillStyle = getComputedStyle(element).getPropertyValue(name);
       pen.fillRect(0, 0, 1, 1);
       const [red, green, blue] = pen.getImageData(0, 0, 1, 1).data;
-      let count = 0;
+      const rows = [];
       for (let i = 0; i < data.length; i += 4) {
-        if (data[i] === red && data[i + 1] === green && data[i + 2] === blue) count++;
+        if (data[i] === red && data[i + 1] === green && data[i + 2] === blue) rows.push(Math.floor(i / 4 / canvas.width));
       }
-      return count;
+      return { pixels: rows.length, height: rows.length > 0 ? rows.at(-1) - rows[0] + 1 : 0 };
     });
   }`);
 }

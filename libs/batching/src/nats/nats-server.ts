@@ -106,18 +106,7 @@ export class NatsServer implements Answerer<Handle> {
   /** What this node serves now; empty while it does not take inputs. */
   get description(): Map<string, Served> {
     const open = this.#isDraining ? [] : [...this.#services.values()].filter(({ isOpen }) => isOpen);
-    return new Map(
-      open.map(({ name, waiting }) => [
-        name,
-        {
-          prefetch: this.served.prefetch(name),
-          inProgress: this.served.inProgress(name),
-          redelivered: this.served.redelivered(name),
-          maxQueued: this.served.maxQueued(name),
-          waiting,
-        },
-      ]),
-    );
+    return new Map(open.map(({ name, waiting }) => [name, { ...this.served.describe(name), waiting }]));
   }
 
   add(name: string, options: ServeOptions, onInput: OnInput): void {

@@ -1,25 +1,9 @@
 import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-io/transport-node';
 import { checkCount, checkType, show } from '../core/checks.js';
-import { ServiceStoppedError } from '../core/errors.js';
+import { type BrokerParts, BrokerTransport } from '../transport/broker-transport.js';
 import { msgpackCodec } from '../transport/msgpack-codec.js';
-import { nodeName } from '../transport/node-name.js';
-import {
-  notOpen,
-  opened,
-  OPENED_TWICE,
-  resolveSettings,
-  type ResolvedSettings,
-  type TransportSettings,
-} from '../transport/settings.js';
-import type {
-  CallOptions,
-  OnInput,
-  ServeOptions,
-  ServiceState,
-  Transport,
-  TransportContext,
-  TransportState,
-} from '../transport/transport.js';
+import { resolveSettings, type ResolvedSettings, type TransportSettings } from '../transport/settings.js';
+import type { Transport, TransportContext, TransportState } from '../transport/transport.js';
 import { readJson } from './frames.js';
 import { Names } from './names.js';
 import { NatsCaller } from './nats-caller.js';
@@ -133,30 +117,29 @@ function isConnection(
   return typeof (connection as Partial<NatsConnection> | undefined)?.publish === 'function';
 }
 
-/** What a transport has once it is open. */
-interface Parts {
+/** What it has once it is open. */
+interface Parts extends BrokerParts {
   readonly link: NatsLink;
   readonly nodes: NatsNodes;
   readonly caller: NatsCaller;
   readonly server: NatsServer;
 }
 
-/** A node on NATS: the connection, the calling and the serving half, and the signs of life. */
-class NatsTransport implements Transport {
-  readonly #node = nodeName();
-  #parts: Parts | undefined;
+/** A node on NATS. Its signs of life are messages to all. */
+class NatsTransport extends BrokerTransport<Parts> {
   #timer: NodeJS.Timeout | undefined;
-  #isClosed = false;
   #isBeating = false;
 
   constructor(
     private readonly connecting: Connecting,
     private readonly names: Names,
     private readonly settings: ResolvedSettings,
-  ) {}
+  ) {
+    super('nats');
+  }
 
-  open(context: TransportContext): void {
-    if (this.#parts) throw new Error(OPENED_TWICE);
+  protected connect(context: TransportContext): Parts {
+    const { node, names } = this;
     const { redeliverAfter, maxDeliver } = this.settings;
     const link = new NatsLink(this.connecting, context, {
       connected: () => {
@@ -168,85 +151,46 @@ class NatsTransport implements Transport {
     });
     const nodes = new NatsNodes(redeliverAfter);
     const common = { codec: msgpackCodec, context, maxPayload: link.maxPayload };
-    const caller = new NatsCaller(link, this.names, nodes, this.settings, { node: this.#node, ...common });
-    const server = new NatsServer(
-      this.#node,
-      link,
-      this.names,
-      nodes,
-      { redeliverAfter, keep: Math.max(KEEP, 20 * redeliverAfter) },
-      { ...common, maxDeliver },
-      () => {
-        this.#beat();
-      },
-    );
-    this.#parts = { link, nodes, caller, server };
-    link.subscribe(this.names.beats, ({ data }) => {
+    const caller = new NatsCaller(link, names, nodes, this.settings, { node, ...common });
+    const kept = { redeliverAfter, keep: Math.max(KEEP, 20 * redeliverAfter) };
+    const server = new NatsServer(node, link, names, nodes, kept, { ...common, maxDeliver }, () => {
+      this.#beat();
+    });
+    link.subscribe(names.beats, ({ data }) => {
       nodes.take(readJson(data));
     });
-    link.subscribe(this.names.asks, () => {
+    link.subscribe(names.asks, () => {
       this.#beatSoon();
     });
-    // Four signs of life in the time after which silence means death.
-    this.#timer = setInterval(
-      () => {
-        this.#tick();
-      },
-      Math.min(1_000, redeliverAfter / 4),
-    );
+    return { link, nodes, caller, server };
   }
 
-  call(service: string, input: unknown, options?: CallOptions): Promise<unknown> {
-    return this.#parts?.caller.calls.open(service, input, options) ?? notOpen();
-  }
-
-  serve(service: string, options: ServeOptions, onInput: OnInput): void {
-    if (this.#isClosed) throw new ServiceStoppedError(service);
-    opened(this.#parts).server.add(service, options, onInput);
-  }
-
-  async drain({ timeout = Infinity }: { timeout?: number | undefined } = {}): Promise<void> {
-    await this.#parts?.server.drain(timeout);
-  }
-
-  async close(): Promise<void> {
-    if (this.#isClosed || !this.#parts) return;
-    this.#isClosed = true;
-    const { link, caller, server } = this.#parts;
-    if (!server.isDraining) await server.drain(0);
-    await caller.close();
-    clearInterval(this.#timer);
-    server.close();
+  protected async disconnect({ link }: Parts): Promise<void> {
     await link.flush(this.settings.redeliverAfter);
     await link.close();
   }
 
-  get isConnected(): boolean {
-    return this.#parts?.link.isReady === true;
+  /** Four signs of life in the time after which silence means death. */
+  protected startTicking(): void {
+    const interval = Math.min(1_000, this.settings.redeliverAfter / 4);
+    this.#timer = setInterval(() => {
+      this.#tick();
+    }, interval);
   }
 
-  state(): TransportState {
-    const { nodes, caller, server } = opened(this.#parts);
+  protected stopTicking(): void {
+    clearInterval(this.#timer);
+  }
+
+  override state(): TransportState {
+    const { nodes, server } = this.parts;
     // What this node itself has is known better than from its last beat.
-    if (this.isConnected) nodes.take(JSON.parse(writeBeat(this.#node, server.description)));
-    const names = new Set([...caller.calls.services, ...server.serviceNames]);
-    const services = Array.from(names, (service): ServiceState => {
-      const known = nodes.of(service);
-      const redelivered = known.reduce((sum, node) => sum + node.redelivered, 0);
-      const waiting = nodes.waiting(service);
-      return { service, nodes: known, waiting, redelivered, calls: caller.calls.of(service) };
-    });
-    return {
-      transport: 'nats',
-      node: this.#node,
-      connected: this.isConnected,
-      draining: server.isDraining,
-      services,
-    };
+    if (this.isConnected) nodes.take(JSON.parse(writeBeat(this.node, server.description)));
+    return super.state();
   }
 
   #connected(): void {
-    const { link, nodes, caller, server } = opened(this.#parts);
+    const { link, nodes, caller, server } = this.parts;
     nodes.reset();
     link.publish(this.names.asks);
     caller.connected();
@@ -254,7 +198,7 @@ class NatsTransport implements Transport {
   }
 
   #tick(): void {
-    const { link, caller, server } = opened(this.#parts);
+    const { link, caller, server } = this.parts;
     caller.tick();
     if (!link.isReady) return;
     server.tick();
@@ -263,9 +207,9 @@ class NatsTransport implements Transport {
   }
 
   #beat(): void {
-    const { link, nodes, server } = opened(this.#parts);
+    const { link, nodes, server } = this.parts;
     if (!link.isReady || server.serviceNames.length === 0) return;
-    const beat = writeBeat(this.#node, server.description);
+    const beat = writeBeat(this.node, server.description);
     link.publish(this.names.beats, beat);
     // It does not come back on a connection of the user's without echo.
     nodes.take(JSON.parse(beat));

@@ -89,22 +89,10 @@ export class RedisServer implements Answerer<string> {
   get description(): string {
     if (this.#services.size === 0 || this.#hasLeft) return '';
     const services = this.#isDraining ? [] : [...this.#services.keys()];
-    return writeNode(
-      new Map(
-        services.map((name) => [
-          name,
-          {
-            prefetch: this.served.prefetch(name),
-            inProgress: this.served.inProgress(name),
-            redelivered: this.served.redelivered(name),
-            maxQueued: this.served.maxQueued(name),
-          },
-        ]),
-      ),
-    );
+    return writeNode(new Map(services.map((name) => [name, this.served.describe(name)])));
   }
 
-  get names(): string[] {
+  get serviceNames(): string[] {
     return [...this.#services.keys()];
   }
 

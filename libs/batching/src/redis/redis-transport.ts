@@ -1,25 +1,9 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { checkCount, checkType, show } from '../core/checks.js';
-import { ServiceStoppedError } from '../core/errors.js';
+import { type BrokerParts, BrokerTransport } from '../transport/broker-transport.js';
 import { msgpackCodec } from '../transport/msgpack-codec.js';
-import { nodeName } from '../transport/node-name.js';
-import {
-  notOpen,
-  opened,
-  OPENED_TWICE,
-  resolveSettings,
-  type ResolvedSettings,
-  type TransportSettings,
-} from '../transport/settings.js';
-import type {
-  CallOptions,
-  OnInput,
-  ServeOptions,
-  ServiceState,
-  Transport,
-  TransportContext,
-  TransportState,
-} from '../transport/transport.js';
+import { resolveSettings, type ResolvedSettings, type TransportSettings } from '../transport/settings.js';
+import type { Transport, TransportContext } from '../transport/transport.js';
 import { Keys } from './keys.js';
 import { CLUSTER, ignore, RedisCaller } from './redis-caller.js';
 import { RedisLink } from './redis-link.js';
@@ -103,20 +87,18 @@ function isCluster(connection: unknown): boolean {
   return (connection as { isCluster?: unknown } | undefined)?.isCluster === true;
 }
 
-/** What a transport has once it is open. */
-interface Parts {
+/** What it has once it is open. */
+interface Parts extends BrokerParts {
   readonly link: RedisLink;
   readonly nodes: RedisNodes;
   readonly caller: RedisCaller;
   readonly server: RedisServer;
 }
 
-/** A node on Redis: the connections, the calling and the serving half, and the signs of life. */
-class RedisTransport implements Transport {
-  readonly #node = nodeName();
-  #parts: Parts | undefined;
+/** A node on Redis. Its signs of life are entries of a sorted set, read by all. */
+class RedisTransport extends BrokerTransport<Parts> {
   #timer: NodeJS.Timeout | undefined;
-  #isClosed = false;
+  #isTicking = false;
   #beating: Promise<boolean | undefined> | undefined;
 
   constructor(
@@ -124,91 +106,48 @@ class RedisTransport implements Transport {
     private readonly keys: Keys,
     private readonly settings: ResolvedSettings,
     private readonly maxPayload: number,
-  ) {}
+  ) {
+    super('redis');
+  }
 
-  open(context: TransportContext): void {
-    if (this.#parts) throw new Error(OPENED_TWICE);
+  protected connect(context: TransportContext): Parts {
+    const { node, keys } = this;
     const link = new RedisLink(this.create, context);
     const nodes = new RedisNodes(this.settings.redeliverAfter);
-    const settings = { ...this.settings, keep: Math.max(KEEP, 20 * this.settings.redeliverAfter) };
+    const settings = { ...this.settings, keep: this.#keep };
     const common = { codec: msgpackCodec, context, maxPayload: () => this.maxPayload };
-    const caller = new RedisCaller(link, this.keys, nodes, settings, { node: this.#node, ...common });
-    const server = new RedisServer(
-      this.#node,
-      link,
-      this.keys,
-      nodes,
-      settings,
-      { ...common, maxDeliver: this.settings.maxDeliver },
-      async () => {
-        await this.#beat();
-      },
-    );
-    this.#parts = { link, nodes, caller, server };
+    const caller = new RedisCaller(link, keys, nodes, settings, { node, ...common });
+    const served = { ...common, maxDeliver: this.settings.maxDeliver };
+    const server = new RedisServer(node, link, keys, nodes, settings, served, async () => {
+      await this.#beat();
+    });
     link.commands.on('ready', () => void this.#connected());
     link.commands.on('close', () => {
       caller.disconnected();
     });
-    this.#tickSoon();
+    return { link, nodes, caller, server };
   }
 
-  call(service: string, input: unknown, options?: CallOptions): Promise<unknown> {
-    return this.#parts?.caller.calls.open(service, input, options) ?? notOpen();
-  }
-
-  serve(service: string, options: ServeOptions, onInput: OnInput): void {
-    if (this.#isClosed) throw new ServiceStoppedError(service);
-    opened(this.#parts).server.add(service, options, onInput);
-  }
-
-  async drain({ timeout = Infinity }: { timeout?: number | undefined } = {}): Promise<void> {
-    await this.#parts?.server.drain(timeout);
-  }
-
-  async close(): Promise<void> {
-    if (this.#isClosed || !this.#parts) return;
-    this.#isClosed = true;
-    const { link, caller, server } = this.#parts;
-    if (!server.isDraining) await server.drain(0);
-    await caller.close();
-    clearTimeout(this.#timer);
-    server.close();
+  protected disconnect({ link }: Parts): void {
     link.close();
   }
 
-  get isConnected(): boolean {
-    return this.#parts?.link.isReady === true;
+  protected startTicking(): void {
+    this.#isTicking = true;
+    this.#tickSoon();
   }
 
-  state(): TransportState {
-    const { nodes, caller, server } = opened(this.#parts);
-    const services = this.#services.map((service): ServiceState => {
-      const known = nodes.of(service);
-      const redelivered = known.reduce((sum, node) => sum + node.redelivered, 0);
-      return {
-        service,
-        nodes: known,
-        waiting: nodes.waiting(service),
-        redelivered,
-        calls: caller.calls.of(service),
-      };
-    });
-    return {
-      transport: 'redis',
-      node: this.#node,
-      connected: this.isConnected,
-      draining: server.isDraining,
-      services,
-    };
+  protected stopTicking(): void {
+    this.#isTicking = false;
+    clearTimeout(this.#timer);
   }
 
-  get #services(): string[] {
-    const { caller, server } = opened(this.#parts);
-    return [...new Set([...caller.calls.services, ...server.names])];
+  get #keep(): number {
+    return Math.max(KEEP, 20 * this.settings.redeliverAfter);
   }
 
   async #connected(): Promise<void> {
-    const { caller, server } = opened(this.#parts);
+    const { caller, server } = this.parts;
     await this.#beat();
     await caller.connected();
     server.connected();
@@ -216,7 +155,7 @@ class RedisTransport implements Transport {
 
   /** Four signs of life in the time after which silence means death. */
   #tickSoon(): void {
-    if (this.#isClosed) return;
+    if (!this.#isTicking) return;
     const interval = Math.min(1_000, this.settings.redeliverAfter / 4);
     this.#timer = setTimeout(() => {
       void this.#tick().finally(() => {
@@ -226,7 +165,7 @@ class RedisTransport implements Transport {
   }
 
   async #tick(): Promise<void> {
-    const { caller, server, link } = opened(this.#parts);
+    const { caller, server, link } = this.parts;
     const hasAnswers = await this.#beat();
     await caller.tick(hasAnswers).catch(ignore);
     if (link.isReady) await server.tick().catch(ignore);
@@ -241,11 +180,10 @@ class RedisTransport implements Transport {
   }
 
   async #sign(): Promise<boolean | undefined> {
-    const { link, nodes, caller, server } = opened(this.#parts);
+    const { link, nodes, caller, server } = this.parts;
     if (!link.isReady) return undefined;
-    const services = this.#services;
+    const { services } = this;
     const { redeliverAfter } = this.settings;
-    const keep = Math.max(KEEP, 20 * redeliverAfter);
     const askedAt = performance.now();
     // A connection that has died without a word is made anew.
     const timer = setTimeout(() => {
@@ -256,7 +194,7 @@ class RedisTransport implements Transport {
       const reply = await link.run(
         'beat',
         [this.keys.nodes, caller.answersKey, ...inputs],
-        [this.#node, server.description, 10 * redeliverAfter, keep, this.keys.nodePrefix],
+        [this.node, server.description, 10 * redeliverAfter, this.#keep, this.keys.nodePrefix],
       );
       return nodes.read(reply, services, askedAt);
     } catch {

@@ -249,15 +249,8 @@ export class MemoryTransport implements Transport {
 
   /** @internal */
   describe(service: string): NodeState {
-    const { served } = this.#opened;
-    return {
-      node: this.#node,
-      host: hostname(),
-      pid: process.pid,
-      prefetch: served.prefetch(service),
-      inProgress: served.inProgress(service),
-      redelivered: served.redelivered(service),
-    };
+    const { prefetch, inProgress, redelivered } = this.#opened.served.describe(service);
+    return { node: this.#node, host: hostname(), pid: process.pid, prefetch, inProgress, redelivered };
   }
 
   /** @internal */

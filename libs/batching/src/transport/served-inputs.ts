@@ -13,6 +13,7 @@ import {
   writeAnswer,
 } from './envelope.js';
 import { PayloadError, PayloadSizeError, RedeliveryError } from './errors.js';
+import type { Served } from './served-services.js';
 import type { Delivery, OnInput, ServeOptions, TraceCarrier, TransportContext } from './transport.js';
 import { takeApart } from './travelling-errors.js';
 
@@ -82,10 +83,6 @@ export class ServedInputs<Handle> {
     return this.#services.get(service)?.inputs.size ?? 0;
   }
 
-  redelivered(service: string): number {
-    return this.#services.get(service)?.redelivered ?? 0;
-  }
-
   /** Inputs that may be here at once. */
   prefetch(service: string): number {
     const { prefetch = 1 } = this.#services.get(service)?.options ?? {};
@@ -94,6 +91,16 @@ export class ServedInputs<Handle> {
 
   maxQueued(service: string): number {
     return this.#services.get(service)?.options.maxQueued ?? Infinity;
+  }
+
+  /** What this node says of a service. */
+  describe(service: string): Served {
+    return {
+      prefetch: this.prefetch(service),
+      inProgress: this.inProgress(service),
+      redelivered: this.#services.get(service)?.redelivered ?? 0,
+      maxQueued: this.maxQueued(service),
+    };
   }
 
   /** Inputs that may be taken now. */

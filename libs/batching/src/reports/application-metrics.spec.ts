@@ -62,10 +62,31 @@ describe('ApplicationMetrics', () => {
     expect(valueOf(after, 'batching_transport_waiting_items')).toBe(100_000);
     const needed = valueOf(before, 'batching_replicas_needed') ?? NaN;
     expect(valueOf(after, 'batching_replicas_needed')).toBeGreaterThan(100 * needed);
-    transport.node = 'web';
-    const web = await metrics.read();
-    expect(web.has('batching_redelivered_total')).toBe(false);
-    expect(valueOf(web, 'batching_replicas_needed')).toBeLessThan(2 * needed);
+    await queue.stop();
+  });
+
+  it('takes no part of what piles up in the broker where it does not serve', async () => {
+    const nodes = [{ node: 'a', redelivered: 3, host: 'host', pid: 1, prefetch: 8, inProgress: 0 }];
+    const service = { service: 'queue', nodes, waiting: 0, calls: 5 };
+    const queue = sleeping();
+    const metrics = new ApplicationMetrics(
+      application(queue, {
+        transport: 'redis',
+        node: 'web',
+        connected: true,
+        draining: false,
+        services: [service],
+      }),
+      () => [],
+      { slo: { p99: 100 } },
+      () => undefined,
+    );
+    for (let batch = 0; batch < 10; batch++) await Promise.all(queue.submitMany([1, 2, 3, 4]));
+    const before = await metrics.read();
+    expect(before.has('batching_redelivered_total')).toBe(false);
+    service.waiting = 100_000;
+    const needed = valueOf(before, 'batching_replicas_needed') ?? NaN;
+    expect(valueOf(await metrics.read(), 'batching_replicas_needed')).toBeLessThan(2 * needed);
     await queue.stop();
   });
 

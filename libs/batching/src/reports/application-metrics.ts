@@ -3,7 +3,7 @@ import type { BatchQueue } from '../core/batch-queue.js';
 import type { QueueStats } from '../core/stats.js';
 import { checkMetricsOptions, type MetricsOptions } from './metrics-options.js';
 import { type MetricName, METRICS, type Sample, type Samples } from './metrics.js';
-import { QueueMeter } from './queue-meter.js';
+import { type Backlog, QueueMeter } from './queue-meter.js';
 
 /** Milliseconds for which a reading waits for a worker to report its memory; a batch may keep it busy for longer. */
 const PATIENCE = 100;
@@ -66,7 +66,8 @@ export class ApplicationMetrics {
     };
     const now = performance.now();
     const transport = this.queues.transport();
-    for (const stats of this.queues.stats()) this.#readQueue(stats, shareOf(stats.name, transport), now, add);
+    for (const stats of this.queues.stats())
+      this.#readQueue(stats, backlogOf(stats.name, transport), now, add);
     if (transport) readTransport(transport, add);
     for (const model of this.models()) readModel(model, add);
     for (const [runtime, { restarts, memory }] of memories) {
@@ -87,7 +88,7 @@ export class ApplicationMetrics {
     return meter;
   }
 
-  #readQueue(stats: QueueStats, elsewhere: number, now: number, add: Add): void {
+  #readQueue(stats: QueueStats, backlog: Backlog | undefined, now: number, add: Add): void {
     const { name, dispatches, drops } = stats;
     const queue = this.queues.get(name);
     const labels = { queue: name };
@@ -107,7 +108,7 @@ export class ApplicationMetrics {
     add('batching_blocked_items', labels, stats.blocked);
     add('batching_running_batches', labels, stats.runningBatches);
     const aim = this.#aimOf(name);
-    const { utilization, replicas, leastAim } = this.#meterOf(name).read(queue, stats, elsewhere, aim, now);
+    const { utilization, replicas, leastAim } = this.#meterOf(name).read(queue, stats, backlog, aim, now);
     // Where a queue's inputs are sent to other nodes, it has no slots.
     if (utilization !== undefined && !('remote' in stats)) add('batching_utilization', labels, utilization);
     if (aim === undefined) return;
@@ -173,11 +174,11 @@ function addTotals(queue: BatchQueue<unknown, unknown>, add: Add): void {
   }
 }
 
-/** The inputs of a queue that wait in the broker, shared by the nodes that serve it; 0 where this node does not. */
-function shareOf(queue: string, transport: TransportReport | undefined): number {
+/** What waits for a queue in the broker; `undefined` where this node does not serve it. */
+function backlogOf(queue: string, transport: TransportReport | undefined): Backlog | undefined {
   const served = transport?.services.find(({ service }) => service === queue);
   const isServedHere = served?.nodes.some(({ node }) => node === transport?.node) ?? false;
-  return served && isServedHere ? served.waiting / served.nodes.length : 0;
+  return served && isServedHere ? { waiting: served.waiting, nodes: served.nodes.length } : undefined;
 }
 
 function readTransport({ transport, node: self, connected, services }: TransportReport, add: Add): void {

@@ -7,6 +7,12 @@ import { RunTimes } from './run-times.js';
 /** Weight of a new batch in the mean size of full ones. */
 const WEIGHT = 0.05;
 
+/** Inputs of a queue that wait in a broker, and the number of nodes that will take them. */
+export interface Backlog {
+  readonly waiting: number;
+  readonly nodes: number;
+}
+
 /** What one queue could do, from its reports, and what it has to do, from its counts. */
 export class QueueMeter {
   readonly #runTimes = new RunTimes();
@@ -17,6 +23,10 @@ export class QueueMeter {
   #bounds: string | undefined;
   /** Batches to come that may have left before the bounds were changed. */
   #outdated = 0;
+  /** Inputs waiting in the broker when that was last known. */
+  #waiting: number | undefined;
+  /** This replica's share of those that have come there since, less what was taken. */
+  #piledUp = 0;
 
   constructor(window: number, now: number) {
     this.#load = new RecentLoad(window, now);
@@ -31,21 +41,22 @@ export class QueueMeter {
   }
 
   /**
-   * @param elsewhere this replica's share of the inputs that wait for the queue in a broker
+   * @param backlog what waits for the queue in a broker, if this replica serves it from there and that is known
    * @param aim milliseconds for the p99; without one, no replicas are computed
    * @returns shares and replicas, as far as they are known, and `leastAim` where the aim cannot be held
    */
   read(
     queue: BatchQueue<unknown, unknown>,
     stats: QueueStats,
-    elsewhere: number,
+    backlog: Backlog | undefined,
     aim: number | undefined,
     now: number,
   ): { utilization?: number; replicas?: number; leastAim?: number } {
     const { submitted, coalesced, blocked } = stats;
+    this.#noteBacklog(backlog);
     // A caller that joined another's input adds no work; one that is blocked, or waits in a broker, is submitted
     // later.
-    const arrived = submitted - coalesced + blocked + elsewhere;
+    const arrived = submitted - coalesced + blocked + this.#piledUp;
     const ran = queue.totals('runTime', []).sum + underway(queue, now);
     const load = this.#load.read({ arrived, ran }, now);
     this.#noteBounds(stats);
@@ -61,6 +72,14 @@ export class QueueMeter {
       replicas: Math.max(0, load.rate) / capacityFor(aim, replica),
       ...(aim < least ? { leastAim: least } : {}),
     };
+  }
+
+  /** Counts changes, not what waits: that came before this replica, or was shared by fewer, has not arrived now. */
+  #noteBacklog(backlog: Backlog | undefined): void {
+    if (backlog && this.#waiting !== undefined) {
+      this.#piledUp += (backlog.waiting - this.#waiting) / backlog.nodes;
+    }
+    this.#waiting = backlog?.waiting;
   }
 
   /** A full batch of the settings before says nothing of one of the present settings. */

@@ -244,7 +244,6 @@ const phone: BrowserContextOptions = {
       await page.keyboard.press('Enter');
       await page.locator('#race-words').getByText('Measuring one by one').waitFor();
       expect(await page.locator('#timeline').getAttribute('queue')).toBe('RaceLanes.oneByOne');
-      expect(await faults()).toEqual([]);
       await page.locator('#race-words').getByText('Measuring in batches').waitFor();
       expect(await page.locator('#timeline').getAttribute('queue')).toBe('RaceLanes.batched');
       await page.locator('#race-words').getByText('Played as it was measured').waitFor();
@@ -304,6 +303,7 @@ const phone: BrowserContextOptions = {
       const run = jest.spyOn(app.get(Race), 'run');
       await page.getByRole('button', { name: 'Start the race' }).click();
       await page.locator('#race-words').getByText('Measuring').waitFor();
+      expect(await faults()).toEqual([]);
       const other = await openDemo(browser, url);
       const start = other.page.getByRole('button', { name: 'Start the race' });
       await start.click();
@@ -452,7 +452,12 @@ const phone: BrowserContextOptions = {
     // One of each request that was under way, of the race, and of each attempt to get the connection back.
     expect(complaints.length).toBeLessThan(30);
 
+    // As a proxy answers for a server that starts.
+    const isStarting = (route: Route) => route.fulfill({ status: 502, body: 'Bad Gateway' });
+    await page.route('**/batching/events*', isStarting);
+    await page.getByText('The server does not show its batches now').waitFor({ timeout: 30_000 });
     ({ app } = await startDemo({ PORT: port }));
+    await page.unroute('**/batching/events*', isStarting);
     await page.getByText('live', { exact: true }).waitFor({ timeout: 30_000 });
     await page.getByText('The connection to the server is lost').waitFor({ state: 'hidden' });
     for (const error of ['#reader-error', '#race-error', '#crowd-error']) {
@@ -460,7 +465,42 @@ const phone: BrowserContextOptions = {
     }
     // What is on the paper is read without being drawn again.
     await expectDigit('7');
-    complaints = complaints.filter((complaint) => !/ERR_(CONNECTION|INCOMPLETE|EMPTY)/.test(complaint));
+    complaints = complaints.filter((complaint) => !/ERR_(CONNECTION|INCOMPLETE|EMPTY)|502/.test(complaint));
+  });
+
+  it('does when the server is back what it was kept from: takes a sample, reads a file as it is', async () => {
+    const { pixels } = (await loadTestDigits())[1] ?? { pixels: new Uint8Array(784) };
+    const buffer = await sharp(pixels, { raw: { width: 28, height: 28, channels: 1 } })
+      .png()
+      .toBuffer();
+    const unreachable = page.locator('#reader-error').getByText('cannot be reached');
+    const lose = async () => {
+      await page.getByText('live', { exact: true }).waitFor();
+      await page.context().setOffline(true);
+      // The browser lets what is open already go on.
+      (app.getHttpServer() as import('node:http').Server).closeAllConnections();
+      await page.getByText('The connection to the server is lost').waitFor();
+    };
+    await lose();
+    await page.getByRole('button', { name: 'Sample' }).click();
+    await unreachable.waitFor();
+    await page.context().setOffline(false);
+    await page.locator('#digit:not([data-empty])').waitFor();
+    await unreachable.waitFor({ state: 'hidden' });
+
+    await lose();
+    await page.locator('#file').setInputFiles({ name: '2.png', mimeType: 'image/png', buffer });
+    await unreachable.waitFor();
+    // Chromium does not tell what is in a file that is sent.
+    await page.evaluate(`{
+      const send = fetch;
+      window.sent = [];
+      window.fetch = (input, init) => (init?.body && sent.push(init.body.name), send(input, init));
+    }`);
+    await page.context().setOffline(false);
+    await expectDigit('2');
+    expect(await page.evaluate('sent')).toEqual(['2.png']);
+    complaints = complaints.filter((complaint) => !/ERR_(INTERNET|INCOMPLETE)/.test(complaint));
   });
 
   it('keeps to its own policies in the reference of the API', async () => {

@@ -65,9 +65,11 @@ export function prepare(canvas) {
 }
 
 /**
- * A colour of the theme in force.
+ * A colour of the theme in force. A canvas would go on with the colour before for one that is not there.
  * @param {string} name as in style.css, without the dashes
  */
 export function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);
+  const value = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);
+  if (value === '') throw new Error(`style.css has no colour --${name}`);
+  return value;
 }

@@ -148,7 +148,8 @@ async function enlarge(photo, name, photos = ['your photo']) {
       },
     });
     if (signal.aborted) return;
-    await reveal(picture, name);
+    await reveal(picture, name, signal);
+    if (signal.aborted) return;
     const seconds = (performance.now() - start) / 1000;
     status.textContent =
       `${sizeOf(before)} became ${sizeOf(after)}, ${tiles(total)} in ${seconds.toFixed(1)} s, ` +
@@ -196,10 +197,12 @@ function tellProgress(done, total, took) {
 /**
  * @param {Blob} picture
  * @param {string} name of the photo's file
+ * @param {AbortSignal} signal aborts when another photo takes its place
  */
-async function reveal(picture, name) {
+async function reveal(picture, name, signal) {
   setSource(after, picture);
   await after.decode();
+  if (signal.aborted) return;
   comparison.classList.add('done');
   divider.value = '50';
   showDivider();

@@ -14,6 +14,8 @@ const returns = [];
 /** Called when the server has been started again. @type {(() => void)[]} */
 const restarts = [];
 let state = 'connecting';
+/** Whether it was lost and has not been live since. */
+let wasLost = false;
 let epoch = '';
 
 /**
@@ -52,8 +54,8 @@ export function isGone() {
 
 /** @param {string} now */
 function setState(now) {
-  const wasGone = isGone();
   state = now;
+  wasLost ||= isGone();
   const pill = element('connection');
   pill.dataset.state = now === 'refused' ? 'lost' : now;
   write(pill, { live: 'live', connecting: 'connecting…' }[now] ?? 'not connected');
@@ -63,13 +65,15 @@ function setState(now) {
     write(
       note,
       now === 'refused'
-        ? 'The server shows its batches to no more visitors now. Trying again…'
+        ? 'The server does not show its batches now: it is starting or stopping, or has too many visitors. Trying again…'
         : 'The connection to the server is lost. Trying to get it back…',
     );
     return;
   }
   void tellWhere();
-  if (wasGone) for (const listener of returns) listener();
+  if (!wasLost) return;
+  wasLost = false;
+  for (const listener of returns) listener();
 }
 
 async function tellWhere() {

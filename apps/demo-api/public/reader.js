@@ -23,8 +23,8 @@ const rows = Array.from({ length: 10 }, (_, value) => scoreRow(value));
 let turn = new AbortController();
 /** @type {number | undefined} */
 let pause;
-/** Whether what is on the paper is not read because the server could not be reached. */
-let isUnread = false;
+/** Does again what the server could not be reached for. @type {(() => void) | undefined} */
+let retry;
 /** Of the digit that is shown. @type {Journey | undefined} */
 let journey;
 
@@ -43,9 +43,7 @@ export function startReader() {
     if (file) void readFile(file);
     else show(error, 'That was no file. Drop a PNG, JPEG, WebP or GIF picture.');
   });
-  onReturn(() => {
-    if (isUnread) void read(() => board.toPng());
-  });
+  onReturn(() => retry?.());
   new ResizeObserver(drawCells).observe(cells);
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawCells);
   forget();
@@ -59,7 +57,7 @@ function begin() {
   clearTimeout(pause);
   turn.abort();
   turn = new AbortController();
-  isUnread = false;
+  retry = undefined;
   forget();
   return turn.signal;
 }
@@ -90,9 +88,7 @@ async function readSample() {
     const bitmap = await createImageBitmap(picture);
     if (!signal.aborted) board.show(bitmap);
   } catch (reason) {
-    if (signal.aborted) return;
-    forget();
-    show(error, /** @type {Error} */ (reason).message);
+    if (!signal.aborted) tellUnread(/** @type {Error} */ (reason), () => void readSample());
   }
 }
 
@@ -107,8 +103,9 @@ function toInk(pixels) {
 /** @param {() => Promise<Blob>} getPicture */
 async function read(getPicture) {
   const signal = begin();
+  const again = () => void read(getPicture);
   if (isGone()) {
-    tellUnread(new UnreachableError(undefined));
+    tellUnread(new UnreachableError(undefined), again);
     return;
   }
   tellReading();
@@ -118,7 +115,7 @@ async function read(getPicture) {
     const answer = await readPicture(picture, signal);
     if (!signal.aborted) tell(answer, performance.now() - start);
   } catch (reason) {
-    if (!signal.aborted) tellUnread(/** @type {Error} */ (reason));
+    if (!signal.aborted) tellUnread(/** @type {Error} */ (reason), again);
   }
 }
 
@@ -129,10 +126,13 @@ function tellReading() {
   element('took').textContent = '';
 }
 
-/** @param {Error} reason */
-function tellUnread(reason) {
+/**
+ * @param {Error} reason
+ * @param {() => void} again
+ */
+function tellUnread(reason, again) {
   forget();
-  isUnread = reason instanceof UnreachableError;
+  if (reason instanceof UnreachableError) retry = again;
   element('sure').textContent = 'Not read';
   show(error, reason.message);
 }

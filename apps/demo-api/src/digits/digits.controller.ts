@@ -50,8 +50,8 @@ export class DigitsController implements OnModuleInit {
   @ApiOperation({
     summary: 'Read one digit',
     description:
-      'Takes 784 numbers, or 784 bytes, which are the same grey values, row by row, and cost the server least; or a PNG or ' +
-      "JPEG picture of a digit on any even background, which is scaled and centred as MNIST's digits are.",
+      'Takes 784 numbers, or 784 bytes, which are the same grey values, row by row, and cost the server least; or a PNG, ' +
+      "JPEG, WebP or GIF picture of a digit on any even background, which is scaled and centred as MNIST's digits are.",
   })
   @ApiConsumes('application/json', BYTES_TYPE, ...PICTURE_TYPES)
   @ApiBody({

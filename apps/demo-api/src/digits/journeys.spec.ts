@@ -32,6 +32,28 @@ describe('Journeys', () => {
     expect(await first).toEqual({ value: 1 });
   });
 
+  it('tells of an input whose batch is run again in parts before that has ended', async () => {
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const isolating = new BatchQueue<number, { value: number }>(
+      async (inputs) => {
+        if (inputs.includes(3) && inputs.length > 1) throw new Error('poison');
+        if (inputs.includes(3)) await held;
+        return inputs.map((value) => ({ value }));
+      },
+      { batchSize: 4, maxDelay: 60_000, dispatch: 'fixed', isolateErrors: true },
+    );
+    const [first] = await journeys.follow(() => {
+      const [one, ...others] = isolating.submitMany([0, 1, 2, 3]);
+      void Promise.allSettled(others);
+      return one ? [one] : [];
+    });
+    expect(first).toMatchObject({ value: 0, journey: { batch: 1, size: 4, place: 0, reason: 'size' } });
+    expect(first?.journey.ran).toBeGreaterThan(0);
+    release();
+    await isolating.stop();
+  });
+
   it('follows nothing more once it is called back', async () => {
     await expect(
       journeys.follow(() => {

@@ -16,6 +16,13 @@ export interface Journey {
   ran: number;
 }
 
+interface Departure {
+  readonly batch: BatchEvent;
+  readonly place: number;
+  /** By the clock of `performance.now()`. */
+  readonly at: number;
+}
+
 /**
  * Tells callers how their inputs travelled, from the events that every queue publishes (docs/events.md). All inputs are listened
  * to, as the place of one can only be known among the others.
@@ -24,32 +31,32 @@ export interface Journey {
 export class Journeys implements OnModuleInit, OnApplicationShutdown {
   /** Inputs that are submitted now, if somebody asks for their journeys. */
   #submitted: InputEvent[] | undefined;
-  readonly #journeys = new WeakMap<InputEvent, Journey>();
+  readonly #followed = new WeakSet<InputEvent>();
+  readonly #departures = new WeakMap<InputEvent, Departure>();
 
   readonly #onSubmit = (message: unknown) => {
     const input = message as InputEvent;
     if (!this.#submitted) return;
     this.#submitted.push(input);
-    this.#journeys.set(input, { batch: 0, size: 0, place: 0, reason: 'idle', waited: 0, ran: 0 });
+    this.#followed.add(input);
   };
 
-  readonly #onEnd = (message: unknown) => {
-    const { number: batch, inputs, waits, size, reason, report } = message as BatchEvent;
-    inputs.forEach((input, place) => {
-      const journey = this.#journeys.get(input);
-      if (!journey) return;
-      Object.assign(journey, { batch, size, place, reason, waited: waits[place], ran: report?.ran });
+  readonly #onStart = (message: unknown) => {
+    const batch = message as BatchEvent;
+    const at = performance.now();
+    batch.inputs.forEach((input, place) => {
+      if (this.#followed.has(input)) this.#departures.set(input, { batch, place, at });
     });
   };
 
   onModuleInit(): void {
     subscribe('nest-batching:input:submit', this.#onSubmit);
-    subscribe('nest-batching:batch:end', this.#onEnd);
+    subscribe('nest-batching:batch:start', this.#onStart);
   }
 
   onApplicationShutdown(): void {
     unsubscribe('nest-batching:input:submit', this.#onSubmit);
-    unsubscribe('nest-batching:batch:end', this.#onEnd);
+    unsubscribe('nest-batching:batch:start', this.#onStart);
   }
 
   /** @returns the results with the journeys of their inputs, which `submit` submits at once */
@@ -61,12 +68,20 @@ export class Journeys implements OnModuleInit, OnApplicationShutdown {
     } finally {
       this.#submitted = undefined;
     }
-    const results = await Promise.all(answers);
-    return results.map((result, index) => {
-      const input = submitted[index];
-      const journey = input && this.#journeys.get(input);
-      if (!journey) throw new Error(`input ${index} has no journey`);
-      return { ...result, journey };
-    });
+    return Promise.all(
+      answers.map(async (answer, index) => {
+        const result = await answer;
+        const departure = submitted[index] && this.#departures.get(submitted[index]);
+        if (!departure) throw new Error(`input ${index} has no journey`);
+        return { ...result, journey: describe(departure) };
+      }),
+    );
   }
+}
+
+/** To be called when the input has its result. */
+function describe({ batch: { number: batch, size, reason, waits, report }, place, at }: Departure): Journey {
+  // A batch that is run again in parts, without the inputs that fail, has not ended when the first of them have results.
+  const ran = report?.ran ?? performance.now() - at;
+  return { batch, size, place, reason, waited: waits[place] ?? 0, ran };
 }

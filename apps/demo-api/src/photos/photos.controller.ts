@@ -74,7 +74,10 @@ export class PhotosController {
           send('grid', grid);
         },
         onTile: (tile: EnlargedTile) => {
-          sending.push(sendTile(tile, send));
+          const sent = sendTile(tile, send);
+          // It is waited for when the photo is done.
+          sent.catch(() => undefined);
+          sending.push(sent);
         },
       };
       const options = { signal, onProgress, ...(wantsTiles ? tiles : {}) };

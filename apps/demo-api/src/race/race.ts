@@ -98,9 +98,11 @@ export class Race implements BeforeApplicationShutdown {
       });
     }
     this.#endsAt = now + this.#warmUp + TIME + WARM_UP + TIME;
-    const { batchSize, maxDelay } = this.configuration;
+    const { batchSize, maxDelay, dispatch } = this.configuration;
+    const queues = { oneByOne: this.lanes.oneByOne.queue, batched: this.lanes.batched.queue };
     // The dashboard may have changed them.
-    Object.assign(this.lanes.oneByOne.queue, { batchSize: 1, maxDelay });
-    Object.assign(this.lanes.batched.queue, { batchSize, maxDelay });
+    Object.assign(queues.oneByOne, { batchSize: 1, maxDelay });
+    Object.assign(queues.batched, { batchSize, maxDelay });
+    for (const queue of Object.values(queues)) queue.setDispatch(dispatch);
   }
 }

@@ -103,6 +103,21 @@ describe.each(adapters)('The bounds of the demo as a server, %s', (adapter) => {
     expect((await send(`${url}/digits`, options, Buffer.alloc(200_000))).status).toBe(422);
   });
 
+  it('the bytes of a body whose answer waits behind another one are free again when the client has gone', async () => {
+    await start({ MAX_BODY_BYTES: '100000' });
+    const body = Buffer.alloc(60_000);
+    const client = await dial();
+    // The first answer has no end.
+    client.write(head('GET', '/queues/live', { accept: 'text/event-stream' }));
+    client.write(head('POST', '/digits', { 'content-type': 'image/png', 'content-length': '60000' }));
+    client.write(body);
+    const options = { method: 'POST', headers: { 'content-type': 'image/png' } };
+    const status = async () => (await send(`${url}/digits`, options, body)).status;
+    await until(async () => (await status()) === 503);
+    client.socket.destroy();
+    await until(async () => (await status()) === 422);
+  });
+
   it('connections beyond the limit get 503, and places are free again', async () => {
     await start({ MAX_CONNECTIONS: '5' });
     const idle = await Promise.all(Array.from({ length: 5 }, dial));

@@ -1,4 +1,5 @@
 import { Agent } from 'node:http';
+import { connect } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
@@ -94,31 +95,61 @@ describe('The writers', () => {
   it('give the place of a visitor that leaves to others', async () => {
     const controller = new AbortController();
     const response = await post(`${url}/writers`, { length: 2000 }, controller.signal);
-    for await (const { event } of eventsOf(response)) if (event === 'text') break;
+    const release = holdSteps();
     expect(app.get(Streams).taken).toBe(1);
     controller.abort();
+    await response.text().catch(() => undefined);
+    // Although its step still runs.
     await until(() => app.get(Streams).taken === 0);
-    const { settled } = stepStats();
-    // Its last step may still run.
-    await new Promise((resolve) => setImmediate(resolve));
-    expect(stepStats().settled - settled).toBeLessThanOrEqual(1);
-    expect(stepStats().waiting).toBe(0);
+    release();
+    await until(() => stepStats().runningBatches === 0);
+    const { settled, waiting } = stepStats();
+    expect(waiting).toBe(0);
+    await write({ length: 1, prompt: '' });
+    expect(stepStats().settled - settled).toBe(1);
+  });
+
+  it('give the place of a visitor that leaves to others, also if its answer waits behind another one', async () => {
+    const { hostname, port } = new URL(url);
+    const client = connect({ host: hostname, port: Number(port) });
+    client.resume();
+    const body = JSON.stringify({ length: 2000 });
+    const release = holdSteps();
+    // A wall has no end.
+    client.write(`GET /walls HTTP/1.1\r\nhost: ${hostname}\r\n\r\n`);
+    client.write(
+      `POST /writers HTTP/1.1\r\nhost: ${hostname}\r\ncontent-type: application/json\r\n` +
+        `content-length: ${body.length}\r\n\r\n${body}`,
+    );
+    await until(() => app.get(Streams).taken === 1);
+    client.destroy();
+    await until(() => app.get(Streams).taken === 0);
+    release();
   });
 
   it('take as many as there are places of a thousand at once, and tell the others when to come again', async () => {
     const agent = new Agent({ maxSockets: 1000 });
     const headers = { 'content-type': 'application/json' };
-    const asked = Array.from({ length: 1000 }, () =>
-      send(`${url}/writers`, { method: 'POST', headers, agent }, JSON.stringify({ length: 3 })),
-    );
-    // Places that are held while all of them come.
-    const give = app.get(Streams).takePlaces(300);
+    const give = app.get(Streams).takePlaces(200);
+    const release = holdSteps();
+    let refusals = 0;
+    const asked = Array.from({ length: 1000 }, async () => {
+      const answer = await send(
+        `${url}/writers`,
+        { method: 'POST', headers, agent },
+        JSON.stringify({ length: 3 }),
+      );
+      // Until then those that have a place keep it.
+      if (answer.status === 503 && ++refusals === 900) release();
+      return answer;
+    });
     const answers = await Promise.all(asked);
-    for (let i = 0; i < 300; i++) give();
+    for (let i = 0; i < 200; i++) give();
     agent.destroy();
     const refused = answers.filter(({ status }) => status === 503);
-    expect(refused.length).toBeGreaterThan(0);
-    expect(answers.every(({ status }) => status === 503 || status === 200)).toBe(true);
+    const taken = answers.filter(({ status }) => status === 200);
+    expect([taken.length, refused.length]).toEqual([100, 900]);
+    expect(taken.every(({ body }) => body.endsWith('event: end\ndata: {"length":3}\n\n'))).toBe(true);
     expect(refused[0]?.headers['retry-after']).toBe('2');
     expect(JSON.parse(refused[0]?.body ?? '')).toMatchObject({
       code: 'ERR_WRITERS_FULL',
@@ -261,6 +292,22 @@ describe('The writers', () => {
       await until(async () => (await post(`${wall}/departures`, { numbers: [] })).status === 404);
     };
     return { wall, events, end };
+  }
+
+  /** Has every step wait until the returned function is called. */
+  function holdSteps(): () => void {
+    const network = app.get(Network);
+    const step = network.step.bind(network);
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const spy = jest.spyOn(network, 'step').mockImplementation(async (steps) => {
+      await held;
+      return step(steps);
+    });
+    return () => {
+      spy.mockRestore();
+      release();
+    };
   }
 
   function join(wall: string, crowd: object): Promise<Response> {

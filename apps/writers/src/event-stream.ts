@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { ApiError, errorBodyOf } from '@app/serving';
+import { ApiError, errorBodyOf, onceOver } from '@app/serving';
 
 export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
 
@@ -13,7 +13,7 @@ export class EventStream {
   constructor(response: ServerResponse, patience: number) {
     this.#response = response;
     this.#patience = patience;
-    response.once('close', () => {
+    onceOver(response, () => {
       this.stop(new ApiError(499, 'ERR_CLIENT_GONE', 'the client closed the connection'));
     });
     response.writeHead(200, {
@@ -51,14 +51,14 @@ export class EventStream {
     this.#write(event, data);
     this.#response.end();
     const timer = setTimeout(() => this.#response.destroy(), this.#patience).unref();
-    this.#response.once('close', () => {
+    onceOver(this.#response, () => {
       clearTimeout(timer);
     });
   }
 
   /** Ends with the event `error`, which has the body that the same error has as an answer. */
   fail(error: unknown): void {
-    if (this.#response.destroyed) return;
+    if (this.#response.destroyed || this.#response.req.socket.destroyed) return;
     this.end('error', errorBodyOf(error));
   }
 

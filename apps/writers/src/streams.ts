@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { ApiError, CONFIGURATION } from '@app/serving';
+import { ApiError, CONFIGURATION, onceOver } from '@app/serving';
 import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/common';
 import type { Configuration } from './configuration.js';
 import { EventStream } from './event-stream.js';
@@ -44,7 +44,7 @@ export class Streams implements BeforeApplicationShutdown {
     if (this.#stopped) throw this.#stopped;
     const stream = new EventStream(response, this.configuration.readerTimeout);
     this.#open.add(stream);
-    response.once('close', () => this.#open.delete(stream));
+    onceOver(response, () => this.#open.delete(stream));
     return stream;
   }
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { INestApplication } from '@nestjs/common';
 import { ApiError } from './api-error.js';
+import { onceOver } from './raw.js';
 
 export interface BodyLimits {
   /**
@@ -47,7 +48,7 @@ export function limitBodies(app: INestApplication, { limitOf, total, time }: Bod
     const timer = setTimeout(() => {
       refuse(tooSlow(time));
     }, time);
-    response.once('close', release);
+    onceOver(response, release);
 
     let bytes: Buffer = Buffer.alloc(0);
     let length = 0;

@@ -10,7 +10,7 @@ export { ErrorFilter, errorBodyOf } from './error-filter.js';
 export { Health } from './health.js';
 export { limitServer, type ServerLimits } from './limits.js';
 export { MetricsController, MetricsModule } from './metrics.js';
-export { rawRequest, rawResponse } from './raw.js';
+export { onceOver, rawRequest, rawResponse } from './raw.js';
 export { ReadinessController } from './readiness.controller.js';
 export { ReferenceController, referenceFolders, serveDocument } from './reference.js';
 export { securityHeaders } from './security-headers.js';

@@ -44,8 +44,8 @@ export function limitServer(
       setTimeout(refuse, REFUSAL_TIME, socket).unref();
     }
     open.set(socket, connection);
-    // Each request may add a listener for the end of its connection.
-    socket.setMaxListeners(requestsPerConnection + 20);
+    // Of each request the body, the caller and the stream of its answer may listen for the end of its connection.
+    socket.setMaxListeners(3 * requestsPerConnection + 20);
     // Reading a body resumes the socket.
     socket.on('resume', () => {
       if (connection.held.length > 0) socket.pause();

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { ApiError, rawRequest, rawResponse } from '@app/serving';
+import { ApiError, onceOver, rawRequest, rawResponse } from '@app/serving';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 
 const signals = new WeakMap<ServerResponse, AbortSignal>();
@@ -24,17 +24,11 @@ export function signalOf(context: ExecutionContext): AbortSignal {
   const response = rawResponse(context.switchToHttp().getResponse<ServerResponse>());
   const known = signals.get(response);
   if (known) return known;
-  const { socket } = rawRequest(context.switchToHttp().getRequest());
   const controller = new AbortController();
-  const onClose = () => {
-    socket.off('close', onClose);
+  onceOver(response, () => {
     if (response.writableFinished) return;
     controller.abort(new ApiError(499, 'ERR_CLIENT_GONE', 'the client closed the connection'));
-  };
-  if (socket.destroyed) onClose();
-  response.once('close', onClose);
-  // An answer that waits behind others, of requests sent without waiting, is not closed with its connection.
-  socket.once('close', onClose);
+  });
   signals.set(response, controller.signal);
   return controller.signal;
 }

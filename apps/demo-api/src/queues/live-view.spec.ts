@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
@@ -12,7 +12,11 @@ describe('LiveView', () => {
   let stats: number;
   let view: LiveView;
   const destroy = jest.fn();
-  const response = { destroy } as unknown as ServerResponse;
+  const socket = new EventEmitter().setMaxListeners(2000);
+  const response = Object.assign(new EventEmitter().setMaxListeners(2000), {
+    destroy,
+    req: { socket },
+  }) as unknown as ServerResponse;
 
   beforeEach(() => {
     jest.useFakeTimers({ doNotFake: ['nextTick'] });
@@ -54,6 +58,16 @@ describe('LiveView', () => {
     expect(new Set(viewers.map(textOf)).size).toBe(1);
     tick();
     expect(eventsOf(textOf(viewers[0]))).toMatchObject([{ queues: [{ sample: before + 2 }], batches: [] }]);
+  });
+
+  it('loses a viewer whose answer waited behind another one when its connection was lost', async () => {
+    const viewer = view.open(response, undefined);
+    const closed = once(viewer, 'close');
+    socket.emit('close');
+    await closed;
+    ran(1);
+    tick();
+    expect(stats).toBe(1);
   });
 
   it('computes nothing without viewers', async () => {

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { PassThrough, type Readable } from 'node:stream';
-import { ApiError, CONFIGURATION } from '@app/serving';
+import { ApiError, CONFIGURATION, onceOver } from '@app/serving';
 import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
 import type { Configuration } from '../configuration.js';
@@ -58,6 +58,7 @@ export class LiveView implements BeforeApplicationShutdown {
     const known = lastEventId !== undefined && Number(lastEventId) <= last;
     const viewer = { events, seen: known ? Number(lastEventId) : last - RECENT, missed: 0 };
     this.#viewers.set(viewer, response);
+    onceOver(response, () => events.destroy());
     events.once('close', () => {
       this.#viewers.delete(viewer);
       if (this.#viewers.size > 0) return;

@@ -12,6 +12,13 @@ import { randomNumbers } from '@app/figures';
 import { send } from './http.js';
 import { eventsOf, post, startWriters } from './writers.js';
 
+/** The event `changes` of a wall, as far as it is read here. */
+interface Changes {
+  began: [number, string][];
+  ended: [number, string][];
+  race?: { isOver: boolean; isCancelled: boolean; runs: { done: number }[] };
+}
+
 describe('The writers', () => {
   let app: INestApplication;
   let url: string;
@@ -215,6 +222,30 @@ describe('The writers', () => {
       ]);
       break;
     }
+    await end();
+  });
+
+  it.each(['continuous', 'static'])('call a race off whose texts leave, in %s batches', async (batches) => {
+    const { wall, events, end } = await openWall();
+    const call = { streams: 8, texts: 12, seed: 3 };
+    await post(`${wall}/race`, call);
+    const writing = new Set<number>();
+    let last: { isOver: boolean; isCancelled: boolean; runs: { done: number }[] } | undefined;
+    for await (const { data } of events) {
+      const { began, ended, race } = data as unknown as Changes;
+      for (const [number] of began) writing.add(number);
+      for (const [number] of ended) writing.delete(number);
+      last = race ?? last;
+      if (last?.isOver) break;
+      const isStatic = last?.runs.length === 2 || last?.runs[0]?.done === 12;
+      if (writing.size > 0 && isStatic === (batches === 'static')) {
+        await post(`${wall}/departures`, { numbers: [...writing] });
+      }
+    }
+    expect(last).toMatchObject({ isCancelled: true });
+    expect(last?.runs.at(-1)?.done).toBeLessThan(12);
+    // Another one may begin, and the batch of the first does not go on beside it.
+    await until(async () => (await post(`${wall}/race`, call)).status === 202);
     await end();
   });
 

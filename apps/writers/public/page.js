@@ -153,8 +153,8 @@ function show({ writing: count, speed, share, first }) {
   for (const id of ['half', 'all']) /** @type {HTMLButtonElement} */ (element(id)).disabled = count === 0;
 }
 
-/** @param {{ isOver: boolean, streams: number, texts: number, runs: Run[] }} race */
-function showRace({ isOver, streams, texts, runs }) {
+/** @param {{ isOver: boolean, isCancelled: boolean, streams: number, texts: number, runs: Run[] }} race */
+function showRace({ isOver, isCancelled, streams, texts, runs }) {
   element('result').hidden = false;
   /** @type {HTMLButtonElement} */ (element('race')).disabled = !isOver;
   const rows = runs.map((run) => {
@@ -184,7 +184,9 @@ function showRace({ isOver, streams, texts, runs }) {
     .querySelector('tbody')
     ?.replaceChildren(...rows);
   const [continuous, fixed] = runs;
-  if (isOver && continuous && fixed) {
+  if (isCancelled) {
+    element('note').textContent = 'The race is off, as texts of it left.';
+  } else if (isOver && continuous && fixed) {
     const times = (continuous.speed / fixed.speed).toFixed(1);
     element('note').textContent =
       `${texts} texts, ${streams} at a time: continuous batches wrote ${times} times as fast.`;

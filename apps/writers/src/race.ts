@@ -14,6 +14,8 @@ export interface RaceReport {
   readonly streams: number;
   readonly texts: number;
   readonly isOver: boolean;
+  /** Whether it ended early, as a text of it was made to leave. */
+  readonly isCancelled: boolean;
   readonly runs: readonly Run[];
 }
 
@@ -65,20 +67,22 @@ export class Race {
 
   async #run(wall: Wall, { streams, texts, seed }: RaceCall): Promise<void> {
     const runs: Run[] = [];
-    const report = (isOver: boolean, run?: Run) => {
-      wall.tell({ streams, texts, isOver, runs: run ? [...runs, run] : [...runs] });
+    const report = (run?: Run, { isOver = false, isCancelled = false } = {}) => {
+      wall.tell({ streams, texts, isOver, isCancelled, runs: run ? [...runs, run] : [...runs] });
     };
     for (const batches of ['continuous', 'static'] as const) {
-      const run = await this.#measure(wall, batches, streams, unevenTexts(texts, seed), (run) => {
-        report(false, run);
-      });
-      if (wall.stream.signal.aborted) return;
+      const run = await this.#measure(wall, batches, streams, unevenTexts(texts, seed), report);
+      const isCancelled = run.done < texts;
+      if (isCancelled) {
+        report(run, { isOver: true, isCancelled });
+        return;
+      }
       runs.push(run);
     }
-    report(true);
+    report(undefined, { isOver: true });
   }
 
-  /** Writes the texts, `streams` at a time. */
+  /** Writes the texts, `streams` at a time, until one is made to leave: with others in its place the runs could not be compared. */
   async #measure(
     wall: Wall,
     batches: Run['batches'],
@@ -90,6 +94,7 @@ export class Race {
     const before = this.network.step.queue.stats();
     const firsts: number[] = [];
     let [next, done, characters] = [0, 0, 0];
+    let hasLeft = false;
     const result = (): Run => {
       const seconds = (performance.now() - begin) / 1000;
       const { settled, batches: ran } = this.network.step.queue.stats();
@@ -106,13 +111,14 @@ export class Race {
       };
     };
     const stream = async () => {
-      for (let order; (order = orders[next++]) && !wall.stream.signal.aborted;) {
+      for (let order; !hasLeft && (order = orders[next++]);) {
         const line = wall.begin(order.prompt);
         if (batches === 'continuous') await wall.write(line, order);
         else await this.#writeStatic(line, order);
         if (line.first !== undefined) firsts.push(line.first);
         characters += line.length;
-        done += 1;
+        if (line.length === order.length) done += 1;
+        else hasLeft = true;
         onProgress(result());
       }
     };
@@ -128,7 +134,8 @@ export class Race {
           line.append(text);
           if (line.length === order.length) resolve();
         };
-        this.statics.write({ order, onText }, { signal: line.signal }).catch(reject);
+        const { signal } = line;
+        this.statics.write({ order, onText, signal }, { signal }).catch(reject);
       });
       line.end();
     } catch (error) {

@@ -11,6 +11,8 @@ export interface TextRequest {
   readonly order: Order;
   /** Called with each character as soon as it is written. */
   readonly onText: (text: string) => void;
+  /** Aborts when nobody reads it any more. Default: never. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -23,10 +25,10 @@ export class StaticBatches {
 
   @BatchedService(BATCH_SIZE, 5)
   async write(requests: readonly TextRequest[]): Promise<undefined[]> {
-    const texts = requests.map(({ order, onText }) => {
+    const texts = requests.map(({ order, onText, signal }) => {
       const [token = 0, ...unread] = tokensOf(`\n${order.prompt}`);
       const state: Float32Array = new Float32Array(UNITS);
-      return { order, onText, random: randomNumbers(order.seed), token, unread, state, written: 0 };
+      return { order, onText, signal, random: randomNumbers(order.seed), token, unread, state, written: 0 };
     });
     const step = async (text: (typeof texts)[number]) => {
       const { scores, state } = await this.network.step(text);
@@ -38,11 +40,11 @@ export class StaticBatches {
       }
       text.token = sample(scores, text.order.temperature, text.random());
       text.written += 1;
-      text.onText(VOCABULARY.charAt(text.token));
+      if (text.signal?.aborted !== true) text.onText(VOCABULARY.charAt(text.token));
     };
     for (let left = texts; left.length > 0;) {
       await Promise.all(left.map(step));
-      left = left.filter(({ written, order }) => written < order.length);
+      left = left.filter(({ written, order, signal }) => written < order.length && signal?.aborted !== true);
     }
     return requests.map(() => undefined);
   }

@@ -23,4 +23,24 @@ describe('Wall', () => {
     expect(line.signal.reason).toBe(gone);
     expect(line.length).toBe(100_000);
   });
+
+  it('ends a text that is ahead of its reader when it leaves', async () => {
+    const writer = {
+      async *write(_: Order, options: { signal: AbortSignal }) {
+        for (;;) {
+          options.signal.throwIfAborted();
+          yield await Promise.resolve('x'.repeat(100_000));
+        }
+      },
+    };
+    const stats = () => ({ settled: 0, batches: 0 });
+    const { signal } = new AbortController();
+    const wall = new Wall({ signal } as never, writer as never, { step: { queue: { stats } } } as never);
+    const line = wall.begin('The ');
+    const writing = wall.write(line, { prompt: 'The ', temperature: 0, seed: 1, length: 1_000_000 });
+    await new Promise((resolve) => setImmediate(resolve));
+    wall.leave([line.number], new ApiError(410, 'ERR_LEFT', 'it left'));
+    await writing;
+    expect(line.length).toBe(100_000);
+  });
 });

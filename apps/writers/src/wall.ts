@@ -81,7 +81,7 @@ export class Wall {
   #unsent = 0;
   #since: { time: number; steps: number; batches: number };
   /** Texts that wait for the reader. */
-  #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
 
   constructor(
     readonly stream: EventStream,
@@ -119,7 +119,7 @@ export class Wall {
       for await (const text of this.writer.write(order, { signal: line.signal, tenant: this })) {
         line.append(text);
         if (this.#unsent >= MOST_UNSENT && !this.stream.signal.aborted) {
-          await new Promise<void>((resolve) => this.#waiting.push(resolve));
+          await this.#room(line.signal);
         }
       }
       line.end();
@@ -175,8 +175,22 @@ export class Wall {
     return changes;
   }
 
+  /** Resolves when the reader has read, or the text is to leave. */
+  #room(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const goOn = () => {
+        signal.removeEventListener('abort', goOn);
+        this.#waiting.delete(goOn);
+        resolve();
+      };
+      this.#waiting.add(goOn);
+      signal.addEventListener('abort', goOn);
+      if (signal.aborted) goOn();
+    });
+  }
+
   #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    for (const goOn of this.#waiting) goOn();
   }
 
   #now(): { time: number; steps: number; batches: number } {

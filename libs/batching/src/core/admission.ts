@@ -185,7 +185,7 @@ export class Admission<Input> {
     const { name, maxQueued, onFull } = this.options;
     const { turns, serviceTime, clock } = this.queue;
     // Each is read once: a getter may return another value the second time.
-    const { signal, timeout = Infinity, priority = 0, tenant, apart } = options ?? NOTHING_ASKED;
+    const { signal, timeout = Infinity, priority = 0, tenant, apart, onLate } = options ?? NOTHING_ASKED;
     if (options) checkSubmitOptions(signal, timeout, priority);
     if (this.#isRefused(entry, signal)) return;
     const { input } = entry;
@@ -196,7 +196,10 @@ export class Admission<Input> {
     if (!this.#takesAsIs && this.#isRefused(entry, signal)) return;
     entry.turn = turns.begin();
     const isBare = !options && !ticket && !this.options.keyBy;
-    if (!isBare) entry.extras = new Extras<Input>(ticket, key);
+    if (!isBare) {
+      entry.extras = new Extras<Input>(ticket, key);
+      entry.extras.onLate = onLate;
+    }
     // They may have submitted an input with this key, too.
     const shared = this.#shared?.get(key);
     const late = shared ? 0 : this.#lateness(timeout, priority);

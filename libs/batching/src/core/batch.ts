@@ -150,6 +150,8 @@ export class Batch<Input> implements Underway, Holder<Input> {
       this.uncounted++;
       entry.end();
       entry.resolve(result);
+    } else {
+      entry.extras?.onLate?.(result);
     }
   }
 

@@ -20,6 +20,8 @@ export class Extras<Input> {
   previous: Entry<Input> | undefined = undefined;
   /** Clears the timer of its timeout and the listener of its signal. */
   onEnd: (() => void) | undefined = undefined;
+  /** Takes a result that comes when the caller has given up. May not throw. */
+  onLate: ((result: unknown) => void) | undefined = undefined;
 
   constructor(
     /** `undefined` if the input is plain. */

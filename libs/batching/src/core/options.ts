@@ -134,6 +134,11 @@ export interface InternalSubmitOptions extends SubmitOptions {
    * shares a batch only with others of this kind, and of its own group. `alone`: with none.
    */
   apart?: 'together' | 'alone' | undefined;
+  /**
+   * Called with a result that comes when the caller has given up, so that what it holds can be freed. May not throw. Not called for
+   * what a function returns after its `runTimeout`.
+   */
+  onLate?: ((result: unknown) => void) | undefined;
 }
 
 /** Options of `stop`. */

@@ -12,7 +12,7 @@ export const serial = { batchSize: 1, maxDelay: 0, dispatch: 'eager', concurrenc
 /** A call in the queue: its input, and the async context of its caller. */
 class Call<Input> extends AsyncResource {
   constructor(readonly input: Input) {
-    super('SerialCall', { requireManualDestroy: true });
+    super('SerialCall');
   }
 }
 

@@ -1,9 +1,12 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, createHook } from 'node:async_hooks';
 import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import { QueueFullError, SessionClosedError, SessionFullError, SessionInterruptedError } from './errors.js';
-import { asBatchedService } from './service.js';
+import type { SubmitOptions } from './options.js';
+import { asBatchedService, asService } from './service.js';
 import { createSession, type SessionResult, type SessionStep } from './session.js';
 
 type Step = SessionStep<string, string>;
@@ -134,8 +137,33 @@ describe('a session', () => {
       { initialState: '', signal, tenant: 'acme' },
     );
     await session.push('a', { timeout: 20, priority: 3 });
-    expect(options).toEqual([{ timeout: 20, priority: 3, signal, tenant: 'acme' }]);
+    expect(options).toMatchObject([{ timeout: 20, priority: 3, tenant: 'acme' }]);
+    expect((options[0] as SubmitOptions).signal).toBe(signal);
   });
+
+  it.each(['Session', 'SerialCall'])(
+    'leaves nothing in async hooks, such as those of tracing, by %s',
+    async (kind) => {
+      setFlagsFromString('--expose-gc');
+      const gc = runInNewContext('gc') as () => void;
+      const ids = new Set<number>();
+      const hook = createHook({
+        init: (id, type) => type === kind && ids.add(id),
+        destroy: (id) => ids.delete(id),
+      }).enable();
+      const { service } = appending();
+      const session = createSession(service, { initialState: '>' });
+      const serial = asService()((x: number) => x);
+      await Promise.all(['a', 'b', 'c'].map((input) => session.push(input)));
+      await Promise.all([1, 2, 3].map((x) => serial(x)));
+      expect(ids.size).toBeGreaterThan(1);
+      while (ids.size > 0) {
+        gc();
+        await setImmediate();
+      }
+      hook.disable();
+    },
+  );
 });
 
 describe('a step that fails', () => {
@@ -345,6 +373,41 @@ describe('a state that holds something', () => {
     await session.close();
     expect(disposed.sort()).toEqual([0, 1]);
   });
+
+  it.each(['signal', 'timeout'])(
+    'is disposed of when it comes too late for a caller that gave up by its %s',
+    async (how) => {
+      const { disposed, make } = disposables(Symbol.dispose);
+      const hold = holding();
+      const step = asBatchedService(
+        4,
+        0,
+      )(async (steps: SessionStep<string, { number: number }>[]) => {
+        await hold.promise;
+        return steps.map(({ state }) => ({ output: '', state: make(state.number + 1) }));
+      });
+      const controller = new AbortController();
+      const session = createSession(step, { initialState: () => make(0), signal: controller.signal });
+      const pushed = session.push('a', how === 'timeout' ? { timeout: 20 } : {});
+      while (step.queue.stats().runningBatches === 0) await setImmediate();
+      if (how === 'signal') controller.abort(new Error('gone'));
+      await expect(pushed).rejects.toThrow();
+      await setImmediate();
+      const before = how === 'signal' ? [0] : [];
+      expect(disposed).toEqual(before);
+      hold.release();
+      while (step.queue.stats().runningBatches > 0) await setImmediate();
+      expect(disposed).toEqual([...before, 1]);
+      if (how === 'timeout') {
+        // The step can be repeated, from the state before.
+        await session.push('a');
+        expect(disposed).toEqual([1, 0]);
+        await session.close();
+        expect(disposed).toEqual([1, 0, 1]);
+      }
+      await step.stop();
+    },
+  );
 
   it('whose disposal fails is reported as a warning and affects no caller', async () => {
     const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);

@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { abortReason, onAbort } from './abort-listener.js';
 import { checkCount, show, showThrown } from './checks.js';
 import { SessionClosedError, SessionFullError, SessionInterruptedError } from './errors.js';
-import { checkSubmitOptions, type SubmitOptions } from './options.js';
+import { checkSubmitOptions, type InternalSubmitOptions, type SubmitOptions } from './options.js';
 
 /** One input of a session's batch method: what was pushed, and the state that the step before left. */
 export interface SessionStep<Input, State> {
@@ -86,8 +86,8 @@ export interface Session<Input, Output> extends AsyncDisposable {
  *
  * A state that has a `Symbol.dispose` or `Symbol.asyncDispose` method is disposed of when a step has returned
  * another one, or when the session has ended. Where a caller gives up while its step runs, by its signal or its
- * timeout, the batch goes on: if the batch method awaits something before it reads such states, it may find ones that
- * have been disposed of; and the state that it returns for this step is left to garbage collection.
+ * timeout, the batch goes on: the state that it returns for this step is disposed of when it comes; and if the batch
+ * method awaits something before it reads such states, it may find ones that have been disposed of.
  *
  * @throws TypeError or RangeError for an invalid option
  */
@@ -146,7 +146,7 @@ class QueuedSession<Input, State, Output> implements Session<Input, Output> {
       if (this.#closed) throw this.#closed.reason;
       checkSubmitOptions(undefined, options?.timeout, options?.priority);
       if (this.#pushes.length >= this.#maxPending) throw new SessionFullError(this.#maxPending);
-      const context = this.#running && new AsyncResource('Session', { requireManualDestroy: true });
+      const context = this.#running && new AsyncResource('Session');
       this.#pushes.push({ input, options, context, resolve, reject });
       this.#running ??= this.#run();
     });
@@ -190,7 +190,15 @@ class QueuedSession<Input, State, Output> implements Session<Input, Output> {
 
   async #step({ input, options, context }: Push<Input, Output>): Promise<SessionResult<Output, State>> {
     const step = { input, state: this.#state };
-    const submitOptions = { ...options, signal: this.#signal, tenant: this.#tenant };
+    const onLate = (late: unknown): void => {
+      if (isResult<Output, State>(late) && late.state !== step.state) void dispose(late.state);
+    };
+    const submitOptions: InternalSubmitOptions = {
+      ...options,
+      signal: this.#signal,
+      tenant: this.#tenant,
+      onLate,
+    };
     const submit = () => this.#service(step, submitOptions);
     const result: unknown = await (context ? context.runInAsyncScope(submit) : submit());
     if (isResult<Output, State>(result)) return result;

@@ -58,9 +58,7 @@ export class Turns {
    * Batch functions run in this context, never in that of a caller or of the code that built the queue: the
    * store of a request that builds a queue must not be visible in later requests.
    */
-  readonly #context = loading.runInAsyncScope(
-    () => new AsyncResource('BatchQueue', { requireManualDestroy: true }),
-  );
+  readonly #context = loading.runInAsyncScope(() => new AsyncResource('BatchQueue'));
 
   /**
    * @param look called once per turn, with the present moment

@@ -68,6 +68,28 @@ const recording = join(import.meta.dirname, '../apps/microphones/recording/readi
     await until(() => app.get(Places).taken === 0);
   });
 
+  it('connects only when the browser has given its microphone, however long its user takes', async () => {
+    await page.evaluate(`
+      globalThis.connections = 0;
+      globalThis.WebSocket = class extends WebSocket {
+        constructor(url) {
+          super(url);
+          globalThis.connections += 1;
+        }
+      };
+      const media = navigator.mediaDevices;
+      const ask = media.getUserMedia.bind(media);
+      media.getUserMedia = (wanted) =>
+        new Promise((resolve) => (globalThis.allow = resolve)).then(() => ask(wanted));
+    `);
+    await page.evaluate("document.getElementById('microphone').click()");
+    expect(await page.evaluate('[typeof allow, connections]')).toEqual(['function', 0]);
+    await page.evaluate('allow()');
+    await page.getByText('Speech', { exact: true }).and(page.locator('output')).waitFor();
+    expect(await page.evaluate('connections')).toBe(1);
+    expect(complaints).toEqual([]);
+  });
+
   it('hears the microphone until it is stopped', async () => {
     await page.getByRole('button', { name: 'Use the microphone' }).click();
     await page.getByText('Speech', { exact: true }).and(page.locator('output')).waitFor();

@@ -113,6 +113,17 @@ describe('The microphones', () => {
     expect(floats).toEqual(await alone(frames));
   });
 
+  it('hear each its own sound, where two are heard at once', async () => {
+    const sounds = [framesFrom(10, 20), framesFrom(300, 20)];
+    const clients = await Promise.all(sounds.map(() => MicrophoneClient.open(url)));
+    const heard = await Promise.all(clients.map((client, i) => client.hear(messages(sounds[i] ?? []))));
+    for (const { socket } of clients) socket.close();
+    const right = await Promise.all(sounds.map(alone));
+    expect(heard.map((answers) => answers.map(({ speech }) => speech))).toEqual(right);
+    expect(right[0]).not.toEqual(right[1]);
+    await until(() => app.get(Places).taken === 0);
+  });
+
   it('give up their places when their connections end, whichever way', async () => {
     const clients = await Promise.all(Array.from({ length: 3 }, () => MicrophoneClient.open(url)));
     await Promise.all(clients.map((client) => client.hear(messages(framesFrom(0, 1)))));
@@ -200,11 +211,8 @@ describe('The bounds of the microphones', () => {
 
   it('refuse the thousand-and-first with when to try again, and one that goes makes room', async () => {
     let url: string;
-    ({ app, url } = await startMicrophones());
-    const clients: MicrophoneClient[] = [];
-    for (let i = 0; i < 1000; i += 50) {
-      clients.push(...(await Promise.all(Array.from({ length: 50 }, () => MicrophoneClient.open(url)))));
-    }
+    ({ app, url } = await startMicrophones({ IDLE_TIMEOUT: '3600000' }));
+    const clients = await openMany(url, 1000);
     const refused = await MicrophoneClient.open(url);
     expect(await refused.closed).toBe(1013);
     expect(refused.ended).toEqual({
@@ -220,6 +228,24 @@ describe('The bounds of the microphones', () => {
     const admitted = await MicrophoneClient.open(url);
     expect(await admitted.hear(messages(framesFrom(0, 1)))).toHaveLength(1);
     for (const client of [...clients, admitted]) client.socket.terminate();
+  });
+
+  it('let 500 be heard at once, each of them as if it were alone', async () => {
+    let url: string;
+    ({ app, url } = await startMicrophones({ IDLE_TIMEOUT: '3600000' }));
+    const clients = await openMany(url, 500);
+    const sounds = clients.map((_, i) => framesFrom(37 * i, 6));
+    const heard = await Promise.all(clients.map((client, i) => client.hear(messages(sounds[i] ?? []))));
+    expect(app.get(Places).taken).toBe(500);
+    for (const answers of heard) expect(answers.map(({ frame }) => frame)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(heard.flat().some(({ together }) => together > 1)).toBe(true);
+    const { hear } = app.get<Batched<VoiceDetector>>(getBatchedToken(VoiceDetector), { strict: false });
+    for (let i = 0; i < 500; i += 10) {
+      const [alone] = await hearTogether(hear, [sounds[i] ?? []]);
+      expect(heard[i]?.map(({ speech }) => speech)).toEqual(alone);
+    }
+    for (const { socket } of clients) socket.terminate();
+    await until(() => app?.get(Places).taken === 0);
   });
 
   it('end one that sends more frames than may wait', async () => {
@@ -293,6 +319,15 @@ describe('The bounds of the microphones', () => {
     await closed;
   });
 });
+
+/** Opens clients, in parts: a listening socket takes only so many connections at a time. */
+async function openMany(url: string, count: number): Promise<MicrophoneClient[]> {
+  const clients: MicrophoneClient[] = [];
+  while (clients.length < count) {
+    clients.push(...(await Promise.all(Array.from({ length: 50 }, () => MicrophoneClient.open(url)))));
+  }
+  return clients;
+}
 
 /** A WebSocket frame with bytes, masked with zeros. */
 function masked(bytes: Buffer): Buffer {

@@ -15,13 +15,11 @@ const state = element('state');
 const curve = new Curve(canvas('curve'));
 /** Seconds of a frame. */
 const FRAME_TIME = 0.032;
-/** @type {Stream | undefined} */
-let stream;
-/** Ends the source of the frames. @type {(() => void) | undefined} */
-let stopSource;
+/** What is heard, or will be when its source is open. @type {{ stream?: Stream; stopSource?: () => void } | undefined} */
+let playing;
 
 microphone.addEventListener('click', () => {
-  if (stream) stop('Stopped');
+  if (playing) stop('Stopped');
   else void play('The microphone is on: nothing heard yet', framesOfMicrophone);
 });
 choose.addEventListener('click', () => {
@@ -46,7 +44,7 @@ own.addEventListener('drop', ({ dataTransfer }) => {
 
 /** @param {File} sound */
 function playFile(sound) {
-  if (stream) stop('Stopped');
+  if (playing) stop('Stopped');
   void play(`${sound.name} is being read`, () => framesOfFile(sound));
 }
 
@@ -58,32 +56,34 @@ async function play(what, open) {
   say(what);
   reset();
   microphone.textContent = 'Stop';
-  const opened = (stream = new Stream('/microphone', { onHeard, onEnd: stop }));
+  /** @type {NonNullable<typeof playing>} */
+  const mine = (playing = {});
   try {
     const source = await open();
-    if (stream !== opened) {
+    if (playing !== mine) {
       source.stop();
       return;
     }
-    stopSource = source.stop;
+    mine.stopSource = source.stop;
+    // Not before: while the browser asks its user, a connection would hold a place, and be ended as idle.
+    const stream = (mine.stream = new Stream('/microphone', { onHeard, onEnd: stop }));
     for await (const frame of source.frames) {
-      if (stream !== opened) break;
-      await opened.send(frame);
+      if (playing !== mine) break;
+      await stream.send(frame);
     }
-    await opened.allHeard();
-    if (stream === opened) stop(`Heard to its end: ${element('segments').children.length} times speech`);
+    await stream.allHeard();
+    if (playing === mine) stop(`Heard to its end: ${element('segments').children.length} times speech`);
   } catch (error) {
-    if (stream === opened) stop(error instanceof Error ? error.message : String(error));
+    if (playing === mine) stop(error instanceof Error ? error.message : String(error));
   }
 }
 
 /** @param {string} why */
 function stop(why) {
-  const ended = stream;
-  stream = undefined;
-  stopSource?.();
-  stopSource = undefined;
-  ended?.close();
+  const ended = playing;
+  playing = undefined;
+  ended?.stopSource?.();
+  ended?.stream?.close();
   microphone.textContent = 'Use the microphone';
   say(why);
 }

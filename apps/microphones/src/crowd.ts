@@ -104,8 +104,8 @@ export class Crowd {
         if (performance.now() - due > FRAME_TIME) this.#counts.late += 1;
       },
       () => {
-        // It has left, or the network has failed, which its log says.
-        this.#counts.dropped += 1;
+        // What waited of a microphone that has left is not lost sound. Of a network that fails, the log says why.
+        if (!microphone.ended) this.#counts.dropped += 1;
       },
     );
   }
@@ -133,6 +133,10 @@ class Voice {
     this.#frame = (index * APART) % frames;
     // Spread over a frame, as sound cards know nothing of each other.
     this.due = performance.now() + ((index * APART) % FRAME_TIME);
+  }
+
+  get ended(): boolean {
+    return this.#left.signal.aborted;
   }
 
   /** @returns the number of its next frame in the recording */

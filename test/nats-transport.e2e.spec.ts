@@ -72,7 +72,7 @@ withNats.each(programs)('the transport over NATS %s', (_, program) => {
   const outcome = (promise: Promise<unknown>) => promise.catch((error: unknown) => error);
 
   async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-    const end = performance.now() + 5000;
+    const end = performance.now() + 30_000;
     while (!(await holds())) {
       if (performance.now() > end) throw new Error('it has not come about');
       await sleep(10);
@@ -273,7 +273,7 @@ withNats.each(programs)('the transport over NATS %s', (_, program) => {
 
   it('sends again what was lost on the way to a broker that has just died', async () => {
     await start();
-    const caller = node();
+    const caller = node({ awayTimeout: 30_000 });
     serving(echo);
     await caller.call('service', 0);
     const restarted = server.restart();

@@ -79,7 +79,7 @@ export class PrometheusServer {
     const file = join(this.#folder, 'prometheus.yml');
     // JSON is YAML.
     const configuration = {
-      global: { scrape_interval: '1s', evaluation_interval: '1s' },
+      global: { scrape_interval: '2s', evaluation_interval: '1s' },
       rule_files: [rules],
       scrape_configs: [{ job_name: 'app', static_configs: [{ targets: [target] }] }],
     };

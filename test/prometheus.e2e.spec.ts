@@ -49,7 +49,7 @@ const blank = { pixels: Array.from({ length: 784 }, (_, index) => (index % 28 ==
     const { submitted, batches } = app.get(BatchingRegistry).get('DigitClassifier.classify').stats();
     expect(submitted).toBe(64);
     let seen = NaN;
-    for (let second = 0; seen !== 64 && second < 20; second++) {
+    for (let second = 0; seen !== 64 && second < 60; second++) {
       await sleep(1000);
       seen = await valueOf(`batching_submitted_total${digits}`);
     }
@@ -65,7 +65,7 @@ const blank = { pixels: Array.from({ length: 784 }, (_, index) => (index % 28 ==
   it('evaluates the alert rules without an error, and none of them fires', async () => {
     let healths: string[] = [];
     for (let second = 0; healths.includes('unknown') || healths.length === 0; second++) {
-      if (second === 20) break;
+      if (second === 60) break;
       await sleep(500);
       healths = (await prometheus.rules()).map(({ health }) => health);
     }

@@ -47,7 +47,7 @@ const workerError = expect.objectContaining({
 
 describe.each(adapters)("The demo's inference worker, alive and silent, %s", (adapter) => {
   it('in a loop: its batches are answered 503, and the queue goes on with a new worker', async () => {
-    await start({ HTTP_ADAPTER: adapter, HEARTBEAT: '500' });
+    await start({ HTTP_ADAPTER: adapter, HEARTBEAT: '1500' });
     writeFileSync(silence, '');
     const answer = await digit();
     expect(answer).toEqual(workerError);
@@ -60,7 +60,7 @@ describe.each(adapters)("The demo's inference worker, alive and silent, %s", (ad
   });
 
   it('in native code: every digit is answered 503, both probes say why, and SIGTERM ends the process', async () => {
-    await start({ HTTP_ADAPTER: adapter, HEARTBEAT: '500', SHUTDOWN_TIMEOUT: '1000' });
+    await start({ HTTP_ADAPTER: adapter, HEARTBEAT: '1500', SHUTDOWN_TIMEOUT: '1000' });
     execFileSync('mkfifo', [silence]);
     for (let i = 0; i < 3; i++) expect(await digit()).toEqual(workerError);
     const message = expect.stringMatching(stuck);
@@ -69,7 +69,7 @@ describe.each(adapters)("The demo's inference worker, alive and silent, %s", (ad
     const asked = performance.now();
     demo.kill('SIGTERM');
     expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
-    expect(performance.now() - asked).toBeLessThan(8000);
+    expect(performance.now() - asked).toBeLessThan(30_000);
   });
 
   it('in native code, before it was noticed: SIGTERM ends the process within SHUTDOWN_TIMEOUT', async () => {
@@ -80,7 +80,7 @@ describe.each(adapters)("The demo's inference worker, alive and silent, %s", (ad
     const asked = performance.now();
     demo.kill('SIGTERM');
     expect(await demo.exit).toEqual({ code: null, signal: 'SIGTERM' });
-    expect(performance.now() - asked).toBeLessThan(8000);
+    expect(performance.now() - asked).toBeLessThan(30_000);
     await answer;
   });
 });

@@ -16,14 +16,14 @@ import {
 } from 'nest-batching';
 
 /** Milliseconds of silence after which a node of these tests counts as dead. */
-export const REDELIVER_AFTER = 400;
+export const REDELIVER_AFTER = 1_000;
 export const NO_NODE_TIMEOUT = 2_000;
 export const MAX_DELIVER = 3;
 
 /** One kind of transport, and what the tests do to its nodes. */
 export interface Harness {
   /** A new node, not opened yet, with the settings above. */
-  node(): Promise<Transport> | Transport;
+  node(settings?: { awayTimeout?: number }): Promise<Transport> | Transport;
   /** Cuts a node off from the broker for good, without a word, as SIGKILL and a dead network do. */
   kill(node: Transport): void;
   end(): Promise<void>;
@@ -76,8 +76,8 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
     warnings.length = 0;
   });
 
-  async function node(calls?: ReadonlySet<string>): Promise<Transport> {
-    const transport = await harness.node();
+  async function node(calls?: ReadonlySet<string>, settings?: { awayTimeout?: number }): Promise<Transport> {
+    const transport = await harness.node(settings);
     transport.open({
       errors: new Map([['OutOfStock', OutOfStock]]),
       calls,
@@ -95,7 +95,7 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
 
   const double: OnInput = (input) => Promise.resolve((input as number) * 2);
 
-  async function until(holds: () => boolean, limit = 5000): Promise<void> {
+  async function until(holds: () => boolean, limit = 30_000): Promise<void> {
     const end = performance.now() + limit;
     while (!holds()) {
       if (performance.now() > end) throw new Error('it has not come about');
@@ -540,7 +540,7 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
   });
 
   it('ends a call for which the broker cannot be reached', async () => {
-    const caller = await node();
+    const caller = await node(undefined, { awayTimeout: 1_000 });
     await serving(double);
     expect(await caller.call('service', 1)).toBe(2);
     harness.kill(caller);

@@ -23,7 +23,8 @@ const settings = {
   redeliverAfter: REDELIVER_AFTER,
   noNodeTimeout: NO_NODE_TIMEOUT,
   maxDeliver: MAX_DELIVER,
-  awayTimeout: 1000,
+  // A broker that is started again may take seconds on a busy machine.
+  awayTimeout: 30_000,
 };
 
 describe('the transport in memory', () => {
@@ -31,8 +32,8 @@ describe('the transport in memory', () => {
     const broker = new MemoryBroker();
     const crashes = new Map<Transport, () => void>();
     const harness: Harness = {
-      node: () => {
-        const node = memoryTransport({ ...settings, broker });
+      node: (own) => {
+        const node = memoryTransport({ ...settings, ...own, broker });
         crashes.set(node, () => {
           node.crash();
         });
@@ -90,8 +91,10 @@ withRedis('the transport over Redis', () => {
     const maxPayload = 100_000;
     const redis = new Redis(server.url, { lazyConnect: true });
     const harness: BrokerHarness = {
-      node: () =>
-        proxies.node((port) => redisTransport({ ...settings, maxPayload, url: `redis://127.0.0.1:${port}` })),
+      node: (own) =>
+        proxies.node((port) =>
+          redisTransport({ ...settings, ...own, maxPayload, url: `redis://127.0.0.1:${port}` }),
+        ),
       kill: (node) => {
         proxies.kill(node);
       },
@@ -124,7 +127,8 @@ for (const program of natsPrograms('the transport over NATS')) {
       const connection = await connect({ servers: server.url, maxReconnectAttempts: -1 });
       const manager = await jetstreamManager(connection);
       const harness: BrokerHarness = {
-        node: () => proxies.node((port) => natsTransport({ ...settings, url: `nats://127.0.0.1:${port}` })),
+        node: (own) =>
+          proxies.node((port) => natsTransport({ ...settings, ...own, url: `nats://127.0.0.1:${port}` })),
         kill: (node) => {
           proxies.kill(node);
         },

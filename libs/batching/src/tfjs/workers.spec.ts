@@ -211,7 +211,7 @@ describe('Several inference workers', () => {
   });
 
   it('are ended and replaced one by one when they are silent', async () => {
-    const model = (await start({ heartbeat: 300 }, { slow: { path: slow } }))('slow');
+    const model = (await start({ heartbeat: 1000 }, { slow: { path: slow } }))('slow');
     const [silent, other] = [model.predict([[-1]]), model.predict([[200]])];
     await expect(silent).rejects.toThrow(/^inference worker [12] of 2 gave no answer to model 'slow' for/);
     await expect(other).resolves.toHaveLength(1);

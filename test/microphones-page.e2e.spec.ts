@@ -109,6 +109,29 @@ const recording = join(import.meta.dirname, '../apps/microphones/recording/readi
     expect(complaints).toEqual([]);
   });
 
+  it.each([
+    ['light', '#e4e6ee', '#3557e0'],
+    ['dark', '#262b36', '#7f9bff'],
+  ] as const)(
+    'draws who is silent and who speaks in colours of their own, in %s',
+    async (scheme, ...both) => {
+      await page.emulateMedia({ colorScheme: scheme });
+      const drawn = await page.evaluate<string[]>(`import('/wall.js').then(({ Wall }) => {
+      const canvas = document.getElementById('wall');
+      new Wall(canvas).show([0, 100]);
+      // Two cells in a row that has room for eight.
+      const size = Math.min(canvas.width / 8, canvas.height);
+      const { data } = canvas.getContext('2d').getImageData(0, size / 2, 2 * size, 1);
+      return [0.5, 1.5].map((column) => {
+        const rgb = data.slice(4 * Math.floor(column * size)).slice(0, 3);
+        return '#' + Array.from(rgb, (byte) => byte.toString(16).padStart(2, '0')).join('');
+      });
+    })`);
+      expect(drawn).toEqual(both);
+      expect(complaints).toEqual([]);
+    },
+  );
+
   it('gathers the crowd that was asked for last, also while it connects', async () => {
     const submit = (count: number) =>
       `document.getElementById('count').value = ${count}; document.getElementById('crowd').requestSubmit();`;

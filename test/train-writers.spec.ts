@@ -13,8 +13,27 @@ import {
   type WeightName,
   WEIGHTS,
 } from '../apps/writers/model/network.js';
-import { readBook } from '../scripts/writers-book.js';
+import { fiveGramBits, readBook } from '../scripts/writers-book.js';
 import { bitsOf, learn, passagesOf } from '../scripts/writers-learning.js';
+
+describe('The 5-gram model to compare with', () => {
+  // With each length of context, 0 to 4 zeros: seen three times, twice before a 0 and once before a 1.
+  const seen = Int32Array.from([0, 0, 0, 0, 0, 0, 1]);
+
+  it('interpolates the lengths of context as calculated by hand', () => {
+    // p ← (1 + 2 p) / 5 for the 1 at each of the five lengths, from 1 / V on; its fixed point is 1 / 3.
+    const one = 1 / 3 + (1 / VOCABULARY.length - 1 / 3) * (2 / 5) ** 5;
+    expect(fiveGramBits(seen, Int32Array.from([0, 0, 0, 0, 1]))).toBeCloseTo(-Math.log2(one), 10);
+    // p ← 2 p / 5 for what was never seen.
+    const two = (2 / 5) ** 5 / VOCABULARY.length;
+    expect(fiveGramBits(seen, Int32Array.from([0, 0, 0, 0, 2]))).toBeCloseTo(-Math.log2(two), 10);
+  });
+
+  it('stops at the longest context that it has seen', () => {
+    const one = (1 + 2 / VOCABULARY.length) / 5;
+    expect(fiveGramBits(seen, Int32Array.from([2, 2, 2, 2, 1]))).toBeCloseTo(-Math.log2(one), 10);
+  });
+});
 
 describe('The training of the writers', () => {
   beforeAll(() => startBackend('cpu'));

@@ -310,6 +310,24 @@ describe('the end of a session', () => {
   });
 });
 
+describe('the sessions of two tenants', () => {
+  it('take turns at each step, however many one of them has', async () => {
+    const hold = holding();
+    const { service, batches } = appending(4, () => hold.promise);
+    const pushes = Array.from({ length: 12 }, (_, index) => `a${index}`).map((input) =>
+      createSession(service, { initialState: '', tenant: 'a' }).push(input),
+    );
+    for (const input of ['b0', 'b1']) {
+      pushes.push(createSession(service, { initialState: '', tenant: 'b' }).push(input));
+    }
+    hold.release();
+    await Promise.all(pushes);
+    const first = batches.findIndex((batch) => batch.includes('b0'));
+    expect(first).toBeLessThanOrEqual(1);
+    expect(batches[first]).toContain('b1');
+  });
+});
+
 describe('a state that holds something', () => {
   /** States with a number each, and which of them have been disposed of. */
   function disposables(method: symbol) {

@@ -195,6 +195,34 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
     await tip.getByText(told ?? '', { exact: true }).waitFor();
   });
 
+  it('tells of a batch that was tapped while it ran how long it has run when it has ended', async () => {
+    let release: () => void = () => undefined;
+    Digits.hold = new Promise((resolve) => (release = resolve));
+    try {
+      const { digits, url } = await start();
+      const page = await open(`${url}/batching`);
+      const call = digits(1);
+      const canvas = page.locator('canvas.timeline').first();
+      const sentence = page.locator('.sentence').first();
+      // A running block grows at the right, in front of the inputs that wait.
+      for (
+        let right = 40;
+        !(await sentence.textContent())?.includes('has run for');
+        right = 40 + (right % 100)
+      ) {
+        const box = await canvas.boundingBox();
+        if (box) await page.mouse.click(box.x + box.width - right, box.y + 60);
+        await sleep(50);
+      }
+      release();
+      await call;
+      await sentence.getByText(/^1 input, .*, waited .*, ran /).waitFor();
+    } finally {
+      Digits.hold = undefined;
+      release();
+    }
+  });
+
   it('has its data as text', async () => {
     const { app, page } = await openLive();
     await page.getByText('The last batches as a table').first().click();

@@ -95,6 +95,42 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
     expect(Number(failures)).toBeGreaterThan(100);
   });
 
+  it('asks for members that are there', async () => {
+    await page.route('**/numbers', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ json: { ...((await response.json()) as object), members: 7 } });
+    });
+    const asked = new Set<number>();
+    page.on('request', (request) => {
+      const [, id] = /members\/(\d+)$/.exec(request.url()) ?? [];
+      if (id) asked.add(Number(id));
+    });
+    await page.getByRole('button', { name: 'Look up 2,000 at random' }).click();
+    await page.getByText(/^2,000 requests, and/).waitFor();
+    expect([...asked].sort()).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect((await (await fetch(`${url}/numbers`)).json()) as object).toMatchObject({ members: 100_000 });
+    await page.unrouteAll({ behavior: 'wait' });
+  });
+
+  it('says when the server is gone, leaves it alone, and goes on by itself when it is back', async () => {
+    await page.locator('article').first().waitFor();
+    let requests = 0;
+    page.on('request', () => requests++);
+    await page.context().setOffline(true);
+    const gone = page.locator('#connection').getByText('The server cannot be reached');
+    await gone.waitFor();
+    const before = requests;
+    await page.getByRole('button', { name: 'Look up 2,000 at random' }).click();
+    await page.locator('#found').getByText('The server cannot be reached. Is it still running?').waitFor();
+    // One of the crowd and one at its end; the page itself asks less and less often.
+    await page.waitForTimeout(1000);
+    expect(requests - before).toBeLessThan(6);
+    await page.context().setOffline(false);
+    await gone.waitFor({ state: 'hidden' });
+    await find('4711');
+    await page.getByText('4711: Tomas Lefevre').waitFor();
+  });
+
   it('is no wider than a phone', async () => {
     await page.locator('article').first().waitFor();
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);

@@ -13,18 +13,25 @@ find.addEventListener('submit', async (event) => {
   byId('found').textContent = describe(await ask(`/members/${encodeURIComponent(id)}`));
 });
 
+/** Requests in a row without an answer after which the server counts as gone. */
+const GONE = 10;
+const UNREACHABLE = 'The server cannot be reached. Is it still running?';
+
 crowd.addEventListener('click', async () => {
   // Not disabled: it would lose the focus.
   if (crowd.ariaDisabled === 'true') return;
   crowd.ariaDisabled = 'true';
   byId('race').hidden = false;
   const start = performance.now();
-  const ids = Array.from({ length: 2000 }, () => 1 + Math.floor(Math.random() * 100_000));
-  const before = statementsOf(await ask('/numbers'));
-  let [answers, failures] = [0, 0];
+  const first = await ask('/numbers');
+  const { members = 1 } = first;
+  const before = statementsOf(first);
+  const ids = Array.from({ length: 2000 }, () => 1 + Math.floor(Math.random() * members));
+  let [answers, failures, unanswered] = [0, 0, first.isUnreachable ? GONE : 0];
   const visitor = async () => {
-    while (ids.length > 0) {
-      const { id } = await ask(`/members/${ids.pop()}`);
+    while (ids.length > 0 && unanswered < GONE) {
+      const { id, isUnreachable } = await ask(`/members/${ids.pop()}`);
+      unanswered = isUnreachable ? unanswered + 1 : 0;
       if (id === undefined) failures++;
       else answers++;
       byId('race-answers').textContent = answers.toLocaleString('en');
@@ -44,6 +51,7 @@ crowd.addEventListener('click', async () => {
   const requests = (answers + failures).toLocaleString('en');
   const failed = failures === 0 ? '' : `, ${failures.toLocaleString('en')} of which failed`;
   byId('found').textContent =
+    (unanswered < GONE ? '' : `${UNREACHABLE} `) +
     `${requests} requests${failed}, and ${statements} statements, in ${Math.round(performance.now() - start)} ms`;
   crowd.ariaDisabled = 'false';
 });
@@ -65,7 +73,8 @@ async function ask(url, options) {
   try {
     return await (await fetch(url, options)).json();
   } catch (error) {
-    return { message: `No answer: ${error instanceof Error ? error.message : error}` };
+    const why = error instanceof Error ? error.message : error;
+    return { message: `No answer: ${why}`, isUnreachable: true };
   }
 }
 
@@ -100,11 +109,20 @@ function element(name, text) {
   return made;
 }
 
+/** Milliseconds between two looks at the numbers, longer and longer while the server is gone. */
+const PAUSE = { least: 500, most: 15_000 };
+let pause = PAUSE.least;
+
 for (;;) {
-  const { database, sql, lastBatch = 0, queues = [] } = await ask('/numbers');
+  const { isUnreachable, database, sql, lastBatch = 0, queues = [] } = await ask('/numbers');
+  const connection = isUnreachable ? `${UNREACHABLE} Trying again…` : '';
+  if (byId('connection').textContent !== connection) byId('connection').textContent = connection;
+  pause = isUnreachable ? Math.min(PAUSE.most, 2 * pause) : PAUSE.least;
   if (database) byId('database').textContent = database;
   if (queues.length > 0) byId('numbers').replaceChildren(...queues.map(figures));
-  byId('last-batch').hidden = lastBatch === 0;
-  byId('sql').textContent = `${sql} -- for ${lastBatch} ${lastBatch === 1 ? 'request' : 'requests'}`;
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  if (sql) {
+    byId('last-batch').hidden = lastBatch === 0;
+    byId('sql').textContent = `${sql} -- for ${lastBatch} ${lastBatch === 1 ? 'request' : 'requests'}`;
+  }
+  await new Promise((resolve) => setTimeout(resolve, pause));
 }

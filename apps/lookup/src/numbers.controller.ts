@@ -1,7 +1,8 @@
-import { ApiErrors } from '@app/serving';
-import { Controller, Get, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+import { ApiErrors, CONFIGURATION } from '@app/serving';
+import { Controller, Get, Inject, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiProperty, ApiSchema, ApiTags } from '@nestjs/swagger';
 import { BatchingRegistry } from 'nest-batching';
+import type { Configuration } from './configuration.js';
 import { MemberDatabase } from './members/member-database.js';
 
 /** What one queue has done since the start. */
@@ -18,6 +19,8 @@ interface QueueNumbers {
 
 interface Numbers {
   database: string;
+  /** With how many members a new database is filled: ids from 1 to that are there. */
+  members: number;
   /** The statement of a batch of lookups. */
   sql: string;
   /** Requests that the last one answered. */
@@ -51,6 +54,9 @@ class NumbersDto implements Numbers {
   @ApiProperty({ description: 'Where the members are' })
   database!: string;
 
+  @ApiProperty({ type: 'integer', description: 'With how many members a new database is filled' })
+  members!: number;
+
   @ApiProperty({ description: 'The statement of a batch of lookups' })
   sql!: string;
 
@@ -64,6 +70,7 @@ class NumbersDto implements Numbers {
 /** After a look at member 4711, and a receipt. */
 const example: Numbers = {
   database: 'SQLite 3.49.2',
+  members: 100_000,
   sql: 'SELECT * FROM members WHERE id IN (SELECT value FROM json_each(?))',
   lastBatch: 1,
   queues: [
@@ -83,6 +90,7 @@ export class NumbersController implements OnModuleInit, OnApplicationShutdown {
   constructor(
     private readonly database: MemberDatabase,
     private readonly registry: BatchingRegistry,
+    @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
   onModuleInit(): void {
@@ -108,6 +116,7 @@ export class NumbersController implements OnModuleInit, OnApplicationShutdown {
       saved: settled - batches,
     }));
     const { name, sql } = this.database;
-    return { database: name, sql, lastBatch: this.#lastBatch, queues };
+    const { members } = this.configuration;
+    return { database: name, members, sql, lastBatch: this.#lastBatch, queues };
   }
 }

@@ -74,6 +74,8 @@ class BatchingTimeline extends HTMLElement {
   #drawnAt = 0;
   #drawing = 0;
   #connection: Connection | undefined;
+  /** Aborts when it is taken out of its page. */
+  #attached: AbortController | undefined;
   #shares: Shares | undefined;
 
   constructor() {
@@ -103,9 +105,6 @@ class BatchingTimeline extends HTMLElement {
     this.#pause.addEventListener('click', () => {
       this.isPaused = !this.isPaused;
     });
-    onThemeChange(() => {
-      this.#readTheme();
-    });
     this.isPaused = false;
   }
 
@@ -117,6 +116,10 @@ class BatchingTimeline extends HTMLElement {
       this.shares = shares;
     }
     this.#readTheme();
+    this.#attached = new AbortController();
+    onThemeChange(() => {
+      this.#readTheme();
+    }, this.#attached.signal);
     this.#connection = new Connection(
       new URL('events', import.meta.url).href,
       (frame) => {
@@ -131,6 +134,7 @@ class BatchingTimeline extends HTMLElement {
 
   disconnectedCallback(): void {
     this.#connection?.end();
+    this.#attached?.abort();
     cancelAnimationFrame(this.#drawing);
   }
 
@@ -207,7 +211,11 @@ class BatchingTimeline extends HTMLElement {
   #receive(frame: Frame): void {
     const { isNew, isRestarted } = this.#playback.receive(frame);
     if (!isNew) return;
-    if (isRestarted) this.isPaused = false;
+    if (isRestarted) {
+      this.isPaused = false;
+      // The batches of another process have the same numbers.
+      this.#stage.forget();
+    }
     const queue = frame.queues.find(({ name }) => name === this.queue);
     this.dispatchEvent(new CustomEvent<FrameDetail>('frame', { detail: { frame, queue } }));
   }

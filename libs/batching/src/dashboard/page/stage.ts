@@ -51,6 +51,11 @@ export class Stage {
       'aria-label',
       `Timeline of the batches of ${queue}; arrow keys go from one to the next`,
     );
+    this.forget();
+  }
+
+  /** Nothing is selected any more. */
+  forget(): void {
     this.#select(undefined);
   }
 
@@ -73,6 +78,7 @@ export class Stage {
     if (!context) return;
     context.setTransform(scale, 0, 0, scale, 0, 0);
     this.paint(context, { width, height, scale, history });
+    this.#tellEnd();
     this.#moveTip();
   }
 
@@ -121,6 +127,14 @@ export class Stage {
   #select(block: Block | undefined): void {
     this.#selected = block;
     write(this.#sentence, block ? this.#describe(block) : HINT);
+  }
+
+  /** One that was selected while it ran has another sentence when it has ended. */
+  #tellEnd(): void {
+    const selected = this.#selected;
+    if (selected?.end !== Infinity) return;
+    const block = this.timeline.find(selected.id)?.block;
+    if (block && block.end < Infinity) this.#select(block);
   }
 
   #describe(block: Block): string {

@@ -44,10 +44,10 @@ export function readTheme(element: Element = document.documentElement): Theme {
   };
 }
 
-/** Calls back when the theme has changed. */
-export function onThemeChange(call: () => void): void {
+/** Calls back when the theme has changed, until the signal aborts. */
+export function onThemeChange(call: () => void, signal?: AbortSignal): void {
   for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) {
-    matchMedia(query).addEventListener('change', call);
+    matchMedia(query).addEventListener('change', call, { signal });
   }
 }
 

@@ -11,7 +11,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import { QueueFullError, ServiceStoppedError, TooManyInputsError } from '../core/errors.js';
 import { NoNodeError } from '../transport/errors.js';
 import { MemoryBroker, memoryTransport } from '../transport/memory-transport.js';
-import type { Transport } from '../transport/transport.js';
+import type { TraceCarrier, Transport } from '../transport/transport.js';
 import { BatchedService, SerialService } from './batched-service.js';
 import type { Batched } from './batched-view.js';
 import { BatchingModule } from './batching-module.js';
@@ -381,6 +381,55 @@ describe('an application whose classes are on other nodes', () => {
     expect(sorted).toContain('2,3');
     expect(sorted).toContain('4');
     expect(batches[0]).toEqual([[0, 1]]);
+  });
+
+  it.each(['inject', 'extract'] as const)(
+    'loses no call and no place where %s of a trace throws',
+    async (throwing) => {
+      let isBroken = true;
+      const fail = () => {
+        if (isBroken) throw new Error('broken trace');
+      };
+      const trace = {
+        inject: () => {
+          if (throwing === 'inject') fail();
+          return { traceparent: '00' };
+        },
+        extract: <T>(_: TraceCarrier, run: () => T) => {
+          if (throwing === 'extract') fail();
+          return run();
+        },
+      };
+      const app = await web({ trace });
+      await modelNode({ trace });
+      const digits = callFrom(app);
+      // More than the node may have at once.
+      const calls = Array.from({ length: 20 }, (_, each) => digits.classify(each));
+      for (const call of calls) await expect(call).rejects.toThrow('broken trace');
+      expect(digits.classify.queue.stats().running).toBe(0);
+      isBroken = false;
+      expect(await digits.classify(4)).toBe(8);
+      await digits.classify.queue.drain();
+    },
+  );
+
+  it('takes no more at once than may wait here', async () => {
+    const digits = callFrom(await web());
+    const calls = Promise.all([1, 2, 3, 4, 5, 6].map((each) => digits.classify(each)));
+    const node = await modelNode({ queues: { 'Digits.classify': { maxQueued: 3 } } });
+    expect(await calls).toEqual([2, 4, 6, 8, 10, 12]);
+    const [service] = node.get(BatchingRegistry).transport()?.services ?? [];
+    expect(service?.nodes[0]?.prefetch).toBe(3);
+  });
+
+  it('can still be asked for its figures when it is closed', async () => {
+    const app = await web();
+    await modelNode();
+    const { queue } = callFrom(app).classify;
+    await callFrom(app).classify(1);
+    await app.close();
+    expect(queue.stats()).toMatchObject({ results: 1, remote: { service: 'Digits.classify' } });
+    expect(app.get(BatchingRegistry).transport()).toBeUndefined();
   });
 
   it('carries trace context into the batch queue of the node', async () => {

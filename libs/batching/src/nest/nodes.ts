@@ -29,7 +29,7 @@ export class Nodes {
   readonly #calls = new Set<string>();
   /** How trace context is carried, if at all. */
   #trace: TracePropagation | undefined;
-  #isOpen = false;
+  #state: 'unopened' | 'open' | 'closed' = 'unopened';
 
   constructor(
     private readonly options: BatchingModuleOptions,
@@ -63,8 +63,9 @@ export class Nodes {
   /** Connects, if other nodes have to do with this application. Called when all queues are there, or one is used before. */
   open(): Transport | undefined {
     const { transport, errors = {} } = this.options;
-    if (!transport || this.#isOpen || this.#remote.size + this.served.size === 0) return transport;
-    this.#isOpen = true;
+    if (!transport || this.#state !== 'unopened' || this.#remote.size + this.served.size === 0)
+      return transport;
+    this.#state = 'open';
     transport.open({
       errors: new Map([...httpExceptions(), ...Object.entries(errors)]),
       calls: this.#calls,
@@ -75,7 +76,7 @@ export class Nodes {
 
   /** The transport, if it is open. */
   get transport(): Transport | undefined {
-    return this.#isOpen ? this.options.transport : undefined;
+    return this.#state === 'open' ? this.options.transport : undefined;
   }
 
   /** The sending side of a queue that is on other nodes. */
@@ -125,7 +126,8 @@ export class Nodes {
 
   async close(): Promise<void> {
     await this.transport?.close();
-    this.#isOpen = false;
+    // What was known last can still be read.
+    this.#state = 'closed';
   }
 
   readonly #transport = (): Transport => {
@@ -143,9 +145,9 @@ export class Nodes {
   }
 }
 
-/** About two batches: those that run, and the next. */
-function prefetchOf({ batchSize, concurrency }: Queue): number {
-  return Math.min(LARGEST_PREFETCH, batchSize * (concurrency + 1));
+/** About two batches: those that run, and the next. No more than may wait: they may all come at once. */
+function prefetchOf({ batchSize, concurrency, maxQueued }: Queue): number {
+  return Math.min(LARGEST_PREFETCH, batchSize * (concurrency + 1), maxQueued);
 }
 
 /**

@@ -200,11 +200,12 @@ export class RemoteQueue<Input, Result> extends BatchQueue<Input, Result> {
   #send(input: Input, options: SubmitOptions | undefined): Promise<Result> {
     return new Promise((resolve, reject) => {
       const at = performance.now();
+      // First, as it is the user's and may throw.
+      const carrier = this.trace()?.inject();
       const { current: epoch } = this.#drains;
       epoch.pending++;
       const flight: Flight = { number: ++this.#lastNumber, epoch, reject };
       this.#flights.add(flight.number, flight);
-      const carrier = this.trace()?.inject();
       this.transport()
         .call(this.name, input, carrier ? { ...options, trace: carrier } : options)
         .then(

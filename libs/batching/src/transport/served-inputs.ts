@@ -14,7 +14,7 @@ import {
 } from './envelope.js';
 import { PayloadError, PayloadSizeError, RedeliveryError } from './errors.js';
 import type { Served } from './served-services.js';
-import type { Delivery, OnInput, ServeOptions, TraceCarrier, TransportContext } from './transport.js';
+import type { OnInput, ServeOptions, TraceCarrier, TransportContext } from './transport.js';
 import { takeApart } from './travelling-errors.js';
 
 /** The answering half of a transport. `Handle` is what the broker knows a delivered input by. It may not throw. */
@@ -182,8 +182,7 @@ export class ServedInputs<Handle> {
 
   #run(input: ServedInput<Handle>, bytes: Buffer, deliveries: number, age: number): void {
     const { service, route } = input;
-    let value: unknown;
-    let delivery: Delivery;
+    let running: Promise<unknown>;
     try {
       if (deliveries > this.settings.maxDeliver) throw new RedeliveryError(service.name, deliveries - 1);
       if (!READS.includes(route.version)) {
@@ -199,21 +198,14 @@ export class ServedInputs<Handle> {
         this.#end(input, undefined);
         return;
       }
-      ({ value } = read);
-      const { priority, tenant, trace } = read;
-      delivery = {
-        deliveries,
-        signal: input.signal as unknown as AbortSignal,
-        timeout,
-        priority,
-        tenant,
-        trace,
-      };
+      const { value, priority, tenant, trace } = read;
+      const signal = input.signal as unknown as AbortSignal;
+      running = service.onInput(value, { deliveries, signal, timeout, priority, tenant, trace });
     } catch (error) {
       this.#answerError(input, error);
       return;
     }
-    service.onInput(value, delivery).then(
+    running.then(
       (result) => {
         this.#answerResult(input, result);
       },

@@ -1,9 +1,8 @@
 /**
  * What is written around an input and an answer. The first byte is the version of what follows. The routes
  * (to whom an answer goes) are the same in every version, so that a node can always say that it does not
- * understand. A later version may be added beside this one: nodes announce which they read (`READS`), and a caller
- * writes the newest that all nodes of a service read. New fields of a version go into `extras`, whose unknown
- * fields are ignored.
+ * understand. A later version may be added beside this one: first all nodes have to read it (`READS`), then callers may
+ * write it. New fields of a version go into `extras`, whose unknown fields are ignored.
  *
  *     input:   version u8 │ length u8, caller latin1 │ call u32 │ flags u8 │ timeout f64? │ priority f64? │ length u32, extras? │ input
  *     answer:  version u8 │ call u32 │ kind u8 │ body

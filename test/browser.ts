@@ -56,14 +56,8 @@ export async function openDemo(
   return { page, complaints };
 }
 
-/** What the timeline of a page shows in the colour of a share: how many pixels, and how many it is from the top one to the bottom one. */
-export interface ShareDrawn {
-  readonly pixels: number;
-  readonly height: number;
-}
-
-/** Of the first two shares, on the timeline of a page of its own. */
-export function sharesDrawn(page: Page): Promise<[first: ShareDrawn, second: ShareDrawn]> {
+/** Pixels on the timeline of a page of its own in the colours of the first two shares. */
+export function sharesDrawn(page: Page): Promise<[first: number, second: number]> {
   return page.evaluate(`{
     const element = document.querySelector('batching-timeline');
     const canvas = element.shadowRoot.querySelector('.timeline');
@@ -74,11 +68,11 @@ export function sharesDrawn(page: Page): Promise<[first: ShareDrawn, second: Sha
       pen.fillStyle = getComputedStyle(element).getPropertyValue(name);
       pen.fillRect(0, 0, 1, 1);
       const [red, green, blue] = pen.getImageData(0, 0, 1, 1).data;
-      const rows = [];
+      let count = 0;
       for (let i = 0; i < data.length; i += 4) {
-        if (data[i] === red && data[i + 1] === green && data[i + 2] === blue) rows.push(Math.floor(i / 4 / canvas.width));
+        if (data[i] === red && data[i + 1] === green && data[i + 2] === blue) count++;
       }
-      return { pixels: rows.length, height: rows.length > 0 ? rows.at(-1) - rows[0] + 1 : 0 };
+      return count;
     });
   }`);
 }

@@ -103,7 +103,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
       .locator('#shared')
       .getByText(/, [1-9]\d* shared$/)
       .waitFor();
-    while ((await sharesDrawn(page)).some(({ pixels }) => pixels < 100)) await page.waitForTimeout(50);
+    while ((await sharesDrawn(page)).some((pixels) => pixels < 100)) await page.waitForTimeout(50);
     // The first key pauses the timeline; from its last block on, back to one of both.
     await page.getByRole('application').focus();
     await page.keyboard.press('End');

@@ -88,6 +88,10 @@ export class Batch<Input> implements Underway, Holder<Input> {
     return this.#entry(index)?.extras?.key;
   }
 
+  giveLate(index: number, result: unknown): void {
+    this.#entry(index)?.extras?.onLate?.(result);
+  }
+
   /**
    * Gives each caller its result. @returns a promise of those that are promises themselves, if there are any
    */

@@ -427,6 +427,36 @@ describe('a state that holds something', () => {
     },
   );
 
+  it.each([
+    ['with its batch', false],
+    ['as a promise in its place', true],
+  ])('is disposed of when it comes after runTimeout, %s', async (_, isInPlace) => {
+    const { disposed, make } = disposables(Symbol.dispose);
+    const hold = holding();
+    const step = asBatchedService(4, 0, { runTimeout: 20 })((
+      steps: SessionStep<string, { number: number }>[],
+    ) => {
+      const result = ({ state }: { state: { number: number } }) => ({
+        output: '',
+        state: make(state.number + 1),
+      });
+      return isInPlace
+        ? steps.map((each) => hold.promise.then(() => result(each)))
+        : hold.promise.then(() => steps.map(result));
+    });
+    const session = createSession(step, { initialState: () => make(0) });
+    await expect(session.push('a')).rejects.toMatchObject({ code: 'ERR_BATCHING_TIMEOUT' });
+    expect(disposed).toEqual([]);
+    hold.release();
+    await setImmediate();
+    expect(disposed).toEqual([1]);
+    // The step can be repeated, from the state before.
+    await session.push('a');
+    expect(disposed).toEqual([1, 0]);
+    await session.close();
+    await step.stop();
+  });
+
   it('whose disposal fails is reported as a warning and affects no caller', async () => {
     const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
     const state = {

@@ -247,6 +247,10 @@ class TestBatch implements Underway {
   keyOf(index: number): unknown {
     return this.keys[index];
   }
+
+  giveLate(): void {
+    throw new Error('no run of expectBatchInvariant is given up');
+  }
 }
 
 async function outcomeOf(place: unknown): Promise<Outcome> {

@@ -136,6 +136,10 @@ class Part implements Underway {
     return this.batch.keyOf(this.#inBatch(index));
   }
 
+  giveLate(index: number, result: unknown): void {
+    this.batch.giveLate(this.#inBatch(index), result);
+  }
+
   #inBatch(index: number): number {
     const place = this.indices[index];
     invariant(place !== undefined, 'a part of a batch is asked for an input that it does not have');

@@ -18,6 +18,8 @@ export interface Underway extends BatchContext {
   isAwaited(index: number): boolean;
   /** What `keyBy` gave for the input at this index; `undefined` without. */
   keyOf(index: number): unknown;
+  /** Takes the result of the input at this index that came after its run was given up. */
+  giveLate(index: number, result: unknown): void;
 }
 
 /** The `BatchContext` for the user's function: hides the rest of the batch from it. */

@@ -7,7 +7,7 @@ import { placeOf, type Run, type Underway } from './run.js';
 
 /**
  * The layer of `runTimeout`: if a run, including the promises in its results' places, takes longer, it
- * rejects with a `BatchTimeoutError` and its batch is aborted. What the function returns later is ignored.
+ * rejects with a `BatchTimeoutError` and its batch is aborted. What the function returns later is late.
  */
 export class TimeLimit {
   /** One for each run that has not ended. */
@@ -27,10 +27,13 @@ export class TimeLimit {
       // Started after the call: a function that blocked the event loop has returned already.
       const { isOver, clear } = this.#start(batch);
       try {
-        return limitPlaces(await Promise.race([returned, isOver]), isOver, clear);
+        return limitPlaces(await Promise.race([returned, isOver]), isOver, clear, batch);
       } catch (error) {
         clear();
-        void returned.then(ignoreRejections, ignore);
+        void returned.then((late) => {
+          ignoreRejections(late);
+          for (let index = 0; index < late.length; index++) giveLater(placeOf(late, index), index, batch);
+        }, ignore);
         throw error;
       }
     };
@@ -76,10 +79,26 @@ function limitPlaces(
   results: ArrayLike<unknown>,
   isOver: Promise<never>,
   clear: () => void,
+  batch: Underway,
 ): ArrayLike<unknown> {
   const places = Array.from({ length: results.length }, (_, index) => placeOf(results, index));
   void Promise.allSettled(places.filter(types.isPromise)).then(clear);
-  return places.map((place) => (types.isPromise(place) ? Promise.race([place, isOver]) : place));
+  return places.map((place, index) => {
+    if (!types.isPromise(place)) return place;
+    const limited = Promise.race([place, isOver]);
+    limited.catch(() => {
+      giveLater(place, index, batch);
+    });
+    return limited;
+  });
+}
+
+function giveLater(place: unknown, index: number, batch: Underway): void {
+  if (types.isPromise(place))
+    void place.then((late) => {
+      batch.giveLate(index, late);
+    }, ignore);
+  else batch.giveLate(index, place);
 }
 
 function ignore(): void {

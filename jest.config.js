@@ -6,6 +6,7 @@ export default {
   rootDir: '.',
   testMatch: ['libs', 'apps', 'sim', 'test'].map((folder) => `<rootDir>/${folder}/**/*.spec.ts`),
   testEnvironment: 'node',
+  setupFilesAfterEnv: ['<rootDir>/test/second-attempt.ts'],
   reporters: ['default', '<rootDir>/scripts/closing-line.js'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: {

@@ -1,7 +1,8 @@
 /**
  * Takes the pictures of the demo for the README from a running server:
  * `tsx scripts/screenshot-demo.ts http://localhost:3000 docs/images`, of one scene with `--scene=dashboard`; those of the
- * writers from theirs: `tsx scripts/screenshot-demo.ts http://localhost:3002 docs/images --scene=writers`
+ * writers, the microphones and the lookup from theirs:
+ * `tsx scripts/screenshot-demo.ts http://localhost:3001 docs/images --scene=lookup`
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -29,16 +30,18 @@ const scenes: {
   play: (page: Page) => Promise<(() => Promise<unknown>) | undefined>;
   /** Of another application than the demo: taken if it is named. */
   isOther?: true;
+  format?: 'webp';
 }[] = [
   { scene: 'demo', path: '/', play: readDigits },
-  { scene: 'photos', path: '/photos', play: enlargeTwo },
+  { scene: 'photos', path: '/photos', play: enlargeTwo, format: 'webp' },
   // With TUNE=on, so that its knobs are there.
   { scene: 'dashboard', path: '/batching', play: watchCrowds },
   { scene: 'writers', path: '/', play: watchWriters, isOther: true },
   { scene: 'microphones', path: '/', play: hearCrowd, isOther: true },
+  { scene: 'lookup', path: '/', play: lookMany, isOther: true, format: 'webp' },
 ];
 const only = process.argv.find((argument) => argument.startsWith('--scene='))?.slice('--scene='.length);
-for (const { scene, path, play, isOther = false } of scenes) {
+for (const { scene, path, play, isOther = false, format = 'png' } of scenes) {
   if (only === undefined ? isOther : scene !== only) continue;
   for (const { name, ...options } of views) {
     const page = await browser.newPage({ ...options, deviceScaleFactor: 2 });
@@ -47,7 +50,7 @@ for (const { scene, path, play, isOther = false } of scenes) {
     await page.evaluate('scrollTo(0, 0)');
     const picture = sharp(await page.screenshot({ fullPage: process.argv.includes('--full') }));
     // Few colours, but where a photograph is shown.
-    if (scene === 'photos') await picture.webp().toFile(join(folder, `${scene}-${name}.webp`));
+    if (format === 'webp') await picture.webp().toFile(join(folder, `${scene}-${name}.webp`));
     else await picture.png({ palette: true }).toFile(join(folder, `${scene}-${name}.png`));
     await end?.();
     await page.close();
@@ -69,6 +72,15 @@ async function hearCrowd(page: Page): Promise<undefined> {
   await page.getByText('The crowd is heard').waitFor();
   await page.getByLabel('A file with sound').setInputFiles('apps/microphones/recording/reading.wav');
   await page.getByText('Heard to its end').waitFor({ timeout: 120_000 });
+}
+
+/** 2,000 members, found, and how many statements that took. */
+async function lookMany(page: Page): Promise<undefined> {
+  await page.getByRole('button', { name: 'Look up 2,000 at random' }).click();
+  await page.getByText(/^2,000 requests, and [\d,]+ statements/).waitFor({ timeout: 60_000 });
+  // The figures of the queues come twice a second.
+  await page.waitForResponse('**/numbers');
+  await sleep(100);
 }
 
 /** The race, finished, and a 7 that travels with others. */

@@ -200,6 +200,29 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
     await tip.getByText(told ?? '', { exact: true }).waitFor();
   });
 
+  it('tells a batch that a finger taps, on a phone', async () => {
+    const { page } = await openLive({
+      viewport: { width: 390, height: 844 },
+      hasTouch: true,
+      isMobile: true,
+    });
+    await page.getByRole('button', { name: 'Pause' }).tap();
+    const canvas = page.locator('canvas.timeline').first();
+    const sentence = page.locator('.sentence').first();
+    await canvas.scrollIntoViewIfNeeded();
+    const box = await canvas.boundingBox();
+    if (!box) throw new Error('there is no timeline');
+    // From the inputs that wait, at the right, to the left until a batch is hit.
+    const told = async () => (await sentence.textContent()) ?? '';
+    for (let right = 40; right < box.width && !(await told()).includes('waited'); right += 3) {
+      await page.touchscreen.tap(box.x + box.width - right, box.y + 60);
+    }
+    expect(await told()).toMatch(/^\d+ inputs?.*, waited .*, (ran|has run for) /);
+    // The tip is for what hovers, as no finger does.
+    expect(await page.locator('.tip').first().isHidden()).toBe(true);
+    expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBe(0);
+  });
+
   it('tells of a batch that was tapped while it ran how long it has run when it has ended', async () => {
     let release: () => void = () => undefined;
     Digits.hold = new Promise((resolve) => (release = resolve));
@@ -340,6 +363,27 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
     await Promise.all(back.digits.submitMany([1, 2, 3]));
     await figure(page, 'Inputs/s', /3 ended/);
     expect(await page.locator('.queue').count()).toBe(2);
+  });
+
+  it('blames nobody for an answer that is no stream, as a proxy gives without its server, and goes on after it', async () => {
+    const { digits, url } = await start();
+    const each = await openPage(browser, 'about:blank');
+    opened.push(each);
+    const { page, complaints } = each;
+    await page.route('**/events', (route) => route.fulfill({ status: 502, body: 'Bad Gateway' }));
+    await page.goto(`${url}/batching`);
+    const notice = page.getByText(
+      'The server does not show its queues now: it may be starting or stopping, have too many pages open, or want you to log in again.',
+    );
+    await notice.waitFor();
+    expect(await faults(page)).toEqual([]);
+    await page.unrouteAll({ behavior: 'wait' });
+    await page.getByText('live', { exact: true }).waitFor();
+    await notice.waitFor({ state: 'hidden' });
+    await digits(1);
+    await figure(page, 'Inputs/s', /1 ended/);
+    expect(complaints.filter((complaint) => !complaint.includes('502 (Bad Gateway)'))).toEqual([]);
+    complaints.splice(0);
   });
 
   it('shows two tabs the same, also after one was hidden', async () => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { get, type IncomingMessage } from 'node:http';
+import { Agent, get, type IncomingMessage, request as post } from 'node:http';
 import {
   type ClientHttp2Stream,
   connect,
@@ -326,6 +326,29 @@ describe('The dashboard', () => {
     expect(await statusOf(change(url))).toBe(200);
     expect(digits.queue.batchSize).toBe(8);
     client.destroy();
+    await app.close();
+  });
+
+  it('says that a body is too long, and keeps its connection, where the application parses no bodies', async () => {
+    const { app, url, digits } = await startApp({ tune: true, unguarded: true }, { bodyParser: false });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const ports = new Set<number | undefined>();
+    const send = async (body: object): Promise<[status: number | undefined, text: string]> => {
+      const headers = { 'content-type': 'application/json' };
+      const request = post(`${url}/batching/settings`, { method: 'POST', agent, headers });
+      // In chunks, so that no length is known in advance.
+      request.write(JSON.stringify(body));
+      request.end();
+      const [response] = (await once(request, 'response')) as [IncomingMessage];
+      ports.add(response.socket.localPort);
+      return [response.statusCode, (await response.setEncoding('utf8').toArray()).join('')];
+    };
+    const long = await send({ queue: 'x'.repeat(1_000_000) });
+    expect(long).toEqual([413, expect.stringContaining('expected at most 4096 bytes')]);
+    expect(await send({ queue: 'Digits.classify', batchSize: 8 })).toEqual([200, expect.any(String)]);
+    expect(digits.queue.batchSize).toBe(8);
+    expect(ports.size).toBe(1);
+    agent.destroy();
     await app.close();
   });
 

@@ -63,6 +63,7 @@ export async function startApp(
     port = 0,
     prepare = () => undefined,
     isEmpty = false,
+    bodyParser = true,
     batching = {},
     ...metadata
   }: ModuleMetadata & {
@@ -70,6 +71,7 @@ export async function startApp(
     port?: number;
     prepare?: (app: INestApplication) => unknown;
     isEmpty?: boolean;
+    bodyParser?: boolean;
     batching?: BatchingModuleOptions & BatchingNodeOptions;
   } = {},
 ): Promise<DashboardApp> {
@@ -83,9 +85,10 @@ export async function startApp(
     providers: [...(isEmpty ? [] : [Digits, Printer]), ...(metadata.providers ?? [])],
   })
   class App {}
-  const settings: Pick<NestApplicationOptions, 'logger' | 'abortOnError'> = {
+  const settings: Pick<NestApplicationOptions, 'logger' | 'abortOnError' | 'bodyParser'> = {
     logger: false,
     abortOnError: false,
+    bodyParser,
   };
   const app =
     adapter === 'express'

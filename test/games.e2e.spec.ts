@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -16,6 +17,7 @@ import { learningCurve, replayPage, type Stage } from '../apps/games/src/picture
 import { NetworkSettings, PolicyNetwork } from '../apps/games/src/policy-network.js';
 import { findChromium, launch } from './browser.js';
 
+const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 const folder = await mkdtemp(join(tmpdir(), 'games-'));
 beforeAll(() => startBackend('wasm'));
 afterAll(() => rm(folder, { recursive: true }));
@@ -396,6 +398,22 @@ const executablePath = await findChromium();
     await page.setViewportSize({ width: 360, height: 740 });
     await page.goto(url);
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(360);
+  });
+
+  it.each([
+    ['light', { width: 1280, height: 800 }],
+    ['dark', { width: 1280, height: 800 }],
+    ['light', { width: 360, height: 740 }],
+  ] as const)('has no fault that axe finds, %s, %j', async (colorScheme, viewport) => {
+    // So that it stands still.
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await page.setViewportSize(viewport);
+    await page.goto(url);
+    await page.evaluate(await readFile(axe, 'utf8'));
+    const { violations } = await page.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>(
+      'axe.run()',
+    );
+    expect(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])).toEqual([]);
   });
 });
 

@@ -1,12 +1,14 @@
 import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { findChromium, launch, openPage } from './browser.js';
 import { kinds, newDatabase, startLookup, type TestDatabase } from './lookup.js';
 
 const executablePath = await findChromium();
+const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const kind = kinds.find(({ isHere }) => isHere)?.kind;
 
 (executablePath && kind ? describe : describe.skip)('The page of the lookup in headless Chromium', () => {
@@ -75,6 +77,7 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
       expect.stringMatching(/^[1-9]/),
     ]);
     await page.getByText(/^SELECT \* FROM .* -- for \d+ requests?$/).waitFor();
+    expect(await faults()).toEqual([]);
     const numbers = await (await fetch(`${url}/numbers`)).json();
     const { queues, sql } = numbers as { queues: { saved: number }[]; sql: string };
     expect(queues[0]?.saved).toBeGreaterThan(0);
@@ -131,8 +134,111 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
     await page.getByText('4711: Tomas Lefevre').waitFor();
   });
 
+  it('says when its server has stopped, and goes on by itself with the next one on its port', async () => {
+    const place = await database.another();
+    const first = await startLookup(place.environment);
+    await page.goto(first.url);
+    await page.locator('article').first().waitFor();
+    await first.app.close();
+    const gone = page.locator('#connection').getByText('The server cannot be reached');
+    await gone.waitFor();
+    await find('7');
+    await page.locator('#found').getByText('No answer').waitFor();
+    expect(await faults()).toEqual([]);
+    const next = await startLookup(place.environment, Number(new URL(first.url).port));
+    await gone.waitFor({ state: 'hidden' });
+    await find('7');
+    await page.locator('#found').getByText(/^7: /).waitFor();
+    await page.goto('about:blank');
+    await next.app.close();
+    await place.remove();
+  });
+
+  it('is used with the keyboard alone', async () => {
+    const tab = async () => {
+      await page.keyboard.press('Tab');
+      expect(await page.evaluate('getComputedStyle(document.activeElement).outlineStyle')).toBe('solid');
+      return page.evaluate<string>('document.activeElement.name || document.activeElement.innerText');
+    };
+    expect(await tab()).toBe('id');
+    await page.keyboard.press('ControlOrMeta+a');
+    await page.keyboard.type('12');
+    await page.keyboard.press('Enter');
+    await page.getByText(/^12: /).waitFor();
+    expect(await tab()).toBe('Look up');
+    expect(await tab()).toBe('Look up 2,000 at random');
+    for (const [name, words] of Object.entries({ name: 'Bo Lind', email: 'bo@example.org', city: 'Oslo' })) {
+      expect(await tab()).toBe(name);
+      await page.keyboard.type(words);
+    }
+    expect(await tab()).toBe('born');
+    expect(await tab()).toBe('Add');
+    await page.keyboard.press('Enter');
+    await page.getByText(/^\d+: Bo Lind, bo@example\.org, of Oslo, born in 1990/).waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('comes up and answers over a slow network', async () => {
+    const session = await page.context().newCDPSession(page);
+    await session.send('Network.enable');
+    // As of a phone with one bar: 400 ms, 160 kbit/s.
+    const speed = { latency: 400, downloadThroughput: 20_000, uploadThroughput: 20_000 };
+    await session.send('Network.emulateNetworkConditions', { offline: false, ...speed });
+    await page.reload({ waitUntil: 'commit' });
+    await page.locator('article').first().waitFor();
+    await find('4711');
+    await page.getByText('4711: Tomas Lefevre').waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('shows two tabs the same, also after it was loaded again', async () => {
+    const other = await page.context().newPage();
+    await other.goto(url);
+    await find('4711');
+    await page.getByText('4711: Tomas Lefevre').waitFor();
+    const { queues } = (await (await fetch(`${url}/numbers`)).json()) as { queues: { requests: number }[] };
+    const requests = (queues[0]?.requests ?? NaN).toLocaleString('en');
+    const shows = (tab: Page) =>
+      tab
+        .locator('article', { hasText: 'MemberDirectory.findById' })
+        .locator('dd')
+        .first()
+        .getByText(requests, { exact: true })
+        .waitFor();
+    await Promise.all([shows(page), shows(other)]);
+    const numbers = await other.locator('#numbers').innerText();
+    await other.reload();
+    await shows(other);
+    expect(await other.locator('#numbers').innerText()).toBe(numbers);
+    expect(await other.locator('#found').innerText()).toBe('');
+  });
+
+  it.each<[string, BrowserContextOptions]>([
+    ['dark', { colorScheme: 'dark' }],
+    ['with forced colours', { forcedColors: 'active' }],
+    ['on a phone', { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }],
+  ])('has no fault that axe finds, %s', async (_, options) => {
+    await page.context().close();
+    ({ page, complaints } = await openPage(browser, url, options));
+    await page.locator('article').first().waitFor();
+    await find('4711');
+    await page.getByText('4711: Tomas Lefevre').waitFor();
+    expect(await faults()).toEqual([]);
+    expect(complaints).toEqual([]);
+    expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBe(0);
+  });
+
   it('is no wider than a phone', async () => {
     await page.locator('article').first().waitFor();
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
   });
+
+  /** What axe finds, as rule and element. Its code is evaluated by the debugger, past the page's policy. */
+  async function faults(): Promise<string[]> {
+    await page.evaluate(axe);
+    const found = await page.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>(
+      'axe.run()',
+    );
+    return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
+  }
 });

@@ -51,14 +51,15 @@ function place(
   };
 }
 
-/** Starts the application in this process, on any free port. */
+/** Starts the application in this process, on any free port unless one is given. */
 export async function startLookup(
   environment: Record<string, string>,
+  wanted = 0,
 ): Promise<{ app: INestApplication; url: string }> {
   const app = await createApp(readConfiguration({ PORT: '0', MEMBERS: '1000', ...environment }));
   // Tests provoke errors and look at what is logged.
   Logger.overrideLogger(false);
-  await app.listen(0, '127.0.0.1');
+  await app.listen(wanted, '127.0.0.1');
   const { port } = (app.getHttpServer() as Server).address() as AddressInfo;
   return { app, url: `http://127.0.0.1:${port}` };
 }

@@ -90,6 +90,19 @@ const recording = join(import.meta.dirname, '../apps/microphones/recording/readi
     expect(complaints).toEqual([]);
   });
 
+  it('turns the microphone off again and says why, if a part of the page cannot be loaded', async () => {
+    await page.evaluate(`
+      const media = navigator.mediaDevices;
+      const ask = media.getUserMedia.bind(media);
+      media.getUserMedia = async (wanted) => (globalThis.given = await ask(wanted));
+      AudioWorklet.prototype.addModule = () => Promise.reject(new DOMException('not found', 'AbortError'));
+    `);
+    await page.getByRole('button', { name: 'Use the microphone' }).click();
+    await page.getByText('A part of this page could not be loaded: load it again').waitFor();
+    expect(await page.evaluate('given.getTracks().map(({ readyState }) => readyState)')).toEqual(['ended']);
+    await until(() => app.get(Places).taken === 0);
+  });
+
   it('hears the microphone until it is stopped', async () => {
     await page.getByRole('button', { name: 'Use the microphone' }).click();
     await page.getByText('Speech', { exact: true }).and(page.locator('output')).waitFor();

@@ -24,26 +24,32 @@ export async function framesOfMicrophone() {
     });
   // At the device's own rate: some browsers refuse any other. The worklet resamples.
   const context = new AudioContext();
-  await context.audioWorklet.addModule('worklet.js');
-  const worklet = new AudioWorkletNode(context, 'frames', { numberOfOutputs: 0, channelCount: 1 });
-  context.createMediaStreamSource(media).connect(worklet);
-  await context.resume();
   /** @type {Float32Array[]} */
   const waiting = [];
   let isOver = false;
   let wake = () => undefined;
-  worklet.port.onmessage = ({ data }) => {
-    // A connection that is too slow loses the oldest frames, as nobody wants to be heard late.
-    if (waiting.length >= 32) waiting.shift();
-    waiting.push(data);
-    wake();
-  };
   const stop = () => {
     isOver = true;
     for (const track of media.getTracks()) track.stop();
     void context.close();
     wake();
   };
+  try {
+    await context.audioWorklet.addModule('worklet.js');
+    const worklet = new AudioWorkletNode(context, 'frames', { numberOfOutputs: 0, channelCount: 1 });
+    context.createMediaStreamSource(media).connect(worklet);
+    await context.resume();
+    worklet.port.onmessage = ({ data }) => {
+      // A connection that is too slow loses the oldest frames, as nobody wants to be heard late.
+      if (waiting.length >= 32) waiting.shift();
+      waiting.push(data);
+      wake();
+    };
+  } catch {
+    // Else the microphone would stay on.
+    stop();
+    throw new Error('A part of this page could not be loaded: load it again to use the microphone');
+  }
   return { frames: take(), stop };
 
   async function* take() {

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { finished } from 'node:stream';
 import {
   ForbiddenException,
   BadRequestException,
@@ -74,14 +75,25 @@ export async function readJson(request: AnyRequest): Promise<unknown> {
   const { body } = request;
   if (Buffer.isBuffer(body) || typeof body === 'string') return parse(body.toString());
   if (body !== undefined) return body;
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of (request.raw ?? request) as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > MOST_BYTES) throw new PayloadTooLargeException(`expected at most ${MOST_BYTES} bytes`);
-  }
-  return parse(Buffer.concat(chunks).toString());
+  return parse((await readBytes((request.raw ?? request) as NodeJS.ReadableStream)).toString());
+}
+
+function readBytes(stream: NodeJS.ReadableStream): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    stream.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= MOST_BYTES) chunks.push(chunk);
+      // The rest is read and dropped: to destroy the request, as leaving a `for await` does, would reset the connection before
+      // the client reads why.
+      else reject(new PayloadTooLargeException(`expected at most ${MOST_BYTES} bytes`));
+    });
+    finished(stream, { writable: false }, (error) => {
+      if (error) reject(error);
+      else resolve(Buffer.concat(chunks));
+    });
+  });
 }
 
 function parse(text: string): unknown {

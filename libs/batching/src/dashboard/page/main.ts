@@ -25,7 +25,7 @@ const STATES: Record<State, { words: string; notice: string }> = {
   refused: {
     words: 'refused',
     notice:
-      'The server does not let this page watch: you may have to log in again, or too many pages are open. Trying again…',
+      'The server does not show its queues now: it may be starting or stopping, have too many pages open, or want you to log in again. Trying again…',
   },
 };
 

@@ -7,6 +7,7 @@ import { redisTransport, type RedisTransportOptions } from 'nest-batching/redis'
 import { SelfMadeCertificate } from './certificate.js';
 import { freePort } from './local-server.js';
 import { hasRedis, RedisServer } from './redis-server.js';
+import { TcpProxy } from './tcp-proxy.js';
 
 describe('redisTransport', () => {
   it.each<[RedisTransportOptions, string]>([
@@ -159,6 +160,75 @@ withRedis('the transport over Redis', () => {
     }
   }, 60_000);
 
+  it('goes over to the new server when the one that it is connected to has become a replica, and loses no call', async () => {
+    const other = await RedisServer.start();
+    const proxy = await TcpProxy.start(server.port);
+    try {
+      const url = `redis://127.0.0.1:${proxy.port}`;
+      const caller = node({ url, awayTimeout: 20_000 });
+      serving(
+        async (input) => {
+          await sleep(20);
+          return input;
+        },
+        { url },
+      );
+      expect(await caller.call('service', 'before')).toBe('before');
+      const calls = numbers(100).map((each) => caller.call('service', each));
+      proxy.redirect(other.port);
+      await redis.replicaof('127.0.0.1', other.port);
+      expect(await Promise.all(calls)).toEqual(numbers(100));
+      expect((await redis.role())[0]).toBe('slave');
+    } finally {
+      await Promise.all(opened.splice(0).map((each) => each.close()));
+      await Promise.all([proxy.stop(), other.stop()]);
+    }
+  }, 60_000);
+
+  it('says that a server takes no writes, and ends calls within the time stated', async () => {
+    await redis.replicaof('127.0.0.1', 1);
+    const error = await outcome(node().call('service', 1));
+    expect(error).toMatchObject({
+      code: 'ERR_BATCHING_TRANSPORT',
+      message: expect.stringMatching(/Redis has been away for 1\d{3} ms/) as unknown,
+    });
+    expect(warnings.join()).toContain("READONLY You can't write against a read only replica");
+  });
+
+  it('refuses a Cluster of one server that is reached by its url', async () => {
+    const cluster = await RedisServer.start({ 'cluster-enabled': 'yes' });
+    const own = new Redis(cluster.url);
+    try {
+      await own.cluster('ADDSLOTSRANGE', 0, 16_383);
+      await until(async () => (await own.cluster('INFO')).includes('cluster_state:ok'));
+      const error = await outcome(node({ url: cluster.url }).call('service', 1));
+      expect(error).toMatchObject({
+        code: 'ERR_BATCHING_TRANSPORT',
+        message: expect.stringContaining('Redis Cluster is not supported') as unknown,
+      });
+      expect(warnings.join()).toContain('Redis Cluster is not supported');
+    } finally {
+      own.disconnect();
+      await Promise.all(opened.splice(0).map((each) => each.close()));
+      await cluster.stop();
+    }
+  });
+
+  it('closes within some seconds when Redis has fallen silent', async () => {
+    const proxy = await TcpProxy.start(server.port);
+    try {
+      const caller = node({ url: `redis://127.0.0.1:${proxy.port}` });
+      serving(echo);
+      await caller.call('service', 1);
+      proxy.freeze();
+      let isClosed = false;
+      void caller.close().then(() => (isClosed = true));
+      await until(() => isClosed);
+    } finally {
+      await proxy.stop();
+    }
+  });
+
   it('connects with a user and a password', async () => {
     await redis.acl(
       'SETUSER',
@@ -258,6 +328,28 @@ withRedis('the transport over Redis', () => {
     serving(slow);
     expect(await call).toBe(1);
     expect(runs).toBe(1);
+  });
+
+  it('sends again an input whose entry is gone', async () => {
+    const caller = node();
+    let release: () => void = () => undefined;
+    serving(
+      async (input) => {
+        if (input === 1) await new Promise<void>((resolve) => (release = resolve));
+        return input;
+      },
+      {},
+      1,
+    );
+    const held = caller.call('service', 1);
+    const lost = caller.call('service', 2);
+    const inputs = 'nest-batching:inputs:service';
+    await until(async () => (await redis.xlen(inputs)) === 2);
+    const [, second] = await redis.xrange(inputs, '-', '+');
+    await redis.xdel(inputs, second?.[0] ?? '');
+    await until(async () => (await redis.xlen(inputs)) === 2);
+    release();
+    expect(await Promise.all([held, lost])).toEqual([1, 2]);
   });
 
   it('sends again what FLUSHALL has taken, without a loss of the connection', async () => {

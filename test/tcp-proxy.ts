@@ -15,7 +15,7 @@ export class TcpProxy {
     return proxy;
   }
 
-  private constructor(private readonly target: number) {
+  private constructor(private target: number) {
     this.#server = createServer((client) => {
       if (this.#isCut) client.destroy();
       else this.#join(client);
@@ -24,6 +24,11 @@ export class TcpProxy {
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Connections from now on are to another server, as after a failover; those of before stay. */
+  redirect(port: number): void {
+    this.target = port;
   }
 
   /** Closes all connections without a word, and refuses others. */

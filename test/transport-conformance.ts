@@ -319,6 +319,45 @@ function suite(start: () => Promise<Harness>, startBroker?: () => Promise<Broker
     expect(error).toMatchObject({ deliveries: MAX_DELIVER, queue: 'service' });
   });
 
+  it('gives a node one input of a third delivery at a time, so that one that ends it takes no other one along', async () => {
+    const caller = await node();
+    const calls = numbers(8).map((each) => outcome(caller.call('service', each)));
+    const poison = 3;
+    const never = () => new Promise(() => undefined);
+    for (let round = 1; round < 3; round++) {
+      const victim = await serving(never);
+      await until(() => isFull(victim));
+      harness.kill(victim);
+    }
+    let [running, most] = [0, 0];
+    const oneByOne = (onPoison: () => unknown): OnInput => {
+      return async (input, { deliveries }) => {
+        if (deliveries !== 3) return input;
+        most = Math.max(most, ++running);
+        await sleep(20);
+        if (input === poison) await onPoison();
+        running--;
+        return input;
+      };
+    };
+    let isPoisoned = false;
+    const last = await serving(
+      oneByOne(() => {
+        isPoisoned = true;
+        return never();
+      }),
+    );
+    await until(() => isPoisoned);
+    harness.kill(last);
+    running = 0;
+    await serving(oneByOne(never));
+    const outcomes = await Promise.all(calls);
+    const [error] = outcomes.splice(poison, 1);
+    expect(error).toBeInstanceOf(RedeliveryError);
+    expect(outcomes).toEqual(numbers(8).filter((each) => each !== poison));
+    expect(most).toBe(1);
+  });
+
   it('keeps the inputs of a node that takes its time', async () => {
     const caller = await node();
     let runs = 0;

@@ -17,6 +17,11 @@ export class Names {
     return `${this.prefix}.inputs.${token(service)}`;
   }
 
+  /** Inputs of a service that run alone; captured by the same stream. */
+  alone(service: string): string {
+    return `${this.inputs(service)}.alone`;
+  }
+
   /** The stream of a service. `=` stands in no prefix and no token, so no two services share one. */
   stream(service: string): string {
     return `${this.prefix}=${token(service)}`;
@@ -50,6 +55,8 @@ export class Names {
 
 /** What a consumer of every stream is called: the nodes that serve take turns on it. */
 export const CONSUMER = 'nodes';
+/** The same for inputs that run alone. */
+export const ALONE = 'nodes-alone';
 
 /** NATS takes names of 255 bytes. */
 const LONGEST = 120;

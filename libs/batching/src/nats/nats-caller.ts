@@ -184,7 +184,8 @@ export class NatsCaller implements Sender<Sent> {
     if (service.isOpening) return;
     service.isOpening = true;
     try {
-      const { created } = await this.link.openStream(service.stream, service.subject, Infinity);
+      const subjects = [service.subject, this.names.alone(service.name)];
+      const { created } = await this.link.openStream(service.stream, subjects, Infinity);
       if (service.createdBefore !== undefined && service.createdBefore !== created) {
         this.#sendAgain([...this.calls].filter((call) => call.service === service.name && call.sent));
       }

@@ -6,7 +6,6 @@ import {
 } from '@nats-io/jetstream';
 import type { Msg, NatsConnection, Payload, PublishOptions, Subscription } from '@nats-io/transport-node';
 import type { TransportContext } from '../transport/transport.js';
-import { CONSUMER } from './names.js';
 
 /** Milliseconds after which the broker is asked again, at first and at most. */
 const RETRY = [100, 2_000] as const;
@@ -43,7 +42,6 @@ export interface StreamNow {
   readonly created: string;
   /** Most inputs that it takes; `Infinity` without a limit. */
   readonly maxMessages: number;
-  readonly messages: number;
 }
 
 /** A subscription that outlives the connection. */
@@ -147,17 +145,18 @@ export class NatsLink {
   }
 
   /** Makes the stream of a service unless it is there. */
-  async openStream(name: string, subject: string, maxMessages: number): Promise<StreamNow> {
+  async openStream(name: string, subjects: string[], maxMessages: number): Promise<StreamNow> {
     const { streams } = this.manager;
     const read = async (): Promise<StreamNow> => {
-      const { config, created, state } = await streams.info(name);
-      if (config.retention !== 'workqueue' || !config.subjects.includes(subject)) {
+      const { config, created } = await streams.info(name);
+      const isOurs = subjects.every((subject) => config.subjects.includes(subject));
+      if (config.retention !== 'workqueue' || !isOurs) {
         throw new ForeignStreamError(
           `the stream ${name} is there, and is not one of nest-batching: give another prefix`,
         );
       }
       const limit = config.max_msgs < 0 ? Infinity : config.max_msgs;
-      return { created, maxMessages: limit, messages: state.messages };
+      return { created, maxMessages: limit };
     };
     try {
       return await read();
@@ -167,7 +166,7 @@ export class NatsLink {
     try {
       const { created } = await streams.add({
         name,
-        subjects: [subject],
+        subjects,
         description: 'inputs of nest-batching that have not ended',
         retention: 'workqueue',
         storage: 'memory',
@@ -176,7 +175,7 @@ export class NatsLink {
         max_age: nanoseconds(MAX_AGE),
         num_replicas: this.connecting.replicas,
       });
-      return { created, maxMessages, messages: 0 };
+      return { created, maxMessages };
     } catch (error) {
       if (!isApiError(error, NAME_IN_USE) && !isApiError(error, SUBJECTS_OVERLAP)) throw error;
       // Another node has just made it: then the server refuses either its name or, in the midst of that, its subject.
@@ -187,20 +186,27 @@ export class NatsLink {
   }
 
   /**
-   * Makes the consumer of a stream unless it is there. All nodes share it, so the longest `redeliverAfter` of theirs
+   * Makes a consumer of a stream unless it is there, for inputs of a subject. All nodes share it, so the longest `redeliverAfter` of theirs
    * holds: with a shorter one, inputs of a node that waits longer between its signs of life would be delivered again while it runs them.
    */
-  async openConsumer(stream: string, redeliverAfter: number, keep: number): Promise<void> {
+  async openConsumer(
+    stream: string,
+    name: string,
+    subject: string,
+    redeliverAfter: number,
+    keep: number,
+  ): Promise<void> {
     const { consumers } = this.manager;
     try {
-      const { config } = await consumers.info(stream, CONSUMER);
+      const { config } = await consumers.info(stream, name);
       if ((config.ack_wait ?? 0) < nanoseconds(redeliverAfter)) {
-        await consumers.update(stream, CONSUMER, { ack_wait: nanoseconds(redeliverAfter) });
+        await consumers.update(stream, name, { ack_wait: nanoseconds(redeliverAfter) });
       }
     } catch (error) {
       if (!isApiError(error, JetStreamApiCodes.ConsumerNotFound)) throw error;
       await consumers.add(stream, {
-        durable_name: CONSUMER,
+        durable_name: name,
+        filter_subject: subject,
         ack_policy: 'explicit',
         ack_wait: nanoseconds(redeliverAfter),
         // Nodes count deliveries themselves, and answer an input that had too many; the broker would keep it without a word.

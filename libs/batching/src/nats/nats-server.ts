@@ -3,11 +3,11 @@ import { joinAnswers, LENGTH } from '../transport/answer-frames.js';
 import { readRoute } from '../transport/envelope.js';
 import { type Answerer, ServedInputs, type ServeSettings } from '../transport/served-inputs.js';
 import type { Served } from '../transport/served-services.js';
-import type { OnInput, ServeOptions } from '../transport/transport.js';
+import { FROM_ALONE, type OnInput, type ServeOptions } from '../transport/transport.js';
 import { BrokerClock } from './broker-clock.js';
 import { Credit } from './credit.js';
 import { bufferOf, readDelivered, readJson } from './frames.js';
-import { CONSUMER, type Names } from './names.js';
+import { ALONE, CONSUMER, type Names } from './names.js';
 import {
   ignore,
   isMissing,
@@ -43,17 +43,27 @@ const ACK = '+ACK';
 const NOT_ACK = '-NAK';
 const IN_PROGRESS = '+WPI';
 
+/** A consumer of a stream, and what this node has asked it for. */
+class Line {
+  readonly credit = new Credit();
+  /** Where its inputs arrive. */
+  inbox: LinkSubscription | undefined;
+
+  constructor(
+    readonly consumer: string,
+    readonly subject: string,
+  ) {}
+}
+
 /** A service that is served. */
 class Service {
-  readonly credit = new Credit();
+  readonly lines: readonly Line[];
   /** Answers to be sent at the end of this turn. */
   ended: Ended[] = [];
   /** Whether its stream and consumer are there, as far as is known. */
   isOpen = false;
   isOpening = false;
   isAsking = false;
-  /** Where inputs arrive. */
-  inbox: LinkSubscription | undefined;
   /** Most inputs that its stream takes. */
   maxMessages = Infinity;
   /** Inputs that no node has taken. */
@@ -61,10 +71,14 @@ class Service {
 
   constructor(
     readonly name: string,
-    readonly subject: string,
     readonly stream: string,
+    readonly inputs: Line,
+    /** Of inputs that run alone. Their deliveries count from the line on: in the other one, many come to a node at once. */
+    readonly alone: Line,
     readonly cancels: LinkSubscription,
-  ) {}
+  ) {
+    this.lines = [inputs, alone];
+  }
 }
 
 /**
@@ -114,7 +128,10 @@ export class NatsServer implements Answerer<Handle> {
     const cancels = this.link.subscribe(this.names.cancels(name), ({ data }) => {
       this.#cancel(name, readJson(data));
     });
-    const service = new Service(name, this.names.inputs(name), this.names.stream(name), cancels);
+    const { names } = this;
+    const inputs = new Line(CONSUMER, names.inputs(name));
+    const alone = new Line(ALONE, names.alone(name));
+    const service = new Service(name, names.stream(name), inputs, alone, cancels);
     this.#services.set(name, service);
     if (this.link.isReady) void this.#open(service);
   }
@@ -155,7 +172,8 @@ export class NatsServer implements Answerer<Handle> {
     if (services.length === 0) return;
     this.beat();
     // What the broker has sent meanwhile arrives, and is given back.
-    await Promise.all(services.map(async ({ inbox }) => inbox && this.link.drain(inbox).catch(ignore)));
+    const inboxes = services.flatMap(({ lines }) => lines.map(({ inbox }) => inbox));
+    await Promise.all(inboxes.map(async (inbox) => inbox && this.link.drain(inbox).catch(ignore)));
     await this.served.idle(timeout);
     const left = services.map(({ name }) => ({ name, handles: [...this.served.handles(name)] }));
     this.served.abandon();
@@ -166,34 +184,37 @@ export class NatsServer implements Answerer<Handle> {
   }
 
   close(): void {
-    for (const { cancels, inbox } of this.#services.values()) {
+    for (const { cancels, lines } of this.#services.values()) {
       this.link.unsubscribe(cancels);
-      if (inbox) this.link.unsubscribe(inbox);
+      for (const { inbox } of lines) if (inbox) this.link.unsubscribe(inbox);
     }
   }
 
-  /** Makes the stream and the consumer of a service unless they are there, and asks for inputs. */
+  /** Makes the stream and the consumers of a service unless they are there, and asks for inputs. */
   async #open(service: Service): Promise<void> {
     if (service.isOpening || this.#isDraining) return;
     service.isOpening = true;
-    const { name, subject, stream } = service;
+    const { name, lines, stream } = service;
     const { redeliverAfter, keep } = this.settings;
     try {
       const own = this.served.prefetch(name) + this.served.maxQueued(name);
-      const now = await this.link.openStream(stream, subject, own);
+      const subjects = lines.map(({ subject }) => subject);
+      const now = await this.link.openStream(stream, subjects, own);
       service.maxMessages = now.maxMessages;
       // Without a limit no node has served it. One that is too large is set right when all nodes are known.
-      if (now.maxMessages === Infinity || now.maxMessages < own) {
-        await this.#limit(service, own, now.messages);
+      if (now.maxMessages === Infinity || now.maxMessages < own) await this.#limit(service, own);
+      for (const { consumer, subject } of lines) {
+        await this.link.openConsumer(stream, consumer, subject, redeliverAfter, keep);
       }
-      await this.link.openConsumer(stream, redeliverAfter, keep);
       if (this.isDraining) return;
-      // Requests for inputs of before have nobody any more to deliver to.
-      if (service.inbox) this.link.unsubscribe(service.inbox);
-      service.credit.reset();
-      service.inbox = this.link.subscribe(this.names.deliveries(this.node, ++this.#inboxes), (message) => {
-        this.#take(service, message);
-      });
+      for (const line of lines) {
+        // Requests for inputs of before have nobody any more to deliver to.
+        if (line.inbox) this.link.unsubscribe(line.inbox);
+        line.credit.reset();
+        line.inbox = this.link.subscribe(this.names.deliveries(this.node, ++this.#inboxes), (message) => {
+          this.#take(service, line, message);
+        });
+      }
       service.isOpen = true;
       this.#pull(service);
       this.beat();
@@ -209,10 +230,12 @@ export class NatsServer implements Answerer<Handle> {
    * Bounds the stream to what its nodes have and let wait. Never below what it has now: servers of before 2.10 would drop what is
    * too much.
    */
-  async #limit(service: Service, bound: number, messages: number): Promise<void> {
-    if (bound === service.maxMessages || messages > bound) return;
-    const max_msgs = Number.isFinite(bound) ? bound : -1;
-    await this.link.manager.streams.update(service.stream, { max_msgs });
+  async #limit(service: Service, bound: number): Promise<void> {
+    if (bound === service.maxMessages) return;
+    const { streams } = this.link.manager;
+    const { state } = await streams.info(service.stream);
+    if (state.messages > bound) return;
+    await streams.update(service.stream, { max_msgs: Number.isFinite(bound) ? bound : -1 });
     service.maxMessages = bound;
   }
 
@@ -233,7 +256,7 @@ export class NatsServer implements Answerer<Handle> {
       // One node is enough; what it finds when it becomes the first one may be of any age.
       if (!isFirst) service.maxMessages = NaN;
       else if (this.nodes.listenedFor > this.settings.redeliverAfter && Number.isFinite(bound)) {
-        await this.#limit(service, bound, info.num_pending + info.num_ack_pending);
+        await this.#limit(service, bound);
       }
     } catch (error) {
       // It is gone, or was never there for the broker that has taken over.
@@ -244,41 +267,58 @@ export class NatsServer implements Answerer<Handle> {
   }
 
   #pull(service: Service): void {
-    const { name, stream, inbox } = service;
-    if (!service.isOpen || !inbox || this.#isDraining || !this.link.isReady) return;
+    const { name, inputs, alone } = service;
+    this.#pullFrom(service, inputs, this.served.prefetch(name), this.served.credit(name));
+    this.#pullFrom(service, alone, 1, this.served.hasAlone(name) ? 0 : 1);
+  }
+
+  #pullFrom(
+    { isOpen, stream }: Service,
+    { consumer, inbox, credit }: Line,
+    most: number,
+    room: number,
+  ): void {
+    if (!isOpen || !inbox || this.#isDraining || !this.link.isReady) return;
     // Not longer than what is delivered to a node that is silent waits for another delivery, which must not go there again.
     const expires = this.settings.redeliverAfter;
-    const batch = service.credit.take(this.served.prefetch(name), this.served.credit(name), expires);
+    const batch = credit.take(most, room, expires);
     if (batch === 0) return;
     this.link.publish(
-      `${this.link.api}.CONSUMER.MSG.NEXT.${stream}.${CONSUMER}`,
+      `${this.link.api}.CONSUMER.MSG.NEXT.${stream}.${consumer}`,
       JSON.stringify({ batch, expires: nanoseconds(expires) }),
       { reply: inbox.subject },
     );
   }
 
-  #take(service: Service, message: Msg): void {
+  #take(service: Service, line: Line, message: Msg): void {
     const { reply, data } = message;
     const delivered = reply === undefined ? undefined : readDelivered(reply);
     if (reply === undefined || !delivered) {
-      this.#requestEnded(service, message);
+      this.#requestEnded(service, line, message);
       return;
     }
-    service.credit.came();
-    service.waiting = delivered.waiting;
+    line.credit.came();
+    const isInLine = line === service.inputs;
+    if (isInLine) service.waiting = delivered.waiting;
     const [before, elapsed] = readBefore(message);
-    const deliveries = before + delivered.deliveries;
+    // From the third on those of the other line count.
+    const most = isInLine ? FROM_ALONE : Infinity;
+    const deliveries = Math.min(most, before + delivered.deliveries);
     const sentAt = delivered.storedAt - elapsed;
     const handle = { reply, bytes: bufferOf(data), deliveries, sentAt };
-    if (this.#isDraining) this.#giveBack(service.name, handle);
+    if (this.#isDraining || (isInLine && this.#runsAlone(handle))) this.#giveBack(service.name, handle);
     else this.served.take(service.name, handle.bytes, deliveries, this.#clock.ageOf(sentAt), handle);
   }
 
+  #runsAlone({ deliveries }: Handle): boolean {
+    return deliveries >= FROM_ALONE && deliveries <= this.serveSettings.maxDeliver;
+  }
+
   /** A request for inputs has ended, at its time or because of something that happened to the consumer. */
-  #requestEnded(service: Service, { headers: status }: Msg): void {
+  #requestEnded(service: Service, line: Line, { headers: status }: Msg): void {
     const left = status?.get('Nats-Pending-Messages');
     if (left) {
-      service.credit.ended(Number(left));
+      line.credit.ended(Number(left));
       this.#pull(service);
     } else if (status && status.code !== 100) service.isOpen = false;
   }
@@ -350,11 +390,13 @@ export class NatsServer implements Answerer<Handle> {
     void given.finally(() => this.#givenBack.delete(given));
   }
 
-  async #moveToEnd(name: string, { reply, bytes, deliveries, sentAt }: Handle): Promise<void> {
+  async #moveToEnd(name: string, handle: Handle): Promise<void> {
     if (!this.link.isReady) return;
+    const { reply, bytes, deliveries, sentAt } = handle;
+    const subject = this.#runsAlone(handle) ? this.names.alone(name) : this.names.inputs(name);
     const before = headers();
     before.set(BEFORE, `${deliveries - 1} ${Math.round(this.#clock.ageOf(sentAt))}`);
-    const stored = await this.link.request(this.names.inputs(name), bytes, { headers: before });
+    const stored = await this.link.request(subject, bytes, { headers: before });
     const { seq, error } = (readJson(stored.data) ?? {}) as { seq?: unknown; error?: unknown };
     if (error !== undefined || typeof seq !== 'number') throw new Error('the stream has not taken it');
     const { caller, call } = readRoute(bytes);

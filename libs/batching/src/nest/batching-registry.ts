@@ -130,7 +130,7 @@ export class BatchingRegistry
    * @returns a promise that resolves when every input submitted before this call has ended
    */
   async drain(): Promise<void> {
-    await Promise.all(Array.from(this.#queues.values(), (queue) => queue.drain()));
+    await Promise.all(this.#all.map((queue) => queue.drain()));
   }
 
   /**
@@ -144,7 +144,7 @@ export class BatchingRegistry
    */
   async stop({ timeout = this.shutdownTimeLeft, hard }: StopOptions = {}): Promise<void> {
     this.#isStopped = true;
-    await Promise.all(Array.from(this.#queues.values(), (queue) => queue.stop({ timeout, hard })));
+    await Promise.all(this.#all.map((queue) => queue.stop({ timeout, hard })));
   }
 
   /** @internal Milliseconds left of `shutdownTimeout`: all of them until the application begins to close. */
@@ -246,6 +246,11 @@ export class BatchingRegistry
     await this.#nodes.close();
     clearTimeout(this.#deadlineTimer);
     this.#failures.flush();
+  }
+
+  /** The queues, and what sends inputs of theirs to other nodes. */
+  get #all(): Queue[] {
+    return [...this.#queues.values(), ...this.#nodes.overflows];
   }
 
   #addQueue(queue: Queue): void {

@@ -348,6 +348,31 @@ describe('an application whose classes are on other nodes', () => {
     ).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
   });
 
+  it.each(['drain', 'close'] as const)('waits at %s for what it has sent elsewhere', async (end) => {
+    const both = await start({ transport: transport(), remote: [Digits], serve: [Digits] }, [
+      Client,
+      Digits,
+      Model,
+    ]);
+    const other = (await modelNode()).get(Model);
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    other.run = async (inputs) => {
+      await held;
+      return inputs;
+    };
+    const digits = callFrom(both);
+    let ended = 0;
+    const calls = Array.from({ length: 12 }, (_, each) => digits.classify(each).finally(() => ended++));
+    await until(() => other.batches.length > 0);
+    if (end === 'close') apps.splice(apps.indexOf(both), 1);
+    const waited = end === 'drain' ? both.get(BatchingRegistry).drain() : both.close();
+    setTimeout(release, 50);
+    await waited;
+    expect(ended).toBe(12);
+    await Promise.all(calls);
+  });
+
   it('runs second deliveries with none but others, and third ones alone', async () => {
     const digits = callFrom(await web());
     const calls: Promise<number>[] = [];

@@ -1,7 +1,13 @@
 import * as nest from '@nestjs/common';
 import type { BatchQueue } from '../core/batch-queue.js';
 import type { BatchOptions, InternalSubmitOptions, SubmitOptions } from '../core/options.js';
-import type { Delivery, ErrorClass, OnInput, Transport } from '../transport/transport.js';
+import {
+  type Delivery,
+  type ErrorClass,
+  FROM_ALONE,
+  type OnInput,
+  type Transport,
+} from '../transport/transport.js';
 import {
   type BatchingModuleOptions,
   type BatchingNodeOptions,
@@ -25,6 +31,8 @@ export class Nodes {
   readonly served: ReadonlySet<ViewKey>;
   readonly #remote: ReadonlySet<ViewKey>;
   readonly #servedQueues = new Map<string, Queue>();
+  /** The sending sides of those that also send inputs to other nodes. */
+  readonly overflows: Queue[] = [];
   /** Names of the queues whose inputs are sent to other nodes. */
   readonly #calls = new Set<string>();
   /** How trace context is carried, if at all. */
@@ -109,6 +117,7 @@ export class Nodes {
   /** Takes inputs in for a queue while it has room, here; sends the others to other nodes. */
   overflow(queue: Queue): Taker {
     const sending = this.remoteQueue({ ...queue.stats().options, name: queue.name });
+    this.overflows.push(sending);
     const submit = (input: unknown, options?: SubmitOptions): Promise<unknown> => {
       const hasRoom = queue.waiting < queue.batchSize || !this.#transport().isConnected;
       return (hasRoom ? queue : sending).submit(input, options);
@@ -156,7 +165,7 @@ function prefetchOf({ batchSize, concurrency, maxQueued }: Queue): number {
  */
 function submitOptionsOf(delivery: Delivery): InternalSubmitOptions {
   const { signal, timeout, priority, tenant, deliveries } = delivery;
-  const apart = deliveries === 1 ? undefined : deliveries === 2 ? 'together' : 'alone';
+  const apart = deliveries === 1 ? undefined : deliveries < FROM_ALONE ? 'together' : 'alone';
   return { signal, timeout, priority, tenant, apart };
 }
 

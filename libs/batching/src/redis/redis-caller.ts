@@ -10,7 +10,7 @@ import {
 } from '../transport/pending-calls.js';
 import type { ResolvedSettings } from '../transport/settings.js';
 import type { Keys } from './keys.js';
-import { BLOCK, messageOf, type RedisLink } from './redis-link.js';
+import { BLOCK, isReplica, messageOf, type RedisLink } from './redis-link.js';
 import type { RedisNodes } from './redis-nodes.js';
 import { MOST_PER_SCRIPT } from './scripts.js';
 
@@ -30,7 +30,7 @@ const GRACE = 500;
 const MOST_GIVEN = 10_000;
 /** Entries of answers that are left until they are removed. */
 const MOST_READ = 200;
-/** Milliseconds after which a call that is not answered is looked for. */
+/** Milliseconds after which a call that is not answered is looked for, again and again. */
 const LOOK_AFTER = 5_000;
 
 /**
@@ -59,8 +59,10 @@ export class RedisCaller implements Sender<string> {
   readonly #without = new Map<string, number>();
   /** Since when the entry of a call is missing. */
   readonly #missing = new Map<Call, number>();
-  /** Since when Redis is away. */
+  /** Since when Redis cannot be reached, or takes nothing. */
   #awaySince: number | undefined = performance.now();
+  /** When calls are looked for next. */
+  #lookAt = 0;
   #isLooking = false;
 
   constructor(
@@ -94,7 +96,6 @@ export class RedisCaller implements Sender<string> {
 
   /** Redis can be reached, for the first time or again. */
   async connected(): Promise<void> {
-    this.#awaySince = undefined;
     this.#hasEntered = false;
     if (!this.#reader) return;
     await this.#enter();
@@ -120,14 +121,25 @@ export class RedisCaller implements Sender<string> {
     await this.#look();
   }
 
+  /** Redis refuses what every call needs. */
+  refuseAll(error: Error): void {
+    this.#unsent = [];
+    this.#refuse(this.calls, error);
+  }
+
   async close(): Promise<void> {
     for (const call of this.calls) this.cancel(call);
     this.#isClosed = true;
     this.calls.close();
     this.#unsent = [];
     if (!this.link.isReady || !this.#reader) return;
+    // A Redis that has fallen silent does not keep the application from ending: what waits fails with its connection.
+    const timer = setTimeout(() => {
+      this.link.close();
+    }, 2 * this.settings.redeliverAfter);
     await this.#takeBack().catch(ignore);
     await this.link.commands.del(this.#answers).catch(ignore);
+    clearTimeout(timer);
   }
 
   /** Once a turn, after the poll phase: inputs of all requests that were read together are sent together. */
@@ -216,11 +228,6 @@ export class RedisCaller implements Sender<string> {
     }
   }
 
-  #refuseAll(error: Error): void {
-    this.#unsent = [];
-    this.#refuse(this.calls, error);
-  }
-
   #sendAgain(calls: readonly Call[]): void {
     for (const call of calls) {
       call.sent = call.sentAt = undefined;
@@ -256,6 +263,7 @@ export class RedisCaller implements Sender<string> {
     try {
       const isNew = (await this.link.run('enter', [this.#answers], [this.settings.keep])) === 1;
       this.#hasEntered = true;
+      this.#awaySince = undefined;
       if (isNew) {
         this.#lastId = '0-0';
         this.#sendAgain([...this.calls].filter(({ sentAt }) => sentAt !== undefined));
@@ -263,7 +271,7 @@ export class RedisCaller implements Sender<string> {
       this.#schedule();
     } catch (error) {
       // The next tick tries again.
-      if (isRefusal(error)) this.#refuseAll(error);
+      if (isRefusal(error)) this.refuseAll(error);
     } finally {
       this.#isEntering = false;
     }
@@ -341,7 +349,7 @@ export class RedisCaller implements Sender<string> {
 
   #endUnreachable(): void {
     const { awayTimeout } = this.settings;
-    if (this.#awaySince === undefined || this.link.isReady) return;
+    if (this.#awaySince === undefined) return;
     const now = performance.now();
     for (const call of this.calls) {
       if (now - Math.max(this.#awaySince, call.openedAt) < awayTimeout) continue;
@@ -355,33 +363,46 @@ export class RedisCaller implements Sender<string> {
   async #look(): Promise<void> {
     if (this.#isLooking || !this.link.isReady || !this.#hasEntered) return;
     const now = performance.now();
-    const old: [Call, string][] = [];
+    if (now < this.#lookAt) return;
+    const old = new Map<string, [Call, string][]>();
+    let count = 0;
     for (const call of this.calls) {
       if (call.sentAt === undefined || now - call.sentAt < LOOK_AFTER) break;
-      if (call.sent !== undefined) old.push([call, call.sent]);
-      if (old.length === MOST_PER_SCRIPT) break;
+      if (call.sent === undefined) continue;
+      const others = old.get(call.service);
+      if (others) others.push([call, call.sent]);
+      else old.set(call.service, [[call, call.sent]]);
+      if (++count === MOST_PER_SCRIPT) break;
     }
     for (const call of this.#missing.keys()) if (call.hasEnded) this.#missing.delete(call);
-    if (old.length === 0) return;
+    if (count === 0) return;
     this.#isLooking = true;
     try {
-      const pipeline = this.link.commands.pipeline();
-      for (const [call, id] of old) pipeline.xrange(this.keys.inputs(call.service), id, id, 'COUNT', 1);
-      const replies = (await pipeline.exec()) ?? [];
-      const lost: Call[] = [];
-      old.forEach(([call, id], index) => {
-        const [error, entries] = replies[index] ?? [];
-        if (error || call.hasEnded || call.sent !== id) return;
-        if ((entries as unknown[]).length > 0) this.#missing.delete(call);
-        else if (now - (this.#missing.get(call) ?? now) >= GRACE) lost.push(call);
-        else if (!this.#missing.has(call)) this.#missing.set(call, now);
-      });
-      this.#sendAgain(lost);
+      const lost = await Promise.all(
+        Array.from(old, ([service, calls]) => this.#findLost(service, calls, now)),
+      );
+      this.#sendAgain(lost.flat());
+      this.#lookAt = now + (this.#missing.size > 0 ? GRACE : LOOK_AFTER);
     } catch {
       // The connection was lost; the next tick looks again.
     } finally {
       this.#isLooking = false;
     }
+  }
+
+  /** @returns the calls whose entries have been missing for a while */
+  async #findLost(service: string, calls: readonly [Call, string][], now: number): Promise<Call[]> {
+    const ids = calls.map(([, id]) => id);
+    const found = String(await this.link.run('look', [this.keys.inputs(service)], ids));
+    const lost: Call[] = [];
+    calls.forEach(([call, id], index) => {
+      if (call.hasEnded || call.sent !== id) return;
+      const since = this.#missing.get(call);
+      if (found[index] === '1') this.#missing.delete(call);
+      else if (since === undefined) this.#missing.set(call, now);
+      else if (now - since >= GRACE) lost.push(call);
+    });
+    return lost;
   }
 }
 
@@ -398,13 +419,18 @@ export function ignore(): void {
   // Best effort: what it was for has been dealt with, or is dealt with again later.
 }
 
-/** Whether Redis itself has answered with an error, as when it has no memory left. */
-export function isRefusal(error: unknown): error is Error {
+/** Whether Redis itself has answered with an error. */
+export function isReplyError(error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError';
 }
 
+/** Whether it is one that another connection would not change, as when Redis has no memory left. */
+export function isRefusal(error: unknown): error is Error {
+  return isReplyError(error) && !isReplica(error);
+}
+
 /** What Redis said, and for a Cluster what to do. */
-function explain(error: Error): string {
+export function explain(error: Error): string {
   const isCluster = /^(MOVED|ASK|CROSSSLOT)\b/.test(error.message);
   return isCluster ? CLUSTER : messageOf(error);
 }

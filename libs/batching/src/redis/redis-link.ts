@@ -1,6 +1,6 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import type { TransportContext } from '../transport/transport.js';
-import { ANSWER, BEAT, CLAIM, ENTER, GIVE_BACK, LEAVE, MISSED, SEND } from './scripts.js';
+import { ANSWER, BEAT, CLAIM, ENTER, GIVE_BACK, LEAVE, LOOK, MISSED, SEND } from './scripts.js';
 
 /** How a command ends that waits in Redis for something to read. */
 export const BLOCK = 2_000;
@@ -12,6 +12,7 @@ const SCRIPTS = {
   claim: CLAIM,
   missed: MISSED,
   giveBack: GIVE_BACK,
+  look: LOOK,
   leave: LEAVE,
   enter: ENTER,
 };
@@ -98,6 +99,10 @@ export class RedisLink {
     }
   }
 
+  warn(kind: string, sentence: string): void {
+    this.context.warn(kind, sentence);
+  }
+
   /** Makes all connections anew: Redis has not answered for too long. */
   reconnect(): void {
     for (const connection of this.#connections.keys()) connection.disconnect(true);
@@ -126,8 +131,13 @@ const OPTIONS: RedisOptions = {
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   retryStrategy: (times) => Math.min(1_000, 25 * 2 ** Math.min(times, 6)),
-  reconnectOnError: null,
+  reconnectOnError: isReplica,
 };
+
+/** Whether the server takes no writes: after a failover the connection of before leads to what is a replica now. */
+export function isReplica({ message }: Error): boolean {
+  return message.startsWith('READONLY');
+}
 
 function nameOf(script: string): string {
   return `nestBatching${script}`;

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { joinAnswers } from '../transport/answer-frames.js';
 import { type Answerer, ServedInputs, type ServeSettings } from '../transport/served-inputs.js';
-import type { OnInput, ServeOptions } from '../transport/transport.js';
+import { FROM_ALONE, type OnInput, type ServeOptions } from '../transport/transport.js';
 import type { Keys } from './keys.js';
 import { ignore, isRefusal, pause, turnEnd } from './redis-caller.js';
 import { BLOCK, messageOf, type RedisLink } from './redis-link.js';
@@ -36,6 +36,9 @@ class Service {
   taking: Promise<void> | undefined;
   /** Whether Redis may have given inputs to this node in a reply that was lost. */
   mayMiss = false;
+  /** Whether a dead node has inputs that run alone, which are taken over one after another. */
+  hasLeftSome = false;
+  isClaiming = false;
   reader: Redis | undefined;
   /** What Redis calls that connection. */
   clientId: number | undefined;
@@ -122,10 +125,10 @@ export class RedisServer implements Answerer<string> {
     const { redeliverAfter } = this.settings;
     const silent = this.nodes.untilSilent(this.node);
     clearTimeout(this.#claimTimer);
-    if (silent === 0 || this.#ticks++ % TICKS === 0) await this.#claim();
+    if (silent === 0 || this.#ticks++ % TICKS === 0) await this.#claimAll();
     // Before the next tick, if a node falls silent before it.
     else if (silent < redeliverAfter / 4 + 1) {
-      this.#claimTimer = setTimeout(() => void this.#claim(), silent + 2);
+      this.#claimTimer = setTimeout(() => void this.#claimAll(), silent + 2);
     }
   }
 
@@ -255,7 +258,10 @@ export class RedisServer implements Answerer<string> {
     setImmediate(() => {
       this.#isScheduled = false;
       void this.#sendAnswers();
-      for (const service of this.#services.values()) if (!service.taking) this.#wake(service);
+      for (const service of this.#services.values()) {
+        if (!service.taking) this.#wake(service);
+        if (service.hasLeftSome && !this.served.hasAlone(service.name)) void this.#claim(service);
+      }
     });
   }
 
@@ -325,19 +331,29 @@ export class RedisServer implements Answerer<string> {
     this.#wake(service);
   }
 
-  async #claim(): Promise<void> {
-    if (!this.link.isReady || this.#isDraining) return;
-    for (const service of this.#services.values()) {
-      const { name, inputs } = service;
-      const most = Math.max(0, 2 * this.served.prefetch(name) - this.served.inProgress(name));
-      try {
-        const values = [this.node, this.settings.redeliverAfter, most];
-        this.#takeAgain(name, await this.link.run('claim', [inputs, this.keys.nodes], values));
-      } catch (error) {
-        if (isRefusal(error)) this.#warn(name, error);
-        else service.mayMiss = true;
-      }
+  async #claimAll(): Promise<void> {
+    for (const service of this.#services.values()) await this.#claim(service);
+  }
+
+  /** Takes over what dead nodes had. Not before it is known what the last time has brought. */
+  async #claim(service: Service): Promise<void> {
+    if (!this.link.isReady || this.#isDraining || service.isClaiming || service.mayMiss) return;
+    service.isClaiming = true;
+    const { name, inputs } = service;
+    const most = Math.max(0, 2 * this.served.prefetch(name) - this.served.inProgress(name));
+    const mostAlone = this.served.hasAlone(name) ? 0 : 1;
+    const maxDeliver = Math.min(this.serveSettings.maxDeliver, Number.MAX_SAFE_INTEGER);
+    const values = [this.node, this.settings.redeliverAfter, most, mostAlone, FROM_ALONE - 1, maxDeliver];
+    try {
+      const reply = await this.link.run('claim', [inputs, this.keys.nodes], values);
+      const [left, ...taken] = reply as unknown[];
+      service.hasLeftSome = left === 1;
+      this.#takeAgain(name, taken);
+    } catch (error) {
+      if (isRefusal(error)) this.#warn(name, error);
+      else service.mayMiss = true;
     }
+    service.isClaiming = false;
   }
 
   /** What is asked on the connection for commands comes after the answers that were sent there before, whose inputs are gone. */
@@ -348,7 +364,7 @@ export class RedisServer implements Answerer<string> {
     service.mayMiss = false;
   }
 
-  /** Takes a reply of the scripts CLAIM and MISSED. */
+  /** Takes what the scripts CLAIM and MISSED return of inputs. */
   #takeAgain(name: string, reply: unknown): void {
     const values = reply as (Buffer | number)[];
     for (let index = 0; index + 3 < values.length; index += 4) {

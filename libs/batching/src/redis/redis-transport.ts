@@ -5,7 +5,7 @@ import { msgpackCodec } from '../transport/msgpack-codec.js';
 import { resolveSettings, type ResolvedSettings, type TransportSettings } from '../transport/settings.js';
 import type { Transport, TransportContext } from '../transport/transport.js';
 import { Keys } from './keys.js';
-import { CLUSTER, ignore, RedisCaller } from './redis-caller.js';
+import { CLUSTER, explain, ignore, isRefusal, isReplyError, RedisCaller } from './redis-caller.js';
 import { RedisLink } from './redis-link.js';
 import { RedisNodes } from './redis-nodes.js';
 import { RedisServer } from './redis-server.js';
@@ -197,7 +197,15 @@ class RedisTransport extends BrokerTransport<Parts> {
         [this.node, server.description, 10 * redeliverAfter, this.#keep, this.keys.nodePrefix],
       );
       return nodes.read(reply, services, askedAt);
-    } catch {
+    } catch (error) {
+      if (isReplyError(error)) {
+        link.warn(
+          'redis beat',
+          `Redis refuses the signs of life of this node: ${explain(error)}; trying again`,
+        );
+      }
+      // No node was ever known, and none will be.
+      if (isRefusal(error) && !nodes.isKnown) caller.refuseAll(error);
       return undefined;
     } finally {
       clearTimeout(timer);

@@ -102,34 +102,46 @@ end`;
 
 /**
  * Takes over inputs of nodes that have given no sign of life for too long, and removes those of which nothing is
- * left. A node that nobody knows of is one of them: the broker has forgotten it, or it has left.
+ * left. A node that nobody knows of is one of them: the broker has forgotten it, or it has left. Of the inputs that run alone
+ * it takes one at most: the others keep their count of deliveries should this one end the node.
  *
- * KEYS: inputs, nodes. ARGV: own name, silence (ms), most inputs. Returns [id, deliveries before this one, message,
- * deliveries under an earlier id, …].
+ * KEYS: inputs, nodes. ARGV: own name, silence (ms), most inputs, most of them that run alone, deliveries before those that
+ * run alone, and before one that is refused. Returns [whether it left some that run alone, id, deliveries before this one,
+ * message, deliveries under an earlier id, …].
  */
 export const CLAIM = `${READ_ENTRY}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local room = tonumber(ARGV[3])
-local claimed = {}
+local room, alone = tonumber(ARGV[3]), tonumber(ARGV[4])
+local fromAlone, fromRefused = tonumber(ARGV[5]), tonumber(ARGV[6])
+local claimed = { 0 }
 local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], '${GROUP}')
 if consumers.err then return claimed end
 for _, consumer in ipairs(consumers) do
   local name = consumer[2]
   local last = redis.call('ZSCORE', KEYS[2], name)
   if name ~= ARGV[1] and (not last or now - last > tonumber(ARGV[2])) then
-    local pending = room > 0 and redis.call('XPENDING', KEYS[1], '${GROUP}', '-', '+', room, name) or {}
+    local pending = room > 0 and redis.call('XPENDING', KEYS[1], '${GROUP}', '-', '+', 10000, name) or {}
     for _, entry in ipairs(pending) do
-      local taken = redis.call('XCLAIM', KEYS[1], '${GROUP}', ARGV[1], 0, entry[1])[1]
-      if taken then
-        local message, before = readEntry(taken[2])
-        room = room - 1
-        claimed[#claimed + 1] = taken[1]
-        claimed[#claimed + 1] = entry[4]
-        claimed[#claimed + 1] = message
-        claimed[#claimed + 1] = before
+      if room == 0 then break end
+      local id, count = entry[1], entry[4]
+      local found = redis.call('XRANGE', KEYS[1], id, id)[1]
+      if found then
+        local message, before = readEntry(found[2])
+        local runsAlone = count + before >= fromAlone and count + before < fromRefused
+        if runsAlone and alone == 0 then
+          claimed[1] = 1
+        else
+          redis.call('XCLAIM', KEYS[1], '${GROUP}', ARGV[1], 0, id, 'RETRYCOUNT', count + 1, 'JUSTID')
+          room = room - 1
+          if runsAlone then alone = alone - 1 end
+          claimed[#claimed + 1] = id
+          claimed[#claimed + 1] = count
+          claimed[#claimed + 1] = message
+          claimed[#claimed + 1] = before
+        end
       else
-        redis.call('XACK', KEYS[1], '${GROUP}', entry[1])
+        redis.call('XACK', KEYS[1], '${GROUP}', id)
       end
     end
     if redis.call('XPENDING', KEYS[1], '${GROUP}', '-', '+', 1, name)[1] == nil then
@@ -142,7 +154,7 @@ return claimed`;
 /**
  * What Redis has given to this node and never arrived there, as the reply was lost with its connection.
  *
- * KEYS: inputs. ARGV: own name, ids of what has arrived. Returns the same as CLAIM.
+ * KEYS: inputs. ARGV: own name, ids of what has arrived. Returns the same as CLAIM, without its first value.
  */
 export const MISSED = `${READ_ENTRY}
 local has = {}
@@ -202,6 +214,18 @@ for _, entry in ipairs(pending) do
   end
 end
 return count`;
+
+/**
+ * Looks for inputs. A script, so that their messages are not sent.
+ *
+ * KEYS: inputs. ARGV: ids. Returns a text with 1 for each that is there, else 0.
+ */
+export const LOOK = `
+local found = {}
+for i, id in ipairs(ARGV) do
+  found[i] = #redis.call('XRANGE', KEYS[1], id, id)
+end
+return table.concat(found)`;
 
 /** Removes a node that has nothing left. KEYS: nodes, node. ARGV: own name. */
 export const LEAVE = `

@@ -13,15 +13,16 @@ import { NoNodeError } from './errors.js';
 import { nodeName } from './node-name.js';
 import { type PendingCall, PendingCalls } from './pending-calls.js';
 import { ServedInputs } from './served-inputs.js';
-import type {
-  CallOptions,
-  NodeState,
-  OnInput,
-  ServeOptions,
-  ServiceState,
-  Transport,
-  TransportContext,
-  TransportState,
+import {
+  type CallOptions,
+  FROM_ALONE,
+  type NodeState,
+  type OnInput,
+  type ServeOptions,
+  type ServiceState,
+  type Transport,
+  type TransportContext,
+  type TransportState,
 } from './transport.js';
 
 export interface MemoryTransportOptions extends TransportSettings {
@@ -108,16 +109,21 @@ export class MemoryBroker {
     return line;
   }
 
-  /** Each input goes to the node with the most credit. */
+  /** Each input goes to the node with the most credit; one that runs alone waits for a node that has none such. */
   #deliver(): void {
     for (const [service, line] of this.#waiting) {
+      const credit = (node: MemoryTransport): number => node.credit(service);
+      const left: Sent[] = [];
       while (line.length > 0) {
-        const credit = (node: MemoryTransport): number => node.credit(service);
-        const [node] = this.nodesOf(service).sort((a, b) => credit(b) - credit(a));
-        if (!node || credit(node) === 0) break;
-        const sent = line.shift();
-        if (sent && !sent.isGone) node.take(sent);
+        const nodes = this.nodesOf(service).filter((node) => credit(node) > 0);
+        const sent = nodes.length > 0 ? line.shift() : undefined;
+        if (!sent) break;
+        if (sent.isGone) continue;
+        const [node] = nodes.filter((each) => each.takes(sent)).sort((a, b) => credit(b) - credit(a));
+        if (node) node.take(sent);
+        else left.push(sent);
       }
+      line.unshift(...left);
     }
   }
 }
@@ -227,6 +233,12 @@ export class MemoryTransport implements Transport {
   /** @internal */
   credit(service: string): number {
     return this.#opened.served.credit(service);
+  }
+
+  /** @internal */
+  takes({ service, deliveries }: Sent): boolean {
+    const runsAlone = deliveries + 1 >= FROM_ALONE && deliveries < this.settings.maxDeliver;
+    return !(runsAlone && this.#opened.served.hasAlone(service));
   }
 
   /** @internal */

@@ -14,7 +14,13 @@ import {
 } from './envelope.js';
 import { PayloadError, PayloadSizeError, RedeliveryError } from './errors.js';
 import type { Served } from './served-services.js';
-import type { OnInput, ServeOptions, TraceCarrier, TransportContext } from './transport.js';
+import {
+  FROM_ALONE,
+  type OnInput,
+  type ServeOptions,
+  type TraceCarrier,
+  type TransportContext,
+} from './transport.js';
 import { takeApart } from './travelling-errors.js';
 
 /** The answering half of a transport. `Handle` is what the broker knows a delivered input by. It may not throw. */
@@ -45,6 +51,8 @@ class ServedInput<Handle> {
     readonly route: Route,
     /** More than one if its caller has sent it again while it runs. */
     readonly handles: Handle[],
+    /** From its third delivery on. */
+    readonly runsAlone: boolean,
   ) {}
 }
 
@@ -54,6 +62,8 @@ interface Service<Handle> {
   readonly onInput: OnInput;
   /** By the number of the call and its caller. */
   readonly inputs: NumberTable<ServedInput<Handle>>;
+  /** Those that run alone. */
+  alone: number;
   redelivered: number;
 }
 
@@ -71,7 +81,7 @@ export class ServedInputs<Handle> {
   ) {}
 
   add(name: string, options: ServeOptions, onInput: OnInput): void {
-    this.#services.set(name, { name, options, onInput, inputs: new NumberTable(), redelivered: 0 });
+    this.#services.set(name, { name, options, onInput, inputs: new NumberTable(), alone: 0, redelivered: 0 });
   }
 
   get names(): string[] {
@@ -108,6 +118,11 @@ export class ServedInputs<Handle> {
     return Math.max(0, this.prefetch(service) - this.inProgress(service));
   }
 
+  /** Whether there is an input that runs alone. */
+  hasAlone(service: string): boolean {
+    return (this.#services.get(service)?.alone ?? 0) > 0;
+  }
+
   /** The handles of the inputs that have not ended. */
   *handles(service: string): Generator<Handle> {
     for (const { handles } of this.#services.get(service)?.inputs.values() ?? []) yield* handles;
@@ -140,9 +155,11 @@ export class ServedInputs<Handle> {
       known.handles.push(handle);
       return;
     }
+    const runsAlone = deliveries >= FROM_ALONE && deliveries <= this.settings.maxDeliver;
     if (deliveries > 1) served.redelivered++;
-    const input = new ServedInput(served, route, [handle]);
+    const input = new ServedInput(served, route, [handle], runsAlone);
     served.inputs.add(route.call, input, route.caller);
+    if (runsAlone) served.alone++;
     this.#run(input, bytes, deliveries, age);
   }
 
@@ -168,6 +185,7 @@ export class ServedInputs<Handle> {
     for (const service of this.#services.values()) {
       const inputs = service.inputs.values();
       for (const { route } of inputs) service.inputs.delete(route.call, route.caller);
+      service.alone = 0;
       for (const input of inputs) {
         input.hasEnded = true;
         input.signal.abort();
@@ -273,6 +291,7 @@ export class ServedInputs<Handle> {
     input.hasEnded = true;
     const { service, route, handles } = input;
     service.inputs.delete(route.call, route.caller);
+    if (input.runsAlone) service.alone--;
     handles.forEach((handle, index) => {
       // One answer is enough; each of its deliveries is acknowledged.
       this.answerer.end(service.name, handle, route.caller, index === 0 ? answer : undefined);

@@ -10,7 +10,8 @@ import type { SubmitOptions } from '../core/options.js';
  *    of errors.ts within a stated time. The first answer wins; later ones are ignored.
  * 2. An input is delivered at least once to one node. It is acknowledged when it has ended there, not before. A
  *    node that is silent for `redeliverAfter` milliseconds loses its inputs to another one.
- * 3. Deliveries are counted. Beyond `maxDeliver` the call fails with a `RedeliveryError`.
+ * 3. Deliveries are counted. Beyond `maxDeliver` the call fails with a `RedeliveryError`. From `FROM_ALONE` on a node has one
+ *    such input at a time.
  * 4. A node never has more than `prefetch` inputs of a service that have not ended, except those taken over from
  *    a node that is silent.
  * 5. The caller keeps what it has sent, and sends it again where the broker has lost it.
@@ -50,6 +51,12 @@ export interface Transport {
   /** What is known now; taken from the last exchange with the broker, so it costs nothing. */
   state(): TransportState;
 }
+
+/**
+ * From this delivery on an input runs alone, and a node has no other one like it: should it end the node, it takes no other one
+ * nearer to its `RedeliveryError`.
+ */
+export const FROM_ALONE = 3;
 
 /** What a transport needs from the application that opens it. */
 export interface TransportContext {

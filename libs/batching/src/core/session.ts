@@ -86,8 +86,8 @@ export interface Session<Input, Output> extends AsyncDisposable {
  *
  * A state that has a `Symbol.dispose` or `Symbol.asyncDispose` method is disposed of when a step has returned
  * another one, or when the session has ended. Where a caller gives up while its step runs, by its signal or its
- * timeout, the batch goes on: the state that it returns for this step is disposed of when it comes; and if the batch
- * method awaits something before it reads such states, it may find ones that have been disposed of.
+ * timeout, or the queue by its `runTimeout`, the batch method goes on: the state that it returns for this step is disposed
+ * of when it comes; and if it awaits something before it reads such states, it may find ones that have been disposed of.
  *
  * @throws TypeError or RangeError for an invalid option
  */

@@ -65,6 +65,34 @@ interface Service<Handle> {
   /** Those that run alone. */
   alone: number;
   redelivered: number;
+  readonly givenUp: GivenUp;
+}
+
+/** Milliseconds for which a call that was given up is remembered at least, and so many of them at most. */
+const REMEMBERED = 5_000;
+const MOST_REMEMBERED = 10_000;
+
+/** Calls that were given up before their inputs came to this node: those may be on the way. */
+class GivenUp {
+  #young = new Set<string>();
+  #old = new Set<string>();
+  #since = 0;
+
+  add(caller: string, call: number): void {
+    const now = performance.now();
+    if (now - this.#since > REMEMBERED || this.#young.size >= MOST_REMEMBERED / 2) {
+      this.#old = now - this.#since > 2 * REMEMBERED ? new Set() : this.#young;
+      this.#young = new Set();
+      this.#since = now;
+    }
+    this.#young.add(`${call} ${caller}`);
+  }
+
+  has(caller: string, call: number): boolean {
+    if (this.#young.size + this.#old.size === 0) return false;
+    const key = `${call} ${caller}`;
+    return this.#young.has(key) || this.#old.has(key);
+  }
 }
 
 /**
@@ -81,7 +109,15 @@ export class ServedInputs<Handle> {
   ) {}
 
   add(name: string, options: ServeOptions, onInput: OnInput): void {
-    this.#services.set(name, { name, options, onInput, inputs: new NumberTable(), alone: 0, redelivered: 0 });
+    this.#services.set(name, {
+      name,
+      options,
+      onInput,
+      inputs: new NumberTable(),
+      alone: 0,
+      redelivered: 0,
+      givenUp: new GivenUp(),
+    });
   }
 
   get names(): string[] {
@@ -155,6 +191,10 @@ export class ServedInputs<Handle> {
       known.handles.push(handle);
       return;
     }
+    if (served.givenUp.has(route.caller, route.call)) {
+      this.answerer.end(service, handle, route.caller, undefined);
+      return;
+    }
     const runsAlone = deliveries >= FROM_ALONE && deliveries <= this.settings.maxDeliver;
     if (deliveries > 1) served.redelivered++;
     const input = new ServedInput(served, route, [handle], runsAlone);
@@ -163,9 +203,12 @@ export class ServedInputs<Handle> {
     this.#run(input, bytes, deliveries, age);
   }
 
-  /** The caller has given up. */
+  /** The caller has given up. Its input may come later: messages overtake each other. */
   cancel(service: string, caller: string, call: number): void {
-    this.#services.get(service)?.inputs.get(call, caller)?.signal.abort();
+    const served = this.#services.get(service);
+    const input = served?.inputs.get(call, caller);
+    if (input) input.signal.abort();
+    else served?.givenUp.add(caller, call);
   }
 
   /** @returns a promise that resolves when no input is left, or after `timeout` milliseconds */

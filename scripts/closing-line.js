@@ -17,7 +17,6 @@ export default class ClosingLine {
     const skipped = numPendingTests + numTodoTests;
     const more = skipped > 0 ? `, ${skipped} skipped` : '';
     const line = `${numPassedTests} passed, ${numFailedTests + numRuntimeErrorTestSuites} failed${more}`;
-    // Jest's own summary comes after this.
     const second = results.testResults.flatMap(({ testFilePath, testResults }) =>
       testResults
         .filter(({ status, invocations = 1 }) => status === 'passed' && invocations > 1)
@@ -26,6 +25,7 @@ export default class ClosingLine {
             `PASSED AT THE SECOND ATTEMPT ${relative(process.cwd(), testFilePath)}: ${fullName}`,
         ),
     );
+    // Jest's own summary comes after this.
     process.once('exit', () => {
       for (const each of second) console.log(each);
       console.log(line);

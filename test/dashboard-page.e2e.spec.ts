@@ -1,17 +1,15 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, request as proxied } from 'node:http';
-import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { MemoryBroker, memoryTransport } from 'nest-batching/testing';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { findChromium, launch, openPage, sharesDrawn } from './browser.js';
+import { faults, findChromium, launch, openPage, sharesDrawn } from './browser.js';
 import { type BatchingDashboardOptions, type DashboardApp, Digits, startApp } from './dashboard.js';
 
 const executablePath = await findChromium();
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 (executablePath ? describe : describe.skip)('The dashboard in headless Chromium', () => {
   let browser: Browser;
@@ -631,11 +629,4 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
 async function changed(read: () => Promise<string>, before: string): Promise<boolean> {
   await until(async () => (await read()) !== before);
   return true;
-}
-
-/** What axe finds, as rule and element. Its code is evaluated by the debugger, past the page's policy. */
-async function faults(page: Page): Promise<string[]> {
-  await page.evaluate(axe);
-  const found = await page.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>('axe.run()');
-  return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
 }

@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -15,9 +14,8 @@ import sharp from 'sharp';
 import { Games, GamesModule, type Progress } from '../apps/games/src/games.js';
 import { learningCurve, replayPage, type Stage } from '../apps/games/src/pictures.js';
 import { NetworkSettings, PolicyNetwork } from '../apps/games/src/policy-network.js';
-import { findChromium, launch } from './browser.js';
+import { faults, findChromium, launch } from './browser.js';
 
-const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 const folder = await mkdtemp(join(tmpdir(), 'games-'));
 beforeAll(() => startBackend('wasm'));
 afterAll(() => rm(folder, { recursive: true }));
@@ -409,11 +407,7 @@ const executablePath = await findChromium();
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await page.setViewportSize(viewport);
     await page.goto(url);
-    await page.evaluate(await readFile(axe, 'utf8'));
-    const { violations } = await page.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>(
-      'axe.run()',
-    );
-    expect(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])).toEqual([]);
+    expect(await faults(page)).toEqual([]);
   });
 });
 

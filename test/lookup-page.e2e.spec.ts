@@ -1,14 +1,12 @@
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { findChromium, launch, openPage } from './browser.js';
+import { faults, findChromium, launch, openPage } from './browser.js';
 import { kinds, newDatabase, startLookup, type TestDatabase } from './lookup.js';
 
 const executablePath = await findChromium();
-const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const kind = kinds.find(({ isHere }) => isHere)?.kind;
 
 (executablePath && kind ? describe : describe.skip)('The page of the lookup in headless Chromium', () => {
@@ -77,7 +75,7 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
       expect.stringMatching(/^[1-9]/),
     ]);
     await page.getByText(/^SELECT \* FROM .* -- for \d+ requests?$/).waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     const numbers = await (await fetch(`${url}/numbers`)).json();
     const { queues, sql } = numbers as { queues: { saved: number }[]; sql: string };
     expect(queues[0]?.saved).toBeGreaterThan(0);
@@ -144,7 +142,7 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
     await gone.waitFor();
     await find('7');
     await page.locator('#found').getByText('No answer').waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     const next = await startLookup(place.environment, Number(new URL(first.url).port));
     await gone.waitFor({ state: 'hidden' });
     await find('7');
@@ -223,7 +221,7 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
     await page.locator('article').first().waitFor();
     await find('4711');
     await page.getByText('4711: Tomas Lefevre').waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     expect(complaints).toEqual([]);
     expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBe(0);
   });
@@ -232,13 +230,4 @@ const kind = kinds.find(({ isHere }) => isHere)?.kind;
     await page.locator('article').first().waitFor();
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
   });
-
-  /** What axe finds, as rule and element. Its code is evaluated by the debugger, past the page's policy. */
-  async function faults(): Promise<string[]> {
-    await page.evaluate(axe);
-    const found = await page.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>(
-      'axe.run()',
-    );
-    return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
-  }
 });

@@ -1,15 +1,12 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import type { Browser, Page } from 'playwright-core';
 import { Places } from '../apps/microphones/src/places.js';
-import { findChromium, launch, openPage } from './browser.js';
+import { faults, findChromium, launch, openPage } from './browser.js';
 import { startMicrophones } from './microphones.js';
 
 const executablePath = await findChromium();
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const recording = join(import.meta.dirname, '../apps/microphones/recording/reading.wav');
 
 (executablePath ? describe : describe.skip)('The page of the microphones in headless Chromium', () => {
@@ -168,12 +165,7 @@ const recording = join(import.meta.dirname, '../apps/microphones/recording/readi
       await page.emulateMedia({ colorScheme });
       await page.getByLabel('A file with sound').setInputFiles(recording);
       await page.getByText('Heard to its end: 2 times speech').waitFor();
-      // By the debugger, past the page's policy.
-      await page.evaluate(axe);
-      const { violations } = await page.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>(
-        'axe.run()',
-      );
-      expect(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])).toEqual([]);
+      expect(await faults(page)).toEqual([]);
       expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
     },
   );

@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
@@ -8,11 +6,10 @@ import sharp from 'sharp';
 import { type Digit, DigitClassifier } from '../apps/demo-api/src/digits/digit-classifier.js';
 import { loadTestDigits } from '../apps/demo-api/src/digits/mnist.js';
 import { Race } from '../apps/demo-api/src/race/race.js';
-import { findChromium, launch, openDemo } from './browser.js';
+import { faults, findChromium, launch, openDemo } from './browser.js';
 import { postJson, send, startDemo } from './demo.js';
 
 const executablePath = await findChromium();
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const phone: BrowserContextOptions = {
   viewport: { width: 390, height: 844 },
   hasTouch: true,
@@ -261,7 +258,7 @@ const phone: BrowserContextOptions = {
           `against ${single.toLocaleString('en')} one by one.`,
       );
       expect(await page.evaluate('document.activeElement.id')).toBe('race-button');
-      expect(await faults()).toEqual([]);
+      expect(await faults(page)).toEqual([]);
     });
 
     it('is honest where batching does not pay, and does not play where less movement is wanted', async () => {
@@ -303,7 +300,7 @@ const phone: BrowserContextOptions = {
       const run = jest.spyOn(app.get(Race), 'run');
       await page.getByRole('button', { name: 'Start the race' }).click();
       await page.locator('#race-words').getByText('Measuring').waitFor();
-      expect(await faults()).toEqual([]);
+      expect(await faults(page)).toEqual([]);
       const other = await openDemo(browser, url);
       const start = other.page.getByRole('button', { name: 'Start the race' });
       await start.click();
@@ -330,13 +327,13 @@ const phone: BrowserContextOptions = {
   ])('has no fault that axe finds, %s', async (_, options) => {
     await page.context().close();
     await open({ viewport: { width: 1280, height: 800 }, ...options });
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     await page.getByRole('button', { name: 'Sample' }).click();
     await page.locator('#count').fill('40');
     await page.getByRole('button', { name: 'Send' }).click();
     await page.getByText('Read right', { exact: true }).waitFor();
     await page.locator('#digit:not([data-empty])').waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
   });
 
   it.each([
@@ -448,7 +445,7 @@ const phone: BrowserContextOptions = {
       .waitFor();
     await page.getByRole('button', { name: 'Start the race' }).click();
     await page.locator('#race-error').getByText('cannot be reached').waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     // One of each request that was under way, of the race, and of each attempt to get the connection back.
     expect(complaints.length).toBeLessThan(30);
 
@@ -545,14 +542,6 @@ const phone: BrowserContextOptions = {
       setTimeout(() => resolve(shifts), 200);
     })`);
     return shifts.filter(counts).reduce((sum, { value }) => sum + value, 0);
-  }
-
-  /** What axe finds, in short. */
-  async function faults(): Promise<string[]> {
-    await page.evaluate(axe);
-    return page.evaluate<string[]>(
-      "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`))",
-    );
   }
 
   async function expectDigit(digit: string): Promise<void> {

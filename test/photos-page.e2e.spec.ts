@@ -1,16 +1,14 @@
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import { BatchingRegistry } from 'nest-batching';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import sharp from 'sharp';
-import { findChromium, launch, openDemo, sharesDrawn } from './browser.js';
+import { faults, findChromium, launch, openDemo, sharesDrawn } from './browser.js';
 import { startDemo } from './demo.js';
 
 const executablePath = await findChromium();
-const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
 
 (executablePath ? describe : describe.skip)('The page of photos in headless Chromium', () => {
@@ -118,7 +116,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
       .getByText(/^12 batches, \d+ shared$/)
       .waitFor();
     expect(await page.locator('#tiles').isHidden()).toBe(true);
-    expect(await violations()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
   });
 
   it.each<[string, BrowserContextOptions]>([
@@ -132,7 +130,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
       await page.context().close();
       const viewport = { width: 1280, height: 800 };
       await open({ viewport, ...options });
-      expect(await violations()).toEqual([]);
+      expect(await faults(page)).toEqual([]);
       await page.getByRole('button', { name: 'Two at once' }).click();
       await page
         .locator('#shared')
@@ -148,7 +146,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
       // On a phone the second photo is below.
       if (!name.includes('phone')) expect(await bottom('#companion')).toBeLessThanOrEqual(height);
       expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBe(0);
-      expect(await violations()).toEqual([]);
+      expect(await faults(page)).toEqual([]);
     },
   );
 
@@ -163,7 +161,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     await page
       .getByText('The second photo could not be enlarged. The server has too much to do already.')
       .waitFor();
-    expect(await violations()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     await page.locator('#download').waitFor();
     expect(await page.locator('#photo-error').isHidden()).toBe(true);
     // The next two begin without it.
@@ -290,7 +288,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     await touch.send('Input.synthesizeScrollGesture', { x, y, xDistance: -120, yDistance: 0 });
     expect(await page.evaluate("document.getElementById('stage').scrollLeft")).toBeGreaterThan(50);
     expect(await page.getByRole('slider').inputValue()).toBe('50');
-    expect(await violations()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
   });
 
   it('says when the server is gone, and goes on when it is back', async () => {
@@ -303,7 +301,7 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     await page.getByText('not connected').waitFor();
     await page.getByRole('button', { name: 'Sample' }).click();
     await page.getByText('The server cannot be reached. Is it still running?').waitFor();
-    expect(await violations()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     ({ app } = await startDemo({ PORT: port, MAX_PHOTO_PIXELS: '120000' }));
     await page.getByText('live', { exact: true }).waitFor();
     await page.locator('#timeline-note').getByText('up to 4 a batch').waitFor();
@@ -315,14 +313,6 @@ const boats = join(import.meta.dirname, '../apps/demo-api/public/boats.jpg');
     await page.locator('#shared').getByText('1 batch, 0 shared').waitFor();
     complaints = complaints.filter((complaint) => !complaint.includes('ERR_CONNECTION_REFUSED'));
   });
-
-  /** What axe finds on the page. */
-  async function violations(): Promise<unknown[]> {
-    await page.evaluate(await readFile(axe, 'utf8'));
-    const found: { violations: { id: string; nodes: { html: string }[] }[] } =
-      await page.evaluate('axe.run()');
-    return found.violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]);
-  }
 
   /** What of the comparison lies on the left and on the right of the divider's handle in the middle. */
   async function halves(): Promise<{ left: Buffer; right: Buffer }> {

@@ -1,17 +1,14 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { ApiError } from '@app/serving';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { findChromium, launch, openPage } from './browser.js';
+import { faults, findChromium, launch, openPage } from './browser.js';
 import type { EventStream } from '../apps/writers/src/event-stream.js';
 import { Network } from '../apps/writers/src/network.js';
 import { Streams } from '../apps/writers/src/streams.js';
 import { Walls } from '../apps/writers/src/walls.js';
 import { startWriters } from './writers.js';
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const executablePath = await findChromium();
 
 (executablePath ? describe : describe.skip)('The wall of writers in headless Chromium', () => {
@@ -128,14 +125,14 @@ const executablePath = await findChromium();
   ])('has no fault that axe finds, %s, and fits', async (_, options) => {
     await page.context().close();
     await open(options);
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     holdTexts();
     await button('A crowd of 16').click();
     await lines().nth(15).locator('.text').getByText('The whale ').waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     await button('All leave').click();
     await page.locator('#writing').getByText('0', { exact: true }).waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
   });
 
@@ -153,15 +150,6 @@ const executablePath = await findChromium();
     ).map(Number);
     expect(continuous).toBeGreaterThan(fixed);
     expect(await button('Race against static batches').isEnabled()).toBe(true);
-    expect(await faults()).toEqual([]);
+    expect(await faults(page)).toEqual([]);
   });
-
-  /** What axe finds, as rule and element. Its code is evaluated by the debugger, past the page's policy. */
-  async function faults(): Promise<string[]> {
-    await page.evaluate(axe);
-    const found = await page.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>(
-      'axe.run()',
-    );
-    return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
-  }
 });

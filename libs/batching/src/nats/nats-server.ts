@@ -306,12 +306,9 @@ export class NatsServer implements Answerer<Handle> {
     const deliveries = Math.min(most, before + delivered.deliveries);
     const sentAt = delivered.storedAt - elapsed;
     const handle = { reply, bytes: bufferOf(data), deliveries, sentAt };
-    if (this.#isDraining || (isInLine && this.#runsAlone(handle))) this.#giveBack(service.name, handle);
+    if (this.#isDraining || (isInLine && this.served.runsAlone(deliveries)))
+      this.#giveBack(service.name, handle);
     else this.served.take(service.name, handle.bytes, deliveries, this.#clock.ageOf(sentAt), handle);
-  }
-
-  #runsAlone({ deliveries }: Handle): boolean {
-    return deliveries >= FROM_ALONE && deliveries <= this.serveSettings.maxDeliver;
   }
 
   /** A request for inputs has ended, at its time or because of something that happened to the consumer. */
@@ -390,10 +387,9 @@ export class NatsServer implements Answerer<Handle> {
     void given.finally(() => this.#givenBack.delete(given));
   }
 
-  async #moveToEnd(name: string, handle: Handle): Promise<void> {
+  async #moveToEnd(name: string, { reply, bytes, deliveries, sentAt }: Handle): Promise<void> {
     if (!this.link.isReady) return;
-    const { reply, bytes, deliveries, sentAt } = handle;
-    const subject = this.#runsAlone(handle) ? this.names.alone(name) : this.names.inputs(name);
+    const subject = this.served.runsAlone(deliveries) ? this.names.alone(name) : this.names.inputs(name);
     const before = headers();
     before.set(BEFORE, `${deliveries - 1} ${Math.round(this.#clock.ageOf(sentAt))}`);
     const stored = await this.link.request(subject, bytes, { headers: before });

@@ -13,16 +13,15 @@ import { NoNodeError } from './errors.js';
 import { nodeName } from './node-name.js';
 import { type PendingCall, PendingCalls } from './pending-calls.js';
 import { ServedInputs } from './served-inputs.js';
-import {
-  type CallOptions,
-  FROM_ALONE,
-  type NodeState,
-  type OnInput,
-  type ServeOptions,
-  type ServiceState,
-  type Transport,
-  type TransportContext,
-  type TransportState,
+import type {
+  CallOptions,
+  NodeState,
+  OnInput,
+  ServeOptions,
+  ServiceState,
+  Transport,
+  TransportContext,
+  TransportState,
 } from './transport.js';
 
 export interface MemoryTransportOptions extends TransportSettings {
@@ -237,8 +236,8 @@ export class MemoryTransport implements Transport {
 
   /** @internal */
   takes({ service, deliveries }: Sent): boolean {
-    const runsAlone = deliveries + 1 >= FROM_ALONE && deliveries < this.settings.maxDeliver;
-    return !(runsAlone && this.#opened.served.hasAlone(service));
+    const { served } = this.#opened;
+    return !(served.runsAlone(deliveries + 1) && served.hasAlone(service));
   }
 
   /** @internal */

@@ -74,24 +74,22 @@ const MOST_REMEMBERED = 10_000;
 
 /** Calls that were given up before their inputs came to this node: those may be on the way. */
 class GivenUp {
-  #young = new Set<string>();
-  #old = new Set<string>();
+  #young = new NumberTable<true>();
+  #old = new NumberTable<true>();
   #since = 0;
 
   add(caller: string, call: number): void {
     const now = performance.now();
     if (now - this.#since > REMEMBERED || this.#young.size >= MOST_REMEMBERED / 2) {
-      this.#old = now - this.#since > 2 * REMEMBERED ? new Set() : this.#young;
-      this.#young = new Set();
+      this.#old = now - this.#since > 2 * REMEMBERED ? new NumberTable() : this.#young;
+      this.#young = new NumberTable();
       this.#since = now;
     }
-    this.#young.add(`${call} ${caller}`);
+    if (!this.#young.get(call, caller)) this.#young.add(call, true, caller);
   }
 
   has(caller: string, call: number): boolean {
-    if (this.#young.size + this.#old.size === 0) return false;
-    const key = `${call} ${caller}`;
-    return this.#young.has(key) || this.#old.has(key);
+    return this.#young.get(call, caller) ?? this.#old.get(call, caller) ?? false;
   }
 }
 
@@ -154,6 +152,11 @@ export class ServedInputs<Handle> {
     return Math.max(0, this.prefetch(service) - this.inProgress(service));
   }
 
+  /** Whether an input runs alone in this delivery. */
+  runsAlone(deliveries: number): boolean {
+    return deliveries >= FROM_ALONE && deliveries <= this.settings.maxDeliver;
+  }
+
   /** Whether there is an input that runs alone. */
   hasAlone(service: string): boolean {
     return (this.#services.get(service)?.alone ?? 0) > 0;
@@ -195,7 +198,7 @@ export class ServedInputs<Handle> {
       this.answerer.end(service, handle, route.caller, undefined);
       return;
     }
-    const runsAlone = deliveries >= FROM_ALONE && deliveries <= this.settings.maxDeliver;
+    const runsAlone = this.runsAlone(deliveries);
     if (deliveries > 1) served.redelivered++;
     const input = new ServedInput(served, route, [handle], runsAlone);
     served.inputs.add(route.call, input, route.caller);

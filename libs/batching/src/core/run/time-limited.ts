@@ -7,7 +7,7 @@ import { placeOf, type Run, type Underway } from './run.js';
 
 /**
  * The layer of `runTimeout`: if a run, including the promises in its results' places, takes longer, it
- * rejects with a `BatchTimeoutError` and its batch is aborted. What the function returns later is late.
+ * rejects with a `BatchTimeoutError` and its batch is aborted. `giveLate` gets what the function returns later.
  */
 export class TimeLimit {
   /** One for each run that has not ended. */

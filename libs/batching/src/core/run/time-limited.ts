@@ -2,7 +2,6 @@ import { types } from 'node:util';
 import { Alarm } from '../alarm.js';
 import { type Clock, LONGEST_TIMER } from '../clock.js';
 import { BatchTimeoutError } from '../errors.js';
-import { ignoreRejections } from '../thenable.js';
 import { placeOf, type Run, type Underway } from './run.js';
 
 /**
@@ -31,7 +30,6 @@ export class TimeLimit {
       } catch (error) {
         clear();
         void returned.then((late) => {
-          ignoreRejections(late);
           for (let index = 0; index < late.length; index++) giveLater(placeOf(late, index), index, batch);
         }, ignore);
         throw error;
